@@ -1,0 +1,1 @@
+"""The language: nets and solvers as messages, and as prototxt. Knows only protobuf."""

@@ -1,4 +1,7 @@
-"""The errors a user meets. Each is one line that says what, where and what to do; commands print it and exit with 2."""
+"""The errors a user meets.
+
+Each is one line that says what, where and what to do; commands print it and exit with 2.
+"""
 
 
 class CaffeError(Exception):
@@ -21,6 +24,10 @@ class DataError(CaffeError):
 
 class WeightsError(CaffeError):
     """A weights file or solver state that cannot be read, written or applied."""
+
+
+class CaffeWarning(UserWarning):
+    """Something that a user should know and that does not stop the work. The message is one line."""
 
 
 def listing(problems: list[str]) -> str:

@@ -39,6 +39,8 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def __call__(self, name: str) -> Callable[[Entry], Entry]:
+        """Make a decorator that registers a class or function as *name*; ValueError where that is taken."""
+
         def register(entry: Entry) -> Entry:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
