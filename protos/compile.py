@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def outputs() -> dict[Path, bytes]:
-    """Compile ``caffe.proto``: {path of a generated file: what it should hold}. CaffeError where it cannot."""
+    """Compile ``caffe.proto``: {path of a generated file: what it should hold}. CaffeError if it fails."""
     try:
         from grpc_tools import protoc  # noqa: PLC0415  # only this command needs it
     except ImportError as error:
@@ -34,7 +34,7 @@ def outputs() -> dict[Path, bytes]:
 
 
 def _adapted(stub: str) -> str:
-    """The stub without field number constants, half of its lines, which nothing uses; and fit for mypy --strict."""
+    """The stub without field number constants, which nothing uses, and fit for mypy --strict."""
     stub = re.sub(r"^ +[A-Z0-9_]+_FIELD_NUMBER: .*\n", "", stub, flags=re.MULTILINE)
     stub = re.sub(r"_Mapping(?=[],])", "_Mapping[str, object]", stub).replace(
         "**kwargs)", "**kwargs: object)"

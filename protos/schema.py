@@ -1,7 +1,7 @@
 """The message classes of ``caffe.proto``, an attribute for each message and enum.
 
 They live in a descriptor pool of their own, so that a process may also import the ``caffe_pb2`` of a real
-Caffe, which registers the same names in protobuf's default pool. A change is made in ``caffe.proto``, followed by
+Caffe, which registers the same names in protobuf's default pool. Change ``caffe.proto``, then run
 ``python -m protos.compile``.
 
 >>> net = NetParameter(name="LeNet")

@@ -1,0 +1,82 @@
+"""Files read and written whole: no half-written file is ever left under its final name."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from protos.errors import CaffeError
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """The content of the file at *path*; CaffeError where it is missing, a folder or not readable."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CaffeError(f"{os.fspath(path)}: cannot be read: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary file to write, which takes the place of *path* when the block ends without an exception.
+
+    It is written under a temporary name in the same folder, then flushed to the disk and renamed. After an
+    exception of any kind, KeyboardInterrupt too, the temporary file is gone and *path* is as it was. An OSError,
+    such as a full disk, becomes a CaffeError that names *path*. The ``name`` of the file is the temporary one,
+    for a library that wants to open it by itself.
+
+    >>> import tempfile; folder = tempfile.mkdtemp()
+    >>> with replacing(folder + "/a.txt") as f:
+    ...     _ = f.write(b"whole")
+    >>> read(folder + "/a.txt")
+    b'whole'
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link: what it points at is replaced
+    try:
+        temporary = _create(target)
+        try:
+            with temporary:
+                yield temporary
+                temporary.flush()
+                os.fsync(temporary.fileno())
+            Path(temporary.name).replace(target)
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise CaffeError(f"{os.fspath(path)}: cannot be written: {_reason(error)}") from error
+
+
+def _create(target: Path) -> IO[bytes]:
+    """A new file beside *target*, with the permissions that an ordinary new file, or the old one, has."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+    os.close(descriptor)
+    try:
+        Path(name).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        return Path(name).open("w+b")
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o22)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror.lower() if error.strerror else str(error)
