@@ -1,0 +1,131 @@
+"""Images as the original reads them: uint8 of channels x height x width, colour as blue, green, red."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from protos.errors import DataError
+
+Pixels = NDArray[np.uint8]
+Source = Path | bytes
+
+_PNG_GREY = (9797, 19234, 3737)  # red, green and blue weights of libpng, in 1/32768
+_COEF_BITS = 11  # the resize works with weights in 1/2048
+
+
+def decode(source: Source, color: bool | None, name: str = "") -> Pixels:
+    """Decode a file or the bytes of an encoded image to C x H x W; colour is BGR.
+
+    *color*: True gives 3 channels, False gives 1, None keeps what is encoded (1, 3, or 4 with
+    transparency). The EXIF orientation is applied where a colour is forced, 16-bit greys keep the high
+    byte, transparency is dropped: all as the original's decoder does. *name* is what an error calls the
+    image (default: the path).
+
+    Raises DataError where the image is missing, unreadable or truncated.
+    """
+    name = name or (str(source) if isinstance(source, Path) else "encoded image")
+    try:
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+            return _grids(image, color)
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such image") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: cannot be read as an image ({_short(error, name)})") from None
+
+
+def encode(pixels: Pixels, kind: str = "png") -> bytes:
+    """Encode C x H x W pixels (1 channel, or 3 in BGR) as *kind*: png, jpg, or what else Pillow writes."""
+    out = io.BytesIO()
+    formats = Image.registered_extensions()
+    extension = f".{kind.lower().lstrip('.')}"
+    if extension not in formats:
+        raise DataError(f"unknown image encoding {kind!r}; png and jpg are the usual ones")
+    to_image(pixels).save(
+        out, formats[extension], **({"quality": 95} if formats[extension] == "JPEG" else {})
+    )
+    return out.getvalue()
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """A Pillow image of C x H x W pixels: 1 channel is grey, 3 are BGR."""
+    if pixels.shape[0] not in (1, 3):
+        raise DataError(f"an image has 1 or 3 channels, not {pixels.shape[0]}")
+    hwc = pixels.transpose(1, 2, 0)[:, :, ::-1]
+    return Image.fromarray(np.ascontiguousarray(hwc[:, :, 0] if pixels.shape[0] == 1 else hwc))
+
+
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Bilinear C x H x W -> C x *height* x *width*, to the bit the original's (OpenCV's) integer arithmetic.
+
+    Sample positions are pixel centres; weights are multiples of 1/2048; exact halving averages 2 x 2 pixels.
+    """
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    if pixels.shape[1:] == (2 * height, 2 * width):
+        wide = pixels.astype(np.uint16)
+        total = wide[:, ::2, ::2] + wide[:, 1::2, ::2] + wide[:, ::2, 1::2] + wide[:, 1::2, 1::2]
+        return ((total + 2) >> 2).astype(np.uint8)
+    left, right, weight_left, weight_right = _taps(pixels.shape[2], width, clamp=True)
+    above, below, weight_above, weight_below = _taps(pixels.shape[1], height, clamp=False)
+    wide32 = pixels.astype(np.int32)
+    rows = (wide32[:, :, left] * weight_left + wide32[:, :, right] * weight_right) >> 4
+    upper = (rows[:, above] * weight_above[:, None]) >> 16
+    lower = (rows[:, below] * weight_below[:, None]) >> 16
+    return ((upper + lower + 2) >> 2).astype(np.uint8)
+
+
+def _taps(size: int, wanted: int, clamp: bool) -> tuple[NDArray[np.int64], ...]:
+    """Two source indices and int32 weights for each of *wanted* samples; *clamp* gives the border one tap."""
+    scale = 1.0 / (wanted / size)
+    at = ((np.arange(wanted) + 0.5) * scale - 0.5).astype(np.float32)
+    first = np.floor(at).astype(np.int64)
+    share = at - first.astype(np.float32)
+    if clamp:
+        share[(first < 0) | (first >= size - 1)] = 0
+    weights = [np.rint(part * np.float32(1 << _COEF_BITS)).astype(np.int32) for part in (1 - share, share)]
+    return first.clip(0, size - 1), (first + 1).clip(0, size - 1), weights[0], weights[1]
+
+
+def _grids(image: Image.Image, color: bool | None) -> Pixels:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if color is None:
+        return _native(image)
+    jpeg = image.format == "JPEG"
+    if jpeg and not color:
+        image.draft("L", image.size)
+    image = ImageOps.exif_transpose(image)
+    if color or jpeg or image.mode in _GREY:
+        return _planes(image.convert("RGB" if color else "L"))
+    return _png_grey(image.convert("RGB"))
+
+
+_GREY = ("1", "L", "LA")
+
+
+def _native(image: Image.Image) -> Pixels:
+    if image.mode in ("1", "L"):
+        return _planes(image.convert("L"))
+    transparent = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
+    return _planes(image.convert("RGBA" if transparent else "RGB"))
+
+
+def _planes(image: Image.Image) -> Pixels:
+    hwc = np.asarray(image)
+    if hwc.ndim == 2:
+        return hwc[None]
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[hwc.shape[2]]
+    return hwc.transpose(2, 0, 1)[order]
+
+
+def _png_grey(image: Image.Image) -> Pixels:
+    weighted = np.asarray(image).astype(np.int32) @ np.array(_PNG_GREY, np.int32)
+    return (weighted >> 15).astype(np.uint8)[None]
+
+
+def _short(error: BaseException, name: str) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.replace(f" '{name}'", "").replace(f" {name!r}", "")

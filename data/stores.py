@@ -1,0 +1,382 @@
+"""Stores of records, LMDB and LevelDB: mappings of key bytes to Datum bytes, in the order of the keys.
+
+Reading never writes and takes no lock: any number of processes may read a store, on read-only mounts too.
+Writing goes to a temporary name; the finished store appears whole, or not at all.
+"""
+
+import os
+import shutil
+import tempfile
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import lmdb
+
+from protos.errors import DataError
+
+BACKENDS = ("lmdb", "leveldb")
+
+
+def open_store(path: str | Path, backend: str | None = None) -> "Store":
+    """Open the LMDB or LevelDB at *path* for reading; *backend* None finds out which it is.
+
+    Raises DataError where there is no store, it is of another backend, or it is damaged or cut short.
+    """
+    path = Path(path)
+    found = find_backend(path)
+    if backend is not None and backend.lower() != found:
+        raise DataError(f"{path}: this store is {found}, not {backend.lower()}")
+    return LmdbStore(path) if found == "lmdb" else LeveldbStore(path)
+
+
+def find_backend(path: Path) -> str:
+    """``"lmdb"`` or ``"leveldb"``, after the files at *path*; DataError where there is neither."""
+    if not path.exists():
+        raise DataError(f"{path}: no such store")
+    if path.is_file() or (path / "data.mdb").exists():
+        return "lmdb"
+    if (path / "CURRENT").exists():
+        return "leveldb"
+    raise DataError(f"{path}: neither an LMDB (no data.mdb in it) nor a LevelDB (no CURRENT in it)")
+
+
+class Store(Mapping[bytes, bytes]):
+    """A read-only mapping of keys to records; a context manager. *path* is where it lies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def scan(self, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """All (key, value) pairs in the order of the keys, from the *start*-th on: the fast way to read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let the store go; a second time does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Environments:
+    """LMDB environments by file: the library allows one for a file in a process, so that stores share it."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, int, int], tuple[lmdb.Environment, int]] = {}
+        self._lock = threading.Lock()
+
+    def acquire(self, path: Path) -> tuple[tuple[int, int, int], lmdb.Environment]:
+        file = path if path.is_file() else path / "data.mdb"
+        found = file.stat()
+        key = (os.getpid(), found.st_dev, found.st_ino)
+        with self._lock:
+            env, users = self._open[key] if key in self._open else (_open_environment(path), 0)
+            self._open[key] = (env, users + 1)
+        return key, env
+
+    def release(self, key: tuple[int, int, int]) -> None:
+        with self._lock:
+            env, users = self._open[key]
+            if users > 1:
+                self._open[key] = (env, users - 1)
+                return
+            del self._open[key]
+        if key[0] == os.getpid():
+            env.close()
+
+
+_environments = _Environments()
+
+
+def _open_environment(path: Path) -> lmdb.Environment:
+    file = path if path.is_file() else path / "data.mdb"
+    with _lmdb_errors(path):
+        env = lmdb.open(
+            str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1
+        )
+        wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        size = file.stat().st_size
+        if size < wanted:  # reading behind the end of the file would end the process
+            env.close()
+            raise DataError(
+                f"{path}: the LMDB is cut short: {size} of {wanted} bytes; copy or build it again"
+            )
+        return env
+
+
+@contextmanager
+def _lmdb_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        raise DataError(f"{path}: cannot be read as an LMDB ({_one_line(error)})") from None
+
+
+class LmdbStore(Store):
+    """An LMDB, as a folder with ``data.mdb`` or a single file. Any thread may read it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._key, self._env = _environments.acquire(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        self._closed = False
+
+    def scan(self, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """See :meth:`Store.scan`; skipped records are not read."""
+        with _lmdb_errors(self.path), self._env.begin() as transaction:
+            cursor = transaction.cursor()
+            if start and next(islice(cursor.iternext(values=False), start, None), None) is None:
+                return
+            yield from cursor
+
+    def __getitem__(self, key: bytes) -> bytes:
+        with _lmdb_errors(self.path), self._env.begin() as transaction:
+            value: bytes | None = transaction.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _lmdb_errors(self.path), self._env.begin() as transaction:
+            yield from transaction.cursor().iternext(values=False)
+
+    def __len__(self) -> int:
+        return int(self._env.stat()["entries"])
+
+    def close(self) -> None:
+        """See :meth:`Store.close`."""
+        if not self._closed:
+            self._closed = True
+            _environments.release(self._key)
+
+
+class LeveldbStore(Store):
+    """A LevelDB, read through a temporary folder of links, because its library locks and writes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        plyvel = _plyvel()
+        self._errors = (plyvel.Error, plyvel.CorruptionError)
+        self._shadow = tempfile.TemporaryDirectory(prefix="leveldb-", ignore_cleanup_errors=True)
+        self._length: int | None = None
+        with self._caught():
+            _link(path, Path(self._shadow.name))
+            self._db = plyvel.DB(self._shadow.name, create_if_missing=False)
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, *self._errors) as error:
+            text = _one_line(error).replace(self._shadow.name, str(self.path))
+            raise DataError(f"{self.path}: cannot be read as a LevelDB ({text})") from None
+
+    def scan(self, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """See :meth:`Store.scan`."""
+        with self._caught():
+            yield from islice(self._db.iterator(verify_checksums=True, fill_cache=False), start, None)
+
+    def __getitem__(self, key: bytes) -> bytes:
+        with self._caught():
+            value: bytes | None = self._db.get(key, verify_checksums=True)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._caught():
+            yield from self._db.iterator(include_value=False)
+
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = sum(1 for _ in self)
+        return self._length
+
+    def close(self) -> None:
+        """See :meth:`Store.close`."""
+        self._db.close()
+        self._shadow.cleanup()
+
+
+def _plyvel() -> Any:
+    try:
+        import plyvel  # noqa: PLC0415  # an optional dependency
+    except ImportError:
+        raise DataError("LevelDB stores need the plyvel package: pip install 'caffetorch[leveldb]'") from None
+    return plyvel
+
+
+def _link(path: Path, shadow: Path) -> None:
+    """Mirror a LevelDB folder: tables, which never change, as links; the small files as copies."""
+    for file in path.resolve().iterdir():
+        if file.suffix in (".ldb", ".sst"):
+            (shadow / file.name).symlink_to(file)
+        elif file.suffix == ".log" or file.name.startswith(("CURRENT", "MANIFEST")):
+            shutil.copyfile(file, shadow / file.name)
+
+
+def create_store(path: str | Path, backend: str = "lmdb", overwrite: bool = False) -> "StoreWriter":
+    """A writer of a new store at *path*, for a ``with`` statement; the store is there when the block ends.
+
+    Raises DataError where something is at *path* already (unless *overwrite*) or the backend is unknown.
+    """
+    if backend not in BACKENDS:
+        raise DataError(f"unknown store backend {backend!r}; there are {' and '.join(BACKENDS)}")
+    return (LmdbWriter if backend == "lmdb" else LeveldbWriter)(Path(path), overwrite)
+
+
+class StoreWriter:
+    """Writes a store under a temporary name beside *path*; a ``with`` block that ends well publishes it."""
+
+    _BATCH = 1000  # records a commit
+    _BATCH_BYTES = 1 << 25
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        if path.exists() and not overwrite:
+            raise DataError(f"{path}: exists already; --overwrite replaces it")
+        self.path = path
+        self.count = 0
+        self._overwrite = overwrite
+        self._pending: list[tuple[bytes, bytes]] = []
+        self._bytes = 0
+        with self._caught():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+            self._folder.chmod(0o755)
+            self._open(self._folder)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Add a record."""
+        self._pending.append((key, value))
+        self._bytes += len(value)
+        self.count += 1
+        if len(self._pending) >= self._BATCH or self._bytes >= self._BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._caught():
+            self._commit(self._pending)
+        self._pending = []
+        self._bytes = 0
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, lmdb.Error) as error:
+            raise DataError(
+                f"{self.path}: cannot be written ({_one_line(error)}); nothing was left"
+            ) from None
+
+    @abstractmethod
+    def _open(self, folder: Path) -> None: ...
+
+    @abstractmethod
+    def _commit(self, items: list[tuple[bytes, bytes]]) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+            self._close()
+            if kind is None:
+                with self._caught():
+                    _publish(self._folder, self.path, self._overwrite)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class LmdbWriter(StoreWriter):
+    """Writes an LMDB folder; the map grows as records come."""
+
+    _MAP = 1 << 26
+
+    def _open(self, folder: Path) -> None:
+        self._env = lmdb.open(str(folder), map_size=self._MAP, sync=False, metasync=False)
+        self._last = b""
+
+    def _commit(self, items: list[tuple[bytes, bytes]]) -> None:
+        keys = [self._last, *(key for key, _ in items)]
+        ascending = all(before < after for before, after in pairwise(keys))
+        self._last = max(keys)
+        while not self._try(items, ascending):
+            self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+    def _try(self, items: list[tuple[bytes, bytes]], ascending: bool) -> bool:
+        try:
+            with self._env.begin(write=True) as transaction:
+                transaction.cursor().putmulti(items, append=ascending)
+        except lmdb.MapFullError:
+            return False
+        return True
+
+    def _close(self) -> None:
+        with self._caught():
+            self._env.sync(True)
+        self._env.close()
+
+
+class LeveldbWriter(StoreWriter):
+    """Writes a LevelDB folder."""
+
+    def _open(self, folder: Path) -> None:
+        plyvel = _plyvel()
+        self._error = plyvel.Error
+        self._db = plyvel.DB(str(folder), create_if_missing=True)
+
+    def _commit(self, items: list[tuple[bytes, bytes]]) -> None:
+        try:
+            with self._db.write_batch() as batch:
+                for key, value in items:
+                    batch.put(key, value)
+        except self._error as error:
+            raise OSError(_one_line(error)) from None
+
+    def _close(self) -> None:
+        self._db.close()
+
+
+def _publish(folder: Path, path: Path, overwrite: bool) -> None:
+    """Sync *folder* to the disk and give it its name; *overwrite*: in the place of what has that name."""
+    for file in folder.iterdir():
+        _sync(file)
+    _sync(folder)
+    if overwrite and path.exists():
+        aside = folder.with_suffix(".old")
+        path.rename(aside)
+        folder.rename(path)
+        shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+    else:
+        folder.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
