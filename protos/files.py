@@ -23,9 +23,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file to write, which takes the place of *path* when the block ends without an exception.
 
     It is written under a temporary name in the same folder, then flushed to the disk and renamed. After an
-    exception of any kind, KeyboardInterrupt too, the temporary file is gone and *path* is as it was. An OSError,
-    such as a full disk, becomes a CaffeError that names *path*. The ``name`` of the file is the temporary one,
-    for a library that wants to open it by itself.
+    exception of any kind, KeyboardInterrupt too, the temporary file is gone and *path* is as it was.
+    An OSError, such as a full disk, becomes a CaffeError that names *path*. The ``name`` of the file is the
+    temporary one, for a library that wants to open it by itself.
 
     >>> import tempfile; folder = tempfile.mkdtemp()
     >>> with replacing(folder + "/a.txt") as f:

@@ -1,7 +1,7 @@
 """Every old format, brought to the current one, so that nothing behind this module knows that they exist.
 
-- V0, ``layers { layer { type: "conv"``: options are sorted into the messages of the layer types, and ``padding``
-  layers folded into the layers that they feed.
+- V0, ``layers { layer { type: "conv"``: options are sorted into the messages of the layer types, and
+  ``padding`` layers folded into the layers that they feed.
 - V1, ``layers { type: CONVOLUTION``: becomes ``layer { type: "Convolution"``; ``blobs_lr``, ``weight_decay``,
   ``param`` and ``blob_share_mode`` become ``param { lr_mult decay_mult name share_mode }``.
 - V1 data layers: ``scale``, ``mean_file``, ``crop_size`` and ``mirror`` move to ``transform_param``.
@@ -161,7 +161,7 @@ def upgrade_net(old: NetParameter) -> NetParameter:
     layer {
       type: "ReLU"
       param {
-        lr_mult: 2
+        lr_mult: 2.0
       }
     }
     """

@@ -1,0 +1,316 @@
+"""Why a prototxt does not parse: a walk over its text along the descriptors, past the first fault.
+
+`protos.text` calls it only after protobuf's own parser has refused a text. It finds all unknown fields and
+enum values at once, and mends the few spellings that public files have and the schema cannot express:
+
+>>> from protos.schema import NetParameter, SolverParameter
+>>> findings = scan('nam: "x" layer { type: CONVOLUTION }', NetParameter)
+>>> [(fault.start, fault.message) for fault in findings.unknown]
+[(0, "unknown field 'nam' in NetParameter, did you mean name?")]
+>>> mended("device_id: [2, 3]", scan("device_id: [2, 3]", SolverParameter).edits).text
+'device_id: 2 device_ids: [2, 3]'
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from protos.registry import suggest
+from protos.schema import V1LayerParameter
+from protos.upgrade import v1_type
+
+MAX_DEPTH = 100  # as many levels as protobuf's binary format allows
+
+_TOKEN = re.compile(
+    r"""(?P<space>(?:\s|\#[^\n]*)+)
+    |(?P<name>[a-zA-Z_][0-9a-zA-Z_+-]*)
+    |(?P<number>(?:[0-9+-]|\.[0-9])[0-9a-zA-Z_.+-]*)
+    |(?P<string>"(?:[^"\n\\]|\\.)*"|'(?:[^'\n\\]|\\.)*')
+    |(?P<mark>.)""",
+    re.VERBOSE,
+)
+_CLOSING = {"{": "}", "<": ">", "[": "]"}
+_V1_NAMES = V1LayerParameter.LayerType.keys()
+_V1_ENUMS = {v1_type(name): name for name in _V1_NAMES}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of text: its kind is name, number, string, mark, or end."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong in the field *name*, which spans the text from *start* to *end*."""
+
+    start: int
+    end: int
+    message: str
+    name: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class Edit:
+    """*text* in place of what stands from *start* to *end*."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass
+class Findings:
+    """Unknown fields and enum values; other faults that can be named; and what mends known odd spellings."""
+
+    unknown: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Mended:
+    """An edited text that knows where each of its characters was before."""
+
+    text: str
+    _starts: Sequence[tuple[int, int]]
+
+    def original(self, offset: int) -> int:
+        """The place in the text before the edits of the character at *offset*."""
+        start, before = max(pair for pair in self._starts if pair[0] <= offset)
+        after = next((b for s, b in self._starts if s > start), None)
+        return before + offset - start if after is None else min(before + offset - start, after)
+
+
+def mended(text: str, edits: Sequence[Edit]) -> Mended:
+    """*text* after *edits*, which must not overlap.
+
+    >>> m = mended("ab cd", [Edit(0, 2, "xyz")])
+    >>> m.text, m.original(4)
+    ('xyz cd', 3)
+    """
+    pieces, starts, length, position = [], [(0, 0)], 0, 0
+    for edit in sorted(edits, key=lambda edit: edit.start):
+        for piece, before in ((text[position : edit.start], position), (edit.text, edit.start)):
+            starts.append((length, before))
+            pieces.append(piece)
+            length += len(piece)
+        position = edit.end
+    starts.append((length, position))
+    return Mended("".join(pieces) + text[position:], starts)
+
+
+def scan(text: str, kind: type[Message]) -> Findings:
+    """Walk *text* as a message of *kind*; a syntax error ends it in silence, for the parser reports those."""
+    scanner = _Scanner(text)
+    with contextlib.suppress(_StopScanError):
+        scanner.message(descriptor_of(kind), closing="", depth=0)
+    return scanner.findings
+
+
+def descriptor_of(kind: type[Message]) -> Descriptor:
+    """What *kind* consists of."""
+    descriptor: Descriptor = kind.DESCRIPTOR  # type: ignore[assignment]  # the C twin of the same class
+    return descriptor
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The tokens of *text*, without space and comments, then one of kind ``end``."""
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup != "space":
+            yield Token(match.lastgroup or "", match.group(), *match.span())
+    yield Token("end", "", len(text), len(text))
+
+
+def plain(body: Sequence[Token]) -> str:
+    """The tokens of a message's body on one line, with a space between any two where one is usual."""
+    if not body:
+        return ""
+    spaced = ("" if token.text in (":", ",", ";") else " " for token in body[1:])
+    return body[0].text + "".join(space + token.text for space, token in zip(spaced, body[1:], strict=True))
+
+
+def balanced(body: Sequence[Token]) -> bool:
+    """Whether every brace in *body* is closed by its like."""
+    open_ = []
+    for token in body:
+        if token.text in _CLOSING:
+            open_.append(_CLOSING[token.text])
+        elif token.text in _CLOSING.values() and (not open_ or open_.pop() != token.text):
+            return False
+    return not open_
+
+
+class _StopScanError(Exception):
+    """The text is no longer of the form that a prototxt has."""
+
+
+class _Scanner:
+    """The walk: a position in the tokens, and what was found so far."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = list(tokens(text))
+        self.position = 0
+        self.findings = Findings()
+
+    def message(self, descriptor: Descriptor, closing: str, depth: int) -> None:
+        """The fields of a message, up to and with its *closing* brace."""
+        if depth > MAX_DEPTH:
+            raise _StopScanError
+        while not self.ends(closing):
+            name = self.take("name")
+            known = descriptor.fields_by_name.get(name.text)
+            if known is None:
+                self.skip_value()
+                what = f"unknown field {name.text!r} in {descriptor.name}"
+                self.unknown(name, what + suggest(name.text, descriptor.fields_by_name), depth)
+            elif known.message_type is not None:
+                self.messages(known.message_type, depth)
+            else:
+                self.scalars(known, name, depth)
+            self.separator()
+
+    @property
+    def next(self) -> Token:
+        return self.tokens[self.position]
+
+    @property
+    def last(self) -> Token:
+        return self.tokens[self.position - 1]
+
+    def take(self, kind: str) -> Token:
+        if self.next.kind != kind:
+            raise _StopScanError
+        self.position += 1
+        return self.last
+
+    def found(self, *marks: str) -> bool:
+        """Whether the next token is one of *marks*, which is then taken."""
+        if self.next.kind == "mark" and self.next.text in marks:
+            self.position += 1
+            return True
+        return False
+
+    def ends(self, closing: str) -> bool:
+        return self.found(closing) if closing else self.next.kind == "end"
+
+    def separator(self) -> None:
+        self.found(",", ";")
+
+    def unknown(self, name: Token, message: str, depth: int) -> None:
+        self.separator()
+        self.findings.unknown.append(Fault(name.start, self.last.end, message, name.text, depth))
+
+    def skip_value(self) -> None:
+        """Any value: a message or a list with all that is in it, or a scalar."""
+        self.found(":")
+        if self.found("{", "<", "["):
+            self.skip_body(self.last)
+        else:
+            self.value()
+
+    def skip_body(self, opening: Token) -> list[Token]:
+        """The tokens from *opening*, just taken, up to its closing brace, which is taken too."""
+        first, closing = self.position, [_CLOSING[opening.text]]
+        while closing:
+            token = self.next
+            if token.kind == "end":
+                raise _StopScanError
+            self.position += 1
+            if token.kind == "mark" and token.text in _CLOSING:
+                closing.append(_CLOSING[token.text])
+            elif token.kind == "mark" and token.text in _CLOSING.values() and closing.pop() != token.text:
+                raise _StopScanError
+        return self.tokens[first : self.position - 1]
+
+    def value(self) -> Token:
+        """A scalar: a name, a number, or strings side by side, of which the last is returned."""
+        if self.next.kind not in ("name", "number", "string"):
+            raise _StopScanError
+        self.position += 1
+        while self.last.kind == self.next.kind == "string":
+            self.position += 1
+        return self.last
+
+    def listed(self) -> Iterator[None]:
+        """Once where a single value stands, or once for each value of a list in brackets."""
+        if not self.found("["):
+            yield
+        elif not self.found("]"):
+            yield
+            while self.found(","):
+                yield
+            if not self.found("]"):
+                raise _StopScanError
+
+    def messages(self, descriptor: Descriptor, depth: int) -> None:
+        self.found(":")
+        for _ in self.listed():
+            if not self.found("{", "<"):
+                raise _StopScanError
+            if descriptor.name == "VerbatimParameter":
+                self.verbatim(self.last)
+            else:
+                self.message(descriptor, _CLOSING[self.last.text], depth + 1)
+
+    def verbatim(self, opening: Token) -> None:
+        body = self.skip_body(opening)
+        if body and [token.text for token in body[:2]] != ["text", ":"]:
+            quoted = plain(body).replace("\\", "\\\\").replace('"', '\\"')
+            self.findings.edits.append(Edit(opening.end, self.last.start, f'text: "{quoted}"'))
+
+    def scalars(self, known: FieldDescriptor, name: Token, depth: int) -> None:
+        if not self.found(":"):
+            raise _StopScanError
+        opening = self.next
+        faults = [fault for _ in self.listed() if (fault := self.scalar_fault(known, self.value()))]
+        if opening.text == "[" and known.full_name == "caffe.SolverParameter.device_id":
+            self.device_ids(opening)
+        for fault in dict.fromkeys(faults):
+            self.unknown(name, fault, depth)
+
+    def scalar_fault(self, known: FieldDescriptor, value: Token) -> str | None:
+        """What is unknown about *value*; an odd spelling is mended, another fault noted, on the way."""
+        if known.enum_type is not None:
+            return self.enum_fault(known, known.enum_type, value)
+        if known.type == FieldDescriptor.TYPE_STRING and value.kind == "name":
+            if known.full_name == "caffe.LayerParameter.type" and value.text in _V1_NAMES:
+                self.findings.edits.append(Edit(value.start, value.end, f'"{v1_type(value.text)}"'))
+            else:
+                message = (
+                    f'{known.name} is a string, write {known.name}: "{value.text}" '
+                    "(MyCaffe's dialect, which leaves out the quotes, is not read)"
+                )
+                self.findings.faults.append(Fault(value.start, value.end, message, known.name, 0))
+        return None
+
+    def enum_fault(self, known: FieldDescriptor, values: EnumDescriptor, value: Token) -> str | None:
+        text = value.text.strip("\"'")
+        if value.kind == "string":
+            if known.full_name != "caffe.V1LayerParameter.type":
+                return None  # a wrong type, which the parser reports
+            if text in _V1_ENUMS:
+                self.findings.edits.append(Edit(value.start, value.end, _V1_ENUMS[text]))
+                return None
+        elif value.kind == "number":
+            if not re.fullmatch(r"-?\d+", text) or int(text) in values.values_by_number:
+                return None
+        elif text in values.values_by_name:
+            return None
+        where = f"{known.name} in {known.full_name.split('.')[-2]}"
+        return f"unknown value {value.text} of {where}{suggest(text, values.values_by_name)}"
+
+    def device_ids(self, opening: Token) -> None:
+        """A list for a field that holds one: the first stays, and all go to ``device_ids``."""
+        first = self.tokens[self.tokens.index(opening) + 1]
+        if first.kind == "number":
+            self.findings.edits.append(Edit(opening.start, opening.start, f"{first.text} device_ids: "))
