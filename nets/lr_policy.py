@@ -12,9 +12,9 @@ multifixed     stagelr[i] for the first i with iteration <= stageiter[i], then t
 plateau        base_lr * gamma ** (windows without a new minimum of the loss): ``Plateau`` (SSD)
 =============  ==========================================================================================
 
-Of the forks, each under any policy: ``warmup_iter`` (the rate rises linearly from ``warmup_start_lr`` to base_lr;
-Intel), ``rampup_interval`` (from ``rampup_lr``, with the square of the fraction done; NVIDIA 0.17) and ``min_lr`` (a
-floor; NVIDIA).
+Of the forks, each under any policy: ``warmup_iter`` (the rate rises linearly from ``warmup_start_lr`` to
+base_lr; Intel), ``rampup_interval`` (from ``rampup_lr``, with the square of the fraction done; NVIDIA 0.17)
+and ``min_lr`` (a floor; NVIDIA).
 """
 
 import math
@@ -72,8 +72,8 @@ def step_index(param: SolverParameter, iteration: int) -> int:
 class Plateau:
     """What the policy plateau remembers; the fields go into a snapshot and back.
 
-    ``step`` windows have passed without a loss below ``minimum_loss``; ``last_event`` is the iteration at which that
-    loss was seen or the last window ended.
+    ``step`` windows have passed without a loss below ``minimum_loss``; ``last_event`` is the iteration at
+    which that loss was seen or the last window ended.
     """
 
     step: int = 0
@@ -184,7 +184,7 @@ def _plateau(param: SolverParameter, iteration: int) -> float:
 
 
 def _steps_passed(param: SolverParameter, iteration: int) -> int:
-    """At most one stepvalue is passed an iteration, in the order of the file: it matters where two are equal."""
+    """At most one stepvalue is passed an iteration, in the file's order: it matters where two are equal."""
     passed, reached = 0, -1
     for value in param.stepvalue:
         reached = max(value, reached + 1)
