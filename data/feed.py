@@ -1,0 +1,187 @@
+"""Where batches of records come from: an array that stays on the device, or a stream read ahead."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from os import sysconf
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.chance import Draws
+from data.datum import Values
+from data.loader import Loader
+from data.order import Order
+from data.records import WORKERS, Example, MixedShapesError, Records
+from data.transform import Cuts, Transform
+from protos.errors import DataError
+
+_CHUNK_BYTES = 1 << 25  # how much is decoded at a time
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a batch is: records, order, transform and its draws, size, device."""
+
+    records: Records[Any]
+    order: Order
+    transform: Transform
+    draws: Draws
+    batch_size: int
+    device: torch.device
+
+    def cuts(self, shape: tuple[int, ...], draws: NDArray[np.float64]) -> Cuts:
+        """Where to cut records of C x H x W *shape*."""
+        return self.transform.cuts(shape[1], shape[2], draws)
+
+
+class Feed(ABC):
+    """Batches by number: float32 values B x C x H x W and labels (B,), on the device."""
+
+    @abstractmethod
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what runs."""
+
+
+def open_feed(recipe: Recipe, budget: int | None) -> Feed:
+    """The fastest feed that fits into *budget* bytes (None: a quarter of the device's free memory)."""
+    budget = free_memory(recipe.device) // 4 if budget is None else budget
+    first, order = recipe.records.first[0], recipe.order
+    count = (order.count if order.shuffled else order.period) + recipe.batch_size
+    ready = 4 * count * prod(recipe.transform.shape(first.shape))
+    ready_made = recipe.transform.fixed and ready <= budget
+    if ready_made or count * first.nbytes <= budget:
+        try:
+            return Resident(recipe, ready_made)
+        except MixedShapesError:
+            pass
+    return Stream(recipe)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of free memory of *device*."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return sysconf("SC_AVPHYS_PAGES") * sysconf("SC_PAGE_SIZE")
+
+
+class Resident(Feed):
+    """All records, decoded once, on the device.
+
+    Where the transform is fixed and memory allows, the records are kept transformed, as float32, and a batch
+    of a sequential order is a view. Otherwise they are kept as they are, mostly as bytes. A sequential order
+    is laid out in the order of reading, with the first batch again at the end: every batch is one slice.
+    """
+
+    def __init__(self, recipe: Recipe, ready_made: bool) -> None:
+        self._recipe = recipe
+        self._order = recipe.order
+        self._transform = recipe.transform
+        self._ready_made = ready_made
+        self._shape = recipe.records.first[0].shape
+        self._cuts = recipe.cuts(self._shape, np.zeros((3, 1)))
+        self._period = self._order.count if self._order.shuffled else self._order.period
+        self._values, self._labels = self._load()
+
+    def _load(self) -> tuple[Tensor, Tensor]:
+        device, first = self._recipe.device, self._recipe.records.first[0]
+        extra = 0 if self._order.shuffled else self._recipe.batch_size - 1
+        layout = np.arange(self._period) if self._order.shuffled else self._order.indices(0, self._period)
+        shape = self._transform.shape(self._shape) if self._ready_made else self._shape
+        dtype = torch.uint8 if first.dtype == np.uint8 and not self._ready_made else torch.float32
+        values = torch.empty((self._period + extra, *shape), dtype=dtype, device=device)
+        labels = torch.empty(self._period + extra, device=device)
+        at = 0
+        for chunk, chunk_labels in _chunks(self._recipe.records, layout):
+            stop = at + len(chunk)
+            part = torch.from_numpy(chunk).to(device)
+            values[at:stop] = self._finish(part, self._cuts) if self._ready_made else part
+            labels[at:stop] = torch.from_numpy(chunk_labels)
+            at = stop
+        repeats = torch.arange(extra, device=device) % self._period
+        values[self._period :], labels[self._period :] = values[repeats], labels[repeats]
+        return values, labels
+
+    def _finish(self, records: Tensor, cuts: Cuts) -> Tensor:
+        return self._transform.level(self._transform.cut(records, cuts), cuts)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        values, labels = self._rows(number * self._recipe.batch_size)
+        if self._ready_made:
+            return values, labels
+        if self._transform.fixed:
+            return self._finish(values, self._cuts), labels
+        return self._finish(values, self._recipe.cuts(self._shape, self._recipe.draws[number])), labels
+
+    def _rows(self, first: int) -> tuple[Tensor, Tensor]:
+        size = self._recipe.batch_size
+        if self._order.shuffled:
+            indices = torch.from_numpy(self._order.indices(first, size))
+            indices = indices.to(self._recipe.device, non_blocking=True)
+            return self._values[indices], self._labels[indices]
+        at = first % self._period
+        return self._values[at : at + size], self._labels[at : at + size]
+
+    def close(self) -> None:
+        """See :meth:`Feed.close`."""
+
+
+def _chunks(records: Records[Any], layout: NDArray[np.int64]) -> Iterator[tuple[Values, NDArray[np.float32]]]:
+    size = max(1, _CHUNK_BYTES // max(1, records.first[0].nbytes))
+    with ThreadPoolExecutor(WORKERS, "data-load") as pool:
+        for at in range(0, len(layout), size):
+            yield records.decode_all(records.read(layout[at : at + size]), pool)
+
+
+class Stream(Feed):
+    """Batches read ahead by background threads; decoded and cut there, levelled on the device."""
+
+    def __init__(self, recipe: Recipe, workers: int = WORKERS, depth: int = 4) -> None:
+        self._recipe = recipe
+        self._loader = Loader(self._read, self._work, workers, depth)
+
+    def _read(self, number: int) -> tuple[list[Any], NDArray[np.float64]]:
+        size = self._recipe.batch_size
+        indices = self._recipe.order.indices(number * size, size)
+        return self._recipe.records.read(indices), self._recipe.draws[number]
+
+    def _work(self, number: int, raw: tuple[list[Any], NDArray[np.float64]]) -> tuple[Tensor, Tensor, Cuts]:
+        raws, draws = raw
+        examples = [self._recipe.records.decode(each) for each in raws]
+        columns = [self._recipe.cuts(values.shape, draws[:, [at]]) for at, (values, _) in enumerate(examples)]
+        cuts = np.concatenate(columns, 1)
+        transform = self._recipe.transform
+        cut = [transform.cut_one(values, cuts[:, at]) for at, (values, _) in enumerate(examples)]
+        self._check(examples, [each.shape for each in cut], number)
+        return torch.from_numpy(np.stack(cut)), torch.tensor([label for _, label in examples]), cuts
+
+    def _check(self, examples: list[Example], cut: list[tuple[int, ...]], number: int) -> None:
+        for at, shape in enumerate(cut):
+            self._recipe.transform.shape(examples[at][0].shape)
+            if shape != cut[0]:
+                raise DataError(
+                    f"{self._recipe.records}: batch {number} mixes records of {_by(cut[0])} and {_by(shape)}"
+                    f" (number {at} of the batch); resize them, set crop_size, or use batch_size 1"
+                )
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        values, labels, cuts = self._loader[number]
+        device = self._recipe.device
+        values = values.to(device, non_blocking=True)
+        return self._recipe.transform.level(values, cuts), labels.to(device, non_blocking=True)
+
+    def close(self) -> None:
+        """See :meth:`Feed.close`."""
+        self._loader.close()
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

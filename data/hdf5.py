@@ -1,0 +1,266 @@
+"""HDF5: the HDF5Data source, and a writer of files that it (and the original) reads."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import accumulate
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.feed import free_memory
+from data.loader import Loader
+from data.order import Indices, Order
+from data.source import SOURCES, Place, Shapes, Source, check_batch_size, check_options
+from protos.errors import DataError
+from protos.schema import LayerParameter
+
+Arrays = list[NDArray[np.float32]]
+
+
+class Hdf5Files:
+    """The files of a list, seen as one table: a row of float32 values for each of *names*.
+
+    Raises DataError for a missing file or dataset, and where rows or shapes do not agree.
+    """
+
+    def __init__(self, list_file: str, names: tuple[str, ...]) -> None:
+        self._list = list_file
+        self._names = names
+        self.paths = _read_paths(list_file)
+        shapes = [self._inspect(path) for path in self.paths]
+        self.sizes = [found[0][0] for found in shapes]
+        self.shapes = [shape[1:] for shape in shapes[0]]
+        for path, found in zip(self.paths, shapes, strict=True):
+            if [shape[1:] for shape in found] != self.shapes:
+                raise DataError(f"{path}: its datasets have other shapes than those of {self.paths[0]}")
+        self._starts = np.array([0, *accumulate(self.sizes)])
+        self._loaded: tuple[int, Arrays] = (-1, [])
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def _inspect(self, path: str) -> list[tuple[int, ...]]:
+        with _opened(path) as file:
+            missing = [name for name in self._names if not isinstance(file.get(name), h5py.Dataset)]
+            if missing:
+                raise DataError(
+                    f"{path}: no dataset {', '.join(missing)}; it has {', '.join(file) or 'none'}"
+                )
+            shapes: list[tuple[int, ...]] = [file[name].shape for name in self._names]
+        if any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) != 1:
+            raise DataError(f"{path}: datasets {', '.join(self._names)} differ in rows: {shapes}")
+        if not shapes[0][0]:
+            raise DataError(f"{path}: there are no rows in it")
+        return shapes
+
+    def read(self, indices: Indices) -> Arrays:
+        """The rows of *indices*, an array for each name. One file at a time is held in memory."""
+        out = [np.empty((len(indices), *shape), np.float32) for shape in self.shapes]
+        files = np.searchsorted(self._starts, indices, "right") - 1
+        for number in dict.fromkeys(files.tolist()):
+            mine = files == number
+            for target, values in zip(out, self._load(number), strict=True):
+                target[mine] = values[indices[mine] - self._starts[number]]
+        return out
+
+    def _load(self, number: int) -> Arrays:
+        if self._loaded[0] != number:
+            with _opened(self.paths[number]) as file:
+                self._loaded = (number, [file[name][()].astype(np.float32) for name in self._names])
+        return self._loaded[1]
+
+
+@SOURCES("HDF5Data")
+class Hdf5Source(Source):
+    """HDF5Data: for each top, the dataset of its name, from the files that a list file names.
+
+    Files and rows come in order; with ``shuffle``, files and the rows of each file come in a new order in
+    each pass. Nothing is transformed.
+    """
+
+    def __init__(self, layer: LayerParameter, phase: str, place: Place) -> None:
+        super().__init__(layer, phase, place)
+        self.shapes, self._files = _open(layer)
+        self.records = len(self._files)
+        self._place = place
+        self._dealt = (place.rank, place.world_size) if phase == "TRAIN" else (0, 1)
+        self._shuffle = layer.hdf5_data_param.shuffle
+        self._size = layer.hdf5_data_param.batch_size
+        self._loader: Loader[Arrays, Arrays] | None = None
+        self._resident: list[Tensor] = []
+        if self._shuffle and self._dealt[1] > 1 and place.seed is None:
+            raise DataError(
+                f"layer {layer.name!r}: shuffling for several ranks needs a common seed (random_seed)"
+            )
+        self._reseed()
+
+    @classmethod
+    def peek(cls, layer: LayerParameter, phase: str) -> Shapes:
+        """See :meth:`Source.peek`."""
+        return _open(layer)[0]
+
+    def _reseed(self) -> None:
+        self.close()
+        rank, world_size = self._dealt
+        shuffle_seed = self.seed if self._shuffle else None
+        self._order = Order(
+            len(self._files),
+            rank=rank,
+            world_size=world_size,
+            shuffle_seed=shuffle_seed,
+            blocks=self._files.sizes,
+        )
+
+    def _batch(self, number: int) -> dict[str, Tensor]:
+        if not self._resident and self._loader is None:
+            self._start()
+        if self._loader is None:
+            return dict(zip(self.tops, self._rows(number * self._size), strict=True))
+        arrays = [torch.from_numpy(x).to(self._place.device, non_blocking=True) for x in self._loader[number]]
+        return dict(zip(self.tops, arrays, strict=True))
+
+    def _start(self) -> None:
+        """Take all rows to the device, in the order of reading, where they fit; read ahead otherwise."""
+        order = np.arange(len(self._files))
+        if not self._order.shuffled:
+            order = self._order.indices(0, self._order.period + self._size - 1)
+        row = 4 * sum(prod(shape) for shape in self._files.shapes)
+        budget = self._place.budget
+        if len(order) * row <= (free_memory(self._place.device) // 4 if budget is None else budget):
+            self._resident = [torch.from_numpy(x).to(self._place.device) for x in self._files.read(order)]
+        else:
+            self._loader = Loader(self._read, lambda _, arrays: arrays, 1, 4)
+
+    def _read(self, number: int) -> Arrays:
+        return self._files.read(self._order.indices(number * self._size, self._size))
+
+    def _rows(self, first: int) -> list[Tensor]:
+        if self._order.shuffled:
+            indices = torch.from_numpy(self._order.indices(first, self._size)).to(self._place.device)
+            return [array[indices] for array in self._resident]
+        at = first % self._order.period
+        return [array[at : at + self._size] for array in self._resident]
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        self._resident = []
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+
+
+def _open(layer: LayerParameter) -> tuple[Shapes, Hdf5Files]:
+    param = layer.hdf5_data_param
+    check_options(layer, param, ("source", "batch_size", "shuffle"))
+    check_batch_size(layer, param.batch_size)
+    if layer.HasField("transform_param"):
+        raise DataError(f"layer {layer.name!r}: HDF5Data does not transform its data; remove transform_param")
+    files = Hdf5Files(param.source, tuple(layer.top))
+    shapes = {top: (param.batch_size, *shape) for top, shape in zip(layer.top, files.shapes, strict=True)}
+    return shapes, files
+
+
+def _read_paths(list_file: str) -> list[str]:
+    try:
+        paths = Path(list_file).read_text().split()
+    except OSError as error:
+        raise DataError(f"{list_file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line"
+        ) from None
+    if not paths:
+        raise DataError(f"{list_file}: it names no HDF5 files")
+    return paths
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such HDF5 file") from None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as HDF5 ({' '.join(str(error).split())})") from None
+
+
+class Hdf5Writer:
+    """Writes arrays into an HDF5 file, for a ``with`` statement; the file appears whole when it ends.
+
+    HDF5Output is this with datasets ``data`` and ``label``. Raises DataError where *path* exists (unless
+    *overwrite*), cannot be written, or rows change their shape.
+    """
+
+    def __init__(self, path: str | Path, overwrite: bool = True) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not overwrite:
+            raise DataError(f"{path}: exists already; --overwrite replaces it")
+        with self._caught():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
+            os.close(handle)
+            self._temporary = Path(name)
+            self._temporary.chmod(0o644)
+            self._file = h5py.File(name, "w")
+
+    def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add rows: float32, for each dataset the same number of them along the first axis."""
+        with self._caught():
+            for name, values in arrays.items():
+                self._append(name, values)
+
+    def _append(self, name: str, values: NDArray[Any]) -> None:
+        if name not in self._file:
+            self._file.create_dataset(
+                name,
+                (0, *values.shape[1:]),
+                np.float32,
+                maxshape=(None, *values.shape[1:]),
+                chunks=_chunks(values),
+            )
+        dataset = self._file[name]
+        if dataset.shape[1:] != values.shape[1:]:
+            raise DataError(
+                f"{self.path}: rows of {name} change from {dataset.shape[1:]} to {values.shape[1:]}"
+            )
+        count = len(dataset)
+        dataset.resize(count + len(values), 0)
+        dataset[count:] = values
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{self.path}: cannot be written ({' '.join(str(error).split())})") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._caught():
+                self._file.close()
+                if kind is None:
+                    with self._temporary.open("rb") as file:
+                        os.fsync(file.fileno())
+                    self._temporary.replace(self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _chunks(values: NDArray[Any]) -> tuple[int, ...]:
+    row = 4 * max(1, prod(values.shape[1:]))
+    return (max(1, (1 << 18) // row), *values.shape[1:])
