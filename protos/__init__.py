@@ -5,6 +5,6 @@
 'Adam'
 """
 
-from protos import errors, files, registry, schema, text, upgrade
+from protos import errors, files, registry, schema, spec, text, upgrade
 
-__all__ = ["errors", "files", "registry", "schema", "text", "upgrade"]
+__all__ = ["errors", "files", "registry", "schema", "spec", "text", "upgrade"]

@@ -30,22 +30,44 @@ _TOKEN = re.compile(
     |(?P<name>[a-zA-Z_][0-9a-zA-Z_+-]*)
     |(?P<number>(?:[0-9+-]|\.[0-9])[0-9a-zA-Z_.+-]*)
     |(?P<string>"(?:[^"\n\\]|\\.)*"|'(?:[^'\n\\]|\\.)*')
+    |(?P<broken>["'][^\n]*)
     |(?P<mark>.)""",
     re.VERBOSE,
 )
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
+_EXPECTED = {
+    FieldDescriptor.TYPE_BOOL: "true or false",
+    FieldDescriptor.TYPE_BYTES: "a quoted string",
+    FieldDescriptor.TYPE_ENUM: "a name",
+    FieldDescriptor.TYPE_STRING: "a quoted string",
+}
+# Loose: the parser has the last word on a value, on its range for one.
+_NUMBER = re.compile(r"[-+.]*\d.*|[-+]?(inf|nan).*", re.IGNORECASE)
+_WHOLE = re.compile(r"[-+]?(\d+|0x[0-9a-f]+)", re.IGNORECASE)
+_QUOTED = re.compile(r"[\"'].*")
+_FITS = {
+    FieldDescriptor.TYPE_BOOL: re.compile("true|True|t|1|false|False|f|0"),
+    FieldDescriptor.TYPE_BYTES: _QUOTED,
+    FieldDescriptor.TYPE_STRING: _QUOTED,
+}
+for _type in ("INT32", "INT64", "UINT32", "UINT64"):
+    _EXPECTED[getattr(FieldDescriptor, f"TYPE_{_type}")] = "a whole number"
+    _FITS[getattr(FieldDescriptor, f"TYPE_{_type}")] = _WHOLE
 _V1_NAMES = V1LayerParameter.LayerType.keys()
 _V1_ENUMS = {v1_type(name): name for name in _V1_NAMES}
 
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of text: its kind is name, number, string, mark, or end."""
+    """A piece of text: its kind is name, number, string, broken (a string), mark or end."""
 
     kind: str
     text: str
     start: int
     end: int
+
+    def __str__(self) -> str:
+        return repr(self.text) if self.text else "the end of the text"
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ def mended(text: str, edits: Sequence[Edit]) -> Mended:
 
 
 def scan(text: str, kind: type[Message]) -> Findings:
-    """Walk *text* as a message of *kind*; a syntax error ends it in silence, for the parser reports those."""
+    """Walk *text* as a message of *kind*, up to its end or the first error of syntax."""
     scanner = _Scanner(text)
     with contextlib.suppress(_StopScanError):
         scanner.message(descriptor_of(kind), closing="", depth=0)
@@ -140,14 +162,14 @@ def plain(body: Sequence[Token]) -> str:
 
 
 def balanced(body: Sequence[Token]) -> bool:
-    """Whether every brace in *body* is closed by its like."""
-    open_ = []
+    """Whether every brace and quote in *body* is closed by its like."""
+    closing: list[str] = []
     for token in body:
         if token.text in _CLOSING:
-            open_.append(_CLOSING[token.text])
-        elif token.text in _CLOSING.values() and (not open_ or open_.pop() != token.text):
+            closing.append(_CLOSING[token.text])
+        elif token.text in _CLOSING.values() and (not closing or closing.pop() != token.text):
             return False
-    return not open_
+    return not closing and all(token.kind != "broken" for token in body)
 
 
 class _StopScanError(Exception):
@@ -165,18 +187,20 @@ class _Scanner:
     def message(self, descriptor: Descriptor, closing: str, depth: int) -> None:
         """The fields of a message, up to and with its *closing* brace."""
         if depth > MAX_DEPTH:
-            raise _StopScanError
+            raise self.stop(f"messages are nested deeper than {MAX_DEPTH} levels")
+        seen: set[str] = set()
         while not self.ends(closing):
-            name = self.take("name")
+            name = self.field_name(closing)
             known = descriptor.fields_by_name.get(name.text)
             if known is None:
                 self.skip_value()
                 what = f"unknown field {name.text!r} in {descriptor.name}"
                 self.unknown(name, what + suggest(name.text, descriptor.fields_by_name), depth)
-            elif known.message_type is not None:
-                self.messages(known.message_type, depth)
             else:
-                self.scalars(known, name, depth)
+                if known.name in seen and not known.is_repeated:
+                    self.fault(name, f"{name} stands twice in one {descriptor.name}")
+                seen.add(known.name)
+                self.known(known, name, depth)
             self.separator()
 
     @property
@@ -187,11 +211,24 @@ class _Scanner:
     def last(self) -> Token:
         return self.tokens[self.position - 1]
 
-    def take(self, kind: str) -> Token:
-        if self.next.kind != kind:
-            raise _StopScanError
+    def field_name(self, closing: str) -> Token:
+        if self.next.kind != "name":
+            raise self.expected(f"a field or {closing!r}" if closing else "a field")
         self.position += 1
         return self.last
+
+    def fault(self, token: Token, message: str) -> None:
+        self.findings.faults.append(Fault(token.start, token.end, message, token.text, 0))
+
+    def stop(self, message: str) -> _StopScanError:
+        """What to raise where the walk cannot go on, after noting why."""
+        self.fault(self.next, message)
+        return _StopScanError()
+
+    def expected(self, what: str) -> _StopScanError:
+        if self.next.kind == "broken":
+            return self.stop(f"{self.next} lacks its closing quote")
+        return self.stop(f"expected {what}, found {self.next}")
 
     def found(self, *marks: str) -> bool:
         """Whether the next token is one of *marks*, which is then taken."""
@@ -223,19 +260,19 @@ class _Scanner:
         first, closing = self.position, [_CLOSING[opening.text]]
         while closing:
             token = self.next
-            if token.kind == "end":
-                raise _StopScanError
-            self.position += 1
-            if token.kind == "mark" and token.text in _CLOSING:
+            if token.kind in ("end", "broken"):
+                raise self.expected(repr(closing[-1]))
+            if token.text in _CLOSING:
                 closing.append(_CLOSING[token.text])
-            elif token.kind == "mark" and token.text in _CLOSING.values() and closing.pop() != token.text:
-                raise _StopScanError
+            elif token.text in _CLOSING.values() and token.text != closing.pop():
+                raise self.stop(f"{token} closes nothing")
+            self.position += 1
         return self.tokens[first : self.position - 1]
 
-    def value(self) -> Token:
+    def value(self, what: str = "a value") -> Token:
         """A scalar: a name, a number, or strings side by side, of which the last is returned."""
         if self.next.kind not in ("name", "number", "string"):
-            raise _StopScanError
+            raise self.expected(what)
         self.position += 1
         while self.last.kind == self.next.kind == "string":
             self.position += 1
@@ -250,17 +287,31 @@ class _Scanner:
             while self.found(","):
                 yield
             if not self.found("]"):
-                raise _StopScanError
+                raise self.expected("',' or ']'")
 
-    def messages(self, descriptor: Descriptor, depth: int) -> None:
-        self.found(":")
-        for _ in self.listed():
-            if not self.found("{", "<"):
-                raise _StopScanError
-            if descriptor.name == "VerbatimParameter":
-                self.verbatim(self.last)
-            else:
-                self.message(descriptor, _CLOSING[self.last.text], depth + 1)
+    def known(self, known: FieldDescriptor, name: Token, depth: int) -> None:
+        colon = self.found(":")
+        opening = self.next
+        if known.message_type is not None:
+            for _ in self.listed():
+                self.body(known.message_type, depth)
+        elif not colon:
+            raise self.expected("':'")
+        else:
+            what = _EXPECTED.get(known.type, "a number")
+            faults = [fault for _ in self.listed() if (fault := self.scalar_fault(known, self.value(what)))]
+            for fault in dict.fromkeys(faults):
+                self.unknown(name, fault, depth)
+        if opening.text == "[" and not known.is_repeated:
+            self.list_for_one(known, opening)
+
+    def body(self, descriptor: Descriptor, depth: int) -> None:
+        if not self.found("{", "<"):
+            raise self.expected("'{'")
+        if descriptor.name == "VerbatimParameter":
+            self.verbatim(self.last)
+        else:
+            self.message(descriptor, _CLOSING[self.last.text], depth + 1)
 
     def verbatim(self, opening: Token) -> None:
         body = self.skip_body(opening)
@@ -268,40 +319,32 @@ class _Scanner:
             quoted = plain(body).replace("\\", "\\\\").replace('"', '\\"')
             self.findings.edits.append(Edit(opening.end, self.last.start, f'text: "{quoted}"'))
 
-    def scalars(self, known: FieldDescriptor, name: Token, depth: int) -> None:
-        if not self.found(":"):
-            raise _StopScanError
-        opening = self.next
-        faults = [fault for _ in self.listed() if (fault := self.scalar_fault(known, self.value()))]
-        if opening.text == "[" and known.full_name == "caffe.SolverParameter.device_id":
-            self.device_ids(opening)
-        for fault in dict.fromkeys(faults):
-            self.unknown(name, fault, depth)
-
     def scalar_fault(self, known: FieldDescriptor, value: Token) -> str | None:
         """What is unknown about *value*; an odd spelling is mended, another fault noted, on the way."""
         if known.enum_type is not None:
             return self.enum_fault(known, known.enum_type, value)
         if known.type == FieldDescriptor.TYPE_STRING and value.kind == "name":
-            if known.full_name == "caffe.LayerParameter.type" and value.text in _V1_NAMES:
-                self.findings.edits.append(Edit(value.start, value.end, f'"{v1_type(value.text)}"'))
-            else:
-                message = (
-                    f'{known.name} is a string, write {known.name}: "{value.text}" '
-                    "(MyCaffe's dialect, which leaves out the quotes, is not read)"
-                )
-                self.findings.faults.append(Fault(value.start, value.end, message, known.name, 0))
+            self.unquoted(known, value)
+        elif not _FITS.get(known.type, _NUMBER).fullmatch(value.text):
+            self.fault(value, f"{known.name} takes {_EXPECTED.get(known.type, 'a number')}, not {value}")
         return None
+
+    def unquoted(self, known: FieldDescriptor, value: Token) -> None:
+        if known.full_name == "caffe.LayerParameter.type" and value.text in _V1_NAMES:
+            self.findings.edits.append(Edit(value.start, value.end, f'"{v1_type(value.text)}"'))
+        else:
+            hint = "the dialect of MyCaffe, without quotes, is not read"
+            self.fault(value, f'{known.name} takes a quoted string: {known.name}: "{value.text}" ({hint})')
 
     def enum_fault(self, known: FieldDescriptor, values: EnumDescriptor, value: Token) -> str | None:
         text = value.text.strip("\"'")
         if value.kind == "string":
-            if known.full_name != "caffe.V1LayerParameter.type":
-                return None  # a wrong type, which the parser reports
-            if text in _V1_ENUMS:
+            if known.full_name == "caffe.V1LayerParameter.type" and text in _V1_ENUMS:
                 self.findings.edits.append(Edit(value.start, value.end, _V1_ENUMS[text]))
-                return None
-        elif value.kind == "number":
+            else:
+                self.fault(value, f"{known.name} takes a name without quotes, not {value}")
+            return None
+        if value.kind == "number":
             if not re.fullmatch(r"-?\d+", text) or int(text) in values.values_by_number:
                 return None
         elif text in values.values_by_name:
@@ -309,8 +352,10 @@ class _Scanner:
         where = f"{known.name} in {known.full_name.split('.')[-2]}"
         return f"unknown value {value.text} of {where}{suggest(text, values.values_by_name)}"
 
-    def device_ids(self, opening: Token) -> None:
-        """A list for a field that holds one: the first stays, and all go to ``device_ids``."""
+    def list_for_one(self, known: FieldDescriptor, opening: Token) -> None:
+        """A list for one value: of devices the first stays, and all go to ``device_ids``."""
         first = self.tokens[self.tokens.index(opening) + 1]
-        if first.kind == "number":
+        if known.full_name == "caffe.SolverParameter.device_id" and first.kind == "number":
             self.findings.edits.append(Edit(opening.start, opening.start, f"{first.text} device_ids: "))
+        else:
+            self.fault(opening, f"{known.name} takes one value, not a list")

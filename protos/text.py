@@ -75,7 +75,7 @@ def to_text(message: Message) -> str:
 
 
 def write(message: Message, path: Path, *, binary: bool = False) -> None:
-    """Write *message* to *path*, as prototxt or as protobuf's binary form; the file is replaced as a whole."""
+    """Write *message* to *path*, as prototxt or as protobuf's binary form; the file is replaced whole."""
     content = message.SerializeToString() if binary else to_text(message).encode()
     with files.replacing(path) as f:
         f.write(content)
@@ -185,10 +185,9 @@ def _parse_edited(text: str, kind: type[M], path: Path | None, edits: list[Edit]
         raise ParseError(f"{_shown(path)}: nested too deeply") from error
     except text_format.ParseError as error:
         offset = _offset(edited.text, error.GetLine() or 1, error.GetColumn() or 1)
-        found = next(token for token in tokens(edited.text[offset:]))
-        what = f"at {found.text!r}" if found.text else "at the end of the text"
+        found = next(tokens(edited.text[offset:]))
         where = _place(text, edited.original(offset + found.start))
-        raise ParseError(f"{_shown(path)}:{where}: {_reason(error, edited.text)} {what}") from error
+        raise ParseError(f"{_shown(path)}:{where}: {_reason(error, edited.text)}, at {found}") from error
 
 
 def _reason(error: text_format.ParseError, text: str) -> str:

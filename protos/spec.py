@@ -1,0 +1,219 @@
+"""Nets built in Python: every layer is a call, named by the attribute that its top is assigned to.
+
+>>> n = NetSpec("small")
+>>> n.data, n.label = L.DummyData(shape=[dict(dim=[8, 1, 28, 28]), dict(dim=[8])], ntop=2)
+>>> n.ip = L.InnerProduct(n.data, num_output=10, weight_filler=dict(type="xavier"), param=[dict(lr_mult=2)])
+>>> n.relu = L.ReLU(n.ip, in_place=True)
+>>> n.loss = L.SoftmaxWithLoss(n.relu, n.label)
+>>> [(layer.name, list(layer.bottom), list(layer.top)) for layer in n.to_proto().layer[1:]]
+[('ip', ['data'], ['ip']), ('relu', ['ip'], ['ip']), ('loss', ['ip', 'label'], ['loss'])]
+
+An option goes into the message of the layer's type, as ``num_output`` of an InnerProduct goes into
+``inner_product_param``, or else into the field of `LayerParameter` of its name: ``param``, ``include``,
+``loss_weight``, ``transform_param`` and so on. Messages are written as dicts, repeated fields as lists, or as
+a single value for short.
+"""
+
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from protos.errors import NetError
+from protos.registry import suggest
+from protos.scan import descriptor_of
+from protos.schema import LayerParameter, NetParameter
+
+_FIELDS = descriptor_of(LayerParameter).fields_by_name
+# Options of these types stand in a message that is not called like the type.
+_SHARED_PARAM = {
+    "Deconvolution": "convolution_param",
+    "EuclideanLoss": "loss_param",
+    "LSTM": "recurrent_param",
+    "MultiBoxLoss": "multibox_loss_param",
+    "Normalize": "norm_param",
+    "RNN": "recurrent_param",
+    "SigmoidCrossEntropyLoss": "loss_param",
+    "SoftmaxWithLoss": "loss_param",
+}
+
+
+class Top:
+    """One of the blobs that a layer makes."""
+
+    def __init__(self, layer: "LayerSpec", index: int) -> None:
+        self.layer = layer
+        self.index = index
+
+
+class LayerSpec:
+    """A layer before it has a name: its type, the tops that it takes, and its options as a message."""
+
+    def __init__(
+        self, kind: str, bottoms: tuple[Top, ...], ntop: int, in_place: bool, options: dict[str, Any]
+    ):
+        for bottom in bottoms:
+            if not isinstance(bottom, Top):
+                raise NetError(f"{kind}: a bottom is the top of another layer, not {bottom!r}")
+        if in_place and (ntop != 1 or not bottoms):
+            raise NetError(f"{kind}: a layer in place has one top, and the bottom that it takes")
+        self.bottoms = bottoms
+        self.in_place = in_place
+        self.tops = [Top(self, index) for index in range(ntop)]
+        self.message = LayerParameter(type=kind)
+        for name, value in options.items():
+            self._set(name, value)
+
+    def _set(self, name: str, value: Any) -> None:
+        kind = self.message.type
+        param = param_of(kind)
+        own = getattr(self.message, param) if param else None
+        if own is not None and (name in own.DESCRIPTOR.fields_by_name or name not in _FIELDS):
+            _assign(own, name, value, kind)
+        else:
+            _assign(self.message, name, value, kind)
+
+
+class _Layers:
+    """``L.Convolution(...)``: a layer of the type that the attribute names, any type; see `protos.spec`."""
+
+    def __getattr__(self, kind: str) -> "_LayerType":
+        return _LayerType(kind)
+
+
+class _LayerType:
+    """Makes layers of one type."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, *bottoms: Top, ntop: int = 1, in_place: bool = False, **options: Any) -> Any:
+        """The top of a new layer; a tuple of its *ntop* tops, or the layer itself where it has none."""
+        layer = LayerSpec(self.kind, bottoms, ntop, in_place, options)
+        if ntop == 1:
+            return layer.tops[0]
+        return tuple(layer.tops) if ntop else layer
+
+
+L = _Layers()
+
+
+class NetSpec:
+    """A net in the making: assign tops (or layers without tops) to attributes or items, then `to_proto`.
+
+    ``n.conv1 = L.Convolution(n.data, ...)``; ``n["res/conv1"] = ...`` for names that are no Python names.
+    A layer is called like its first top. What an assigned layer takes is in the net even if it has no name
+    yet: it gets the name of its type and a number.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        vars(self).update(_name=name, _things={})
+
+    def __setattr__(self, name: str, thing: Top | LayerSpec) -> None:
+        self[name] = thing
+
+    def __setitem__(self, name: str, thing: Top | LayerSpec) -> None:
+        if not isinstance(thing, Top | LayerSpec):
+            raise NetError(f"{name}: a net consists of tops and layers, not of {thing!r}")
+        if name in self._things:
+            raise NetError(f"{name}: there is a top of this name already")
+        self._things[name] = thing
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._things:
+            raise NetError(f"no top {name!r} in the net so far{suggest(name, self._things)}")
+        return self._things[name]
+
+    def to_proto(self) -> NetParameter:
+        """The net as a message, its layers in the order in which they need each other."""
+        net = NetParameter(name=self._name) if self._name else NetParameter()
+        _Writer(net, self._things)
+        return net
+
+
+class _Writer:
+    """Names everything, then adds each layer to *net* after those that it takes from."""
+
+    def __init__(self, net: NetParameter, things: dict[str, Top | LayerSpec]) -> None:
+        self.net = net
+        self.names = {id(thing): name for name, thing in things.items()}
+        self.counts: dict[str, int] = {}
+        self.blobs: dict[int, str] = {}  # id of a top -> the blob that it is
+        self.written: set[int] = set()
+        for thing in things.values():
+            self.add(thing.layer if isinstance(thing, Top) else thing)
+
+    def add(self, last: LayerSpec) -> None:
+        stack = [last]  # not recursion: nets are deeper than Python's stack
+        while stack:
+            layer = stack[-1]
+            missing = [b.layer for b in reversed(layer.bottoms) if id(b.layer) not in self.written]
+            stack.extend(missing)
+            if not missing:
+                self.write(stack.pop())
+
+    def write(self, layer: LayerSpec) -> None:
+        if id(layer) in self.written:
+            return
+        self.written.add(id(layer))
+        message = self.net.layer.add()
+        message.CopyFrom(layer.message)
+        named = [self.names[id(thing)] for thing in [*layer.tops, layer] if id(thing) in self.names]
+        name = named[0] if named else self.new_name(layer.message.type)
+        if not message.HasField("name"):
+            message.name = name
+        for top in layer.tops:
+            default = name if top.index == 0 else f"{name}_{top.index}"
+            blob = self.names.get(id(top), default)
+            self.blobs[id(top)] = self.blobs[id(layer.bottoms[0])] if layer.in_place else blob
+        message.bottom.extend(self.blobs[id(bottom)] for bottom in layer.bottoms)
+        message.top.extend(self.blobs[id(top)] for top in layer.tops)
+
+    def new_name(self, kind: str) -> str:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        name = f"{kind}{self.counts[kind]}"
+        return self.new_name(kind) if name in self.names.values() else name
+
+
+def param_of(kind: str) -> str | None:
+    """The field of LayerParameter that holds the options of a layer type, None where there is none.
+
+    >>> param_of("InnerProduct"), param_of("LRN"), param_of("Deconvolution"), param_of("Silence")
+    ('inner_product_param', 'lrn_param', 'convolution_param', None)
+    """
+    wanted = f"{kind}param".lower()
+    own = next((name for name in _FIELDS if name.replace("_", "") == wanted), None)
+    return own or _SHARED_PARAM.get(kind)
+
+
+def _assign(message: Message, name: str, value: Any, kind: str) -> None:
+    descriptor: Descriptor = descriptor_of(type(message))
+    field = descriptor.fields_by_name.get(name)
+    if field is None:
+        known = suggest(name, descriptor.fields_by_name)
+        raise NetError(f"{kind}: unknown option {name!r} in {descriptor.name}{known}")
+    try:
+        values = value if isinstance(value, list | tuple) or not field.is_repeated else [value]
+        if field.message_type is None:
+            message.MergeFrom(type(message)(**{name: values}))
+        elif field.is_repeated:
+            for entry in values:
+                _fill(getattr(message, name).add(), entry, kind)
+        else:
+            getattr(message, name).SetInParent()
+            _fill(getattr(message, name), values, kind)
+    except (TypeError, ValueError) as error:
+        raise NetError(f"{kind}: {name}={value!r} does not fit: {error}") from error
+
+
+def _fill(message: Message, value: Any, kind: str) -> None:
+    if isinstance(value, Message):
+        message.CopyFrom(value)
+    else:
+        for name, inner in dict(value).items():
+            _assign(message, name, inner, kind)

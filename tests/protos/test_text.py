@@ -1,0 +1,242 @@
+import re
+import sys
+import time
+
+import pytest
+from google.protobuf import text_format
+
+from protos import text
+from protos.errors import CaffeError, CaffeWarning, ParseError
+from protos.schema import NetParameter, SolverParameter
+
+RELU = 'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }'
+
+
+def refused(parse, source, message):
+    with pytest.raises(ParseError) as caught:
+        parse(source)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value) == message
+
+
+def save(tmp_path, content):
+    path = tmp_path / "x.prototxt"
+    path.write_bytes(content)
+    return path
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "layer {\n  convolution_param { kernel_sise: 3 }\n}",
+            "prototxt:2:23: unknown field 'kernel_sise' in ConvolutionParameter, did you mean "
+            "kernel_size or kernel_w?",
+        ),
+        (
+            "layer { pooling_param { pool: MAXX } }",
+            "prototxt:1:25: unknown value MAXX of pool in PoolingParameter, did you mean MAX?",
+        ),
+        (
+            "layer { pooling_param { pool: 77 } }",
+            "prototxt:1:25: unknown value 77 of pool in PoolingParameter",
+        ),
+        (
+            "layers { type: CONVOLUTIN }",
+            "prototxt:1:10: unknown value CONVOLUTIN of type in V1LayerParameter, "
+            "did you mean CONVOLUTION or DECONVOLUTION?",
+        ),
+        ("layer { name: 'a' name: 'b' }", "prototxt:1:19: 'name' stands twice in one LayerParameter"),
+        ("force_backward: maybe", "prototxt:1:17: force_backward takes true or false, not 'maybe'"),
+        ("input_dim: 1.5", "prototxt:1:12: input_dim takes a whole number, not '1.5'"),
+        ("layer { batch_norm_param { eps: tiny } }", "prototxt:1:33: eps takes a number, not 'tiny'"),
+        ('layer {\n  name: "x"', "prototxt:2:12: expected a field or '}', found the end of the text"),
+        ('layer { name: "x }', "prototxt:1:15: '\"x }' lacks its closing quote"),
+        ('layer { name "x" }', "prototxt:1:14: expected ':', found '\"x\"'"),
+        (
+            "layer { clip_param { min: 1 } }",
+            "prototxt: missing layer[0].clip_param.max, required by the schema",
+        ),
+        (
+            "layer { name: conv1 }",
+            'prototxt:1:15: name takes a quoted string: name: "conv1" '
+            "(the dialect of MyCaffe, without quotes, is not read)",
+        ),
+    ],
+)
+def test_error_says_where_what_and_what_instead(source, message):
+    refused(text.parse_net, source, message)
+
+
+def test_all_unknown_things_are_listed_at_once():
+    source = (
+        'nam: "x"\n'
+        "layer { pooling_param { pool: MAXX } bogus { a: [1, 2] b < c: 'd' 'e' > } }\n"
+        "layer { bogus: -5; bogus: [] lrn_param { alpha: 1 unheard_of: WORD, } }"
+    )
+    refused(
+        text.parse_net,
+        source,
+        "prototxt:1:1: unknown field 'nam' in NetParameter, did you mean name?; "
+        "2:25: unknown value MAXX of pool in PoolingParameter, did you mean MAX?; "
+        "2:38: unknown field 'bogus' in LayerParameter (3 times); "
+        "3:51: unknown field 'unheard_of' in LRNParameter; "
+        "allow_unknown=True (--allow-unknown) ignores what is unknown",
+    )
+    with pytest.warns(CaffeWarning) as caught:
+        net = text.parse_net(source, path="a.prototxt", allow_unknown=True)
+    assert [re.sub(":.*", "", str(warning.message)) for warning in caught] == ["a.prototxt"]
+    assert "ignored 1:1: unknown field 'nam' in NetParameter" in str(caught[0].message)
+    assert net == text.parse_net("layer { pooling_param {} } layer { lrn_param { alpha: 1 } }")
+
+
+def test_allow_unknown_still_refuses_what_does_not_parse():
+    def parse(source):
+        text.parse_net(source, allow_unknown=True)
+
+    refused(
+        parse, "bogus: 1 layer { force: 2 name: 3 }", "prototxt:1:33: name takes a quoted string, not '3'"
+    )
+
+
+def test_a_solver_is_no_net_and_a_net_is_no_solver():
+    for options in ({}, {"allow_unknown": True}):
+        with pytest.raises(
+            ParseError, match=r"x: this is a solver \(it has base_lr, net\), and a net is wanted$"
+        ):
+            text.parse_net('base_lr: 0.1 net: "n"', path="x", **options)
+        with pytest.raises(
+            ParseError, match=r"x: this is a net \(it has name, layer\), and a solver is wanted$"
+        ):
+            text.parse_solver(f'name: "n" {RELU}', path="x", **options)
+
+
+def test_deep_nesting_is_an_error():
+    depth = sys.getrecursionlimit()
+    for opening in ("layer { moe_param { gating_net {", "bogus {"):
+        with pytest.raises(ParseError, match=r"^prototxt:"):
+            text.parse_net(opening * depth)
+        closing = " }" * opening.count("{")
+        with pytest.raises(ParseError, match=r"^prototxt:"):
+            text.parse_net(opening * depth + closing * depth)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "no such file or directory"), ("", "is a directory")]
+)
+def test_files_that_cannot_be_read(tmp_path, name, reason):
+    for read in (text.read_net, text.read_solver):
+        with pytest.raises(CaffeError, match=f"{re.escape(str(tmp_path / name))}: cannot be read: {reason}$"):
+            read(tmp_path / name)
+
+
+# ---- what real files have
+
+
+def test_empty_text_is_an_empty_message():
+    assert text.parse_net("") == NetParameter()
+    assert text.parse_solver(" # nothing\n") == SolverParameter()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + RELU.encode(),
+        b"# \xb5\xda\xd2\xbb\xb2\xe3 {\r\n" + RELU.encode() + b"\r\n",  # GBK
+        b"# caf\xe9\n" + RELU.encode(),  # Latin-1
+        "# 第一层\n".encode() + RELU.encode(),
+        RELU.encode("utf-16"),
+        b"# a bell \x07" + b" " * 200 + b"\n" + RELU.encode(),
+        RELU.replace(" ", "\r\n\t").encode(),
+    ],
+)
+def test_bytes_of_all_kinds(tmp_path, content):
+    assert text.read_net(save(tmp_path, content)) == text.parse_net(RELU)
+
+
+def test_byte_order_mark_in_a_string():
+    assert text.parse_net("\ufeff" + RELU) == text.parse_net(RELU)
+
+
+def test_several_devices():
+    solver = text.parse_solver("base_lr: 1 device_id: [2,3] max_iter: 5")
+    assert (solver.device_id, list(solver.device_ids), solver.max_iter) == (2, [2, 3], 5)
+    assert text.parse_solver(text.to_text(solver)) == solver
+
+
+def test_enum_by_number():
+    assert text.parse_net("layer { phase: 1 }").layer[0].phase == 1
+    assert text.parse_net("layers { type: 4 }").layer[0].type == "Convolution"
+
+
+def test_a_parameter_that_nobody_published_is_kept_as_it_stands():
+    source = 'layer { squeeze_param { axis: 2 # two\n axis: [3, 4], s < t: "a\\"b\'" > } }'
+    net = text.parse_net(source)
+    kept = 'axis: 2 axis: [ 3, 4 ], s < t: "a\\"b\'" >'
+    assert net.layer[0].squeeze_param.text == kept
+    assert f"squeeze_param {{\n    {kept}\n  }}" in text.to_text(net)
+    assert text.parse_net(text.to_text(net)) == net
+
+
+def test_place_of_an_error_behind_mended_text():
+    source = "layer { type: CONVOLUTION squeeze_param { axis: 2 } lrn_param { local_size: -3 } }"
+    refused(text.parse_net, source, f"prototxt:1:{source.index('-3') + 1}: Value out of range: -3, at '-3'")
+
+
+# ---- binary
+
+
+def test_old_binary_nets_are_upgraded(tmp_path):
+    net = text_format.Parse("layers { name: 'r' type: RELU blobs { data: [1, 2] } }", NetParameter())
+    (layer,) = text.read_net(save(tmp_path, net.SerializeToString())).layer
+    assert (layer.type, list(layer.blobs[0].data)) == ("ReLU", [1, 2])
+
+
+def test_truncated_binary(tmp_path):
+    content = text.parse_net(RELU).SerializeToString()
+    for length in range(3, len(content)):
+        with pytest.raises(
+            ParseError, match="neither prototxt nor a whole binary NetParameter: damaged or cut short"
+        ):
+            text.read_net(save(tmp_path, content[:length]))
+
+
+def test_unknown_fields_of_a_binary_are_listed(tmp_path):
+    path = save(tmp_path, b"\xa2\x06\x09\n\x01x\xa8\x46\x01\xb0\x46\x02")
+    with pytest.raises(
+        ParseError, match="unknown field number 1125 in LayerParameter; field number 1126 in Layer"
+    ):
+        text.read_net(path)
+    with pytest.warns(CaffeWarning, match="ignored unknown field number 1125"):
+        net = text.read_net(path, allow_unknown=True)
+    assert net == text.parse_net('layer { name: "x" }')
+
+
+# ---- writing
+
+
+def test_write_leaves_no_half_file(tmp_path, monkeypatch):
+    path = save(tmp_path, b"old")
+    with pytest.raises(CaffeError, match="cannot be written"):
+        text.write(NetParameter(), tmp_path / "nowhere" / "x")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CaffeError, match=r"x.prototxt: cannot be written: no space left on device"):
+        text.write(NetParameter(name="n"), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_large_net_parses_within_a_second():
+    layer = (
+        'layer {{ name: "res{i}" type: "Convolution" bottom: "res{i}" top: "res{j}" '
+        "param {{ lr_mult: 1 decay_mult: 1 }} "
+        "convolution_param {{ num_output: 256 kernel_size: 1 stride: 1 pad: 0 bias_term: false "
+        'weight_filler {{ type: "msra" }} }} }}\n'
+    )
+    source = "".join(layer.format(i=i, j=i + 1) for i in range(516))
+    start = time.perf_counter()
+    assert len(text.parse_net(source).layer) == 516
+    assert time.perf_counter() - start < 1
