@@ -1,4 +1,4 @@
-"""The state of a solver, from and to files: ``.solverstate`` and ``.solverstate.h5``, exchangeable with the original.
+"""The state of a solver, from and to files: ``.solverstate`` and ``.solverstate.h5``, as the original has them.
 
 What the original does not keep (random states, data cursors) rides along as ``extra`` where it does not
 look: in the field EXTRA of the binary message, in the dataset ``extra`` of the HDF5 file. It is JSON, in
@@ -9,9 +9,9 @@ import base64
 import contextlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 import h5py
@@ -95,23 +95,21 @@ def _write_binary(file: IO[bytes], state: State) -> None:
 
 
 def _read_binary(buffer: lens.Buffer) -> State:
-    state = State(-1)
-    history = []
+    found: defaultdict[tuple[int, int], list[lens.Field]] = defaultdict(list)
     for part in lens.fields(buffer, 0, len(buffer)):
-        match part.number, part.wire:
-            case (1, lens.VARINT):
-                state.iter = part.start
-            case (2, lens.BYTES):
-                state.learned_net = lens.text(buffer, part)
-            case (3, lens.BYTES):
-                history.append(lens.blob(buffer, part.start, part.end).array())
-            case (4, lens.VARINT):
-                state.current_step = part.start
-            case (60000, lens.BYTES):
-                state.extra = _unpacked(bytes(buffer[part.start : part.end]))
-    if state.iter < 0:
+        found[part.number, part.wire].append(part)
+    if not found[ITER, lens.VARINT]:
         raise WeightsError("it does not say how many iterations are done")
-    state.history = history
+    state = State(found[ITER, lens.VARINT][-1].start)
+    for part in found[LEARNED_NET, lens.BYTES]:
+        state.learned_net = lens.text(buffer, part)
+    for part in found[CURRENT_STEP, lens.VARINT]:
+        state.current_step = part.start
+    for part in found[EXTRA, lens.BYTES]:
+        state.extra = _unpacked(bytes(buffer[part.start : part.end]))
+    state.history = [
+        lens.blob(buffer, part.start, part.end).array() for part in found[HISTORY, lens.BYTES]
+    ]
     return state
 
 

@@ -1,0 +1,127 @@
+"""The base of all layers, and the registry that maps Caffe's type names to them.
+
+A layer is an ``nn.Module`` built from plain values. ``from_proto`` is the only place that reads protobuf. What
+Caffe calls blobs are its parameters (learned by gradient) and buffers (kept by the layer itself), under the names in
+``blob_names``, in Caffe's order and shape.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from protos.errors import NetError
+from protos.registry import Registry
+from protos.schema import LayerParameter
+
+from nets.fillers import Filler
+
+Shape = tuple[int, ...]
+Count = tuple[int, int | None]  # the least and the most; None: no upper bound
+
+LAYERS: Registry[type["Layer"]] = Registry("layer type")
+
+
+class Layer(nn.Module):
+    """One Caffe layer: bottoms in, tops out.
+
+    A subclass states as class attributes what the graph has to know before there is an instance:
+
+    - ``message``: the field of LayerParameter with its options, "" for none;
+    - ``options``: the fields of that message which it honours; ``hints``: those that only steer the original's choice
+      of implementation and change no number. Any other field that is set to more than its default is refused;
+    - ``bottoms``, ``tops``: how many it takes, ``(least, most)``;
+    - ``blob_names``: its blobs in Caffe's order;
+    - ``is_loss``: its first top has a loss weight of 1 by default, and a missing top is made up;
+    - ``labels``: the indices of bottoms that take no gradient;
+    - ``fp32``: under autocast it computes in float32.
+    """
+
+    message: ClassVar[str] = ""
+    options: ClassVar[frozenset[str]] = frozenset()
+    hints: ClassVar[frozenset[str]] = frozenset()
+    bottoms: ClassVar[Count] = (1, 1)
+    tops: ClassVar[Count] = (1, 1)
+    blob_names: ClassVar[tuple[str, ...]] = ()
+    is_loss: ClassVar[bool] = False
+    labels: ClassVar[tuple[int, ...]] = ()
+    fp32: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fillers: dict[str, Filler] = {}
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        """The layer that *proto* describes, for bottoms of these shapes. Raises NetError where they do not fit."""
+        return cls()
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        """Problems of *proto* that show without any shape, a line each."""
+        return ()
+
+    def forward(self, *bottoms: Tensor) -> Any:
+        """The top, or a tuple of tops."""
+        raise NotImplementedError
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shapes of the tops, found by running the layer on meta tensors."""
+        tops = self(*[torch.empty(shape, device="meta") for shape in bottoms])
+        return [tuple(top.shape) for top in (tops if isinstance(tops, tuple) else (tops,))]
+
+    def add_blob(self, name: str, shape: Shape | None, filler: Filler) -> None:
+        """Add a learnable blob *name* of *shape*, filled from *filler* by ``reset``; None: this instance goes without."""
+        self.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
+        self.fillers[name] = filler
+
+    def add_statistic(self, name: str, shape: Shape) -> None:
+        """Add a blob that the layer keeps by itself, outside the gradient; it starts at zero."""
+        self.register_buffer(name, torch.empty(shape))
+        self.fillers[name] = Filler("constant")
+
+    def share_blob(self, name: str, owner: "Layer", owner_name: str) -> None:
+        """Let blob *name* be the memory of *owner*'s blob *owner_name*, seen in this layer's own shape."""
+        shape = getattr(self, name).shape
+        del self._parameters[name]
+        # A class of its own for this instance: a property is found before nn.Module looks for a parameter.
+        view = property(lambda layer: getattr(layer.shared[name][0], layer.shared[name][1]).view(shape))
+        self.__class__ = type(type(self).__name__, (type(self),), {name: view})
+        self.shared = {**self.__dict__.get("shared", {}), name: (owner, owner_name)}
+
+    @property
+    def blob_items(self) -> list[tuple[str, Tensor]]:
+        """``(name, tensor)`` for each blob that this instance has, in Caffe's order."""
+        return [(name, blob) for name in self.blob_names if (blob := getattr(self, name, None)) is not None]
+
+    @property
+    def blobs(self) -> list[Tensor]:
+        """The blobs that this instance has, in Caffe's order and shape."""
+        return [blob for _, blob in self.blob_items]
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Draw all blobs anew from their fillers."""
+        for name, blob in self.blob_items:
+            blob.copy_(self.fillers[name].draw(tuple(blob.shape), generator))
+
+
+def canonical_axis(axis: int, dims: int) -> int:
+    """*axis* counted from the front: -1 is the last of *dims* axes. Raises NetError when there is no such axis.
+
+    >>> canonical_axis(-1, 4)
+    3
+    """
+    if not -dims <= axis < dims:
+        raise NetError(f"axis {axis} does not exist in a blob of {dims} axes")
+    return axis % dims
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as people write it.
+
+    >>> shape_text((1, 3, 8, 8))
+    '1x3x8x8'
+    """
+    return "x".join(map(str, shape)) or "scalar"

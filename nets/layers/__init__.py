@@ -1,0 +1,31 @@
+"""All layer types. Importing this package registers them in ``nets.layer.LAYERS``."""
+
+from nets.layers import (
+    activation,
+    convolution,
+    dense,
+    elementwise,
+    io,
+    loss,
+    metrics,
+    normalization,
+    pooling,
+    python,
+    recurrent,
+    shape,
+)
+
+__all__ = [
+    "activation",
+    "convolution",
+    "dense",
+    "elementwise",
+    "io",
+    "loss",
+    "metrics",
+    "normalization",
+    "pooling",
+    "python",
+    "recurrent",
+    "shape",
+]

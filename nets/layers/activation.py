@@ -1,0 +1,299 @@
+"""Layers that map each value by itself. bottom, top: any shape, equal."""
+
+from collections.abc import Sequence
+from math import e, log
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import LayerParameter
+
+from nets.fillers import Filler
+from nets.layer import LAYERS, Layer, Shape
+
+
+@LAYERS("ReLU")
+class ReLU(Layer):
+    """y = x where x > 0, negative_slope * x elsewhere; with ``relu6`` (a fork's option) at most 6.
+
+    Options: negative_slope (0), relu6 (false).
+    """
+
+    message = "relu_param"
+    options = frozenset({"negative_slope", "relu6"})
+    hints = frozenset({"engine", "fuse"})
+
+    def __init__(self, negative_slope: float = 0.0, relu6: bool = False) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+        self.relu6 = relu6
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        return cls(proto.relu_param.negative_slope, proto.relu_param.relu6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
+        return y.clamp(max=6) if self.relu6 else y
+
+
+@LAYERS("PReLU")
+class PReLU(Layer):
+    """y = x where x > 0, a_c * x elsewhere, with a learned slope for each channel (axis 1), or one for all.
+
+    Options: filler (constant 0.25), channel_shared (false). Blobs: weight, (C,) or scalar when shared.
+    """
+
+    message = "prelu_param"
+    options = frozenset({"filler", "channel_shared"})
+    blob_names = ("weight",)
+    weight: Tensor
+
+    def __init__(self, channels: int, channel_shared: bool = False, filler: Filler = Filler(value=0.25)) -> None:
+        super().__init__()
+        self.add_blob("weight", () if channel_shared else (channels,), filler)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.prelu_param
+        if len(bottoms[0]) < 2:
+            raise NetError("its bottom needs at least 2 axes, N x C")
+        filler = Filler.from_proto(p.filler) if p.HasField("filler") else Filler(value=0.25)
+        return cls(bottoms[0][1], p.channel_shared, filler)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(x, self.weight.reshape(-1).to(x.dtype))
+
+
+@LAYERS("ELU")
+class ELU(Layer):
+    """y = x where x > 0, alpha * (exp(x) - 1) elsewhere. Options: alpha (1)."""
+
+    message = "elu_param"
+    options = frozenset({"alpha"})
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        return cls(proto.elu_param.alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x, self.alpha)
+
+
+@LAYERS("Sigmoid")
+class Sigmoid(Layer):
+    """y = 1 / (1 + exp(-x))."""
+
+    message = "sigmoid_param"
+    hints = frozenset({"engine"})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
+
+
+@LAYERS("TanH")
+class TanH(Layer):
+    """y = tanh(x)."""
+
+    message = "tanh_param"
+    hints = frozenset({"engine"})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+
+@LAYERS("AbsVal")
+class AbsVal(Layer):
+    """y = abs(x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+@LAYERS("BNLL")
+class BNLL(Layer):
+    """y = log(1 + exp(x)), torch's softplus."""
+
+    fp32 = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softplus(x)
+
+
+@LAYERS("Swish")
+class Swish(Layer):
+    """y = x * sigmoid(beta * x); torch's SiLU at beta = 1. Options: beta (1)."""
+
+    message = "swish_param"
+    options = frozenset({"beta"})
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        self.beta = beta
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        return cls(proto.swish_param.beta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x) if self.beta == 1 else x * torch.sigmoid(self.beta * x)
+
+
+@LAYERS("Power")
+class Power(Layer):
+    """y = (shift + scale * x) ^ power. Options: power (1), scale (1), shift (0)."""
+
+    message = "power_param"
+    options = frozenset({"power", "scale", "shift"})
+    fp32 = True
+
+    def __init__(self, power: float = 1.0, scale: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__()
+        self.power = power
+        self.scale = scale
+        self.shift = shift
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.power_param
+        return cls(p.power, p.scale, p.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.power == 0 or self.scale == 0:  # a constant, still joined to the graph so that its gradient is 0
+            return x * 0 + self.shift**self.power
+        y = x if self.scale == 1 else x * self.scale
+        y = y if self.shift == 0 else y + self.shift
+        return y if self.power == 1 else y**self.power
+
+
+@LAYERS("Exp")
+class Exp(Layer):
+    """y = base ^ (shift + scale * x). Options: base (-1, which stands for e), scale (1), shift (0)."""
+
+    message = "exp_param"
+    options = frozenset({"base", "scale", "shift"})
+    fp32 = True
+
+    def __init__(self, base: float = -1.0, scale: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__()
+        if base != -1 and base <= 0:
+            raise NetError(f"base must be positive, or -1 for e, not {base:g}")
+        self.inner = scale if base == -1 else scale * log(base)
+        self.outer = (e if base == -1 else base) ** shift
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.exp_param
+        return cls(p.base, p.scale, p.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.exp(x if self.inner == 1 else x * self.inner)
+        return y if self.outer == 1 else y * self.outer
+
+
+@LAYERS("Log")
+class Log(Layer):
+    """y = log(shift + scale * x) to the base. Options: base (-1, which stands for e), scale (1), shift (0)."""
+
+    message = "log_param"
+    options = frozenset({"base", "scale", "shift"})
+    fp32 = True
+
+    def __init__(self, base: float = -1.0, scale: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__()
+        if base != -1 and (base <= 0 or base == 1):
+            raise NetError(f"base must be positive and not 1, or -1 for e, not {base:g}")
+        self.factor = 1.0 if base == -1 else 1.0 / log(base)
+        self.scale = scale
+        self.shift = shift
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.log_param
+        return cls(p.base, p.scale, p.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.scale == 1 else x * self.scale
+        y = torch.log(y if self.shift == 0 else y + self.shift)
+        return y if self.factor == 1 else y * self.factor
+
+
+@LAYERS("Clip")
+class Clip(Layer):
+    """y = min(max(x, low), high). Options: min and max, both required. The gradient passes at the bounds."""
+
+    message = "clip_param"
+    options = frozenset({"min", "max"})
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low = low
+        self.high = high
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.clip_param
+        if not (p.HasField("min") and p.HasField("max")):
+            raise NetError("clip_param needs both min and max")
+        return cls(p.min, p.max)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(self.low, self.high)
+
+
+@LAYERS("Threshold")
+class Threshold(Layer):
+    """y = 1 where x > threshold, 0 elsewhere; no gradient. Options: threshold (0). Not torch's Threshold."""
+
+    message = "threshold_param"
+    options = frozenset({"threshold"})
+
+    def __init__(self, threshold: float = 0.0) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        return cls(proto.threshold_param.threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x > self.threshold).to(x.dtype)
+
+
+@LAYERS("Dropout")
+class Dropout(Layer):
+    """In training y = x * mask / (1 - ratio), the mask 0 with probability ratio; otherwise y = x.
+
+    Options: dropout_ratio (0.5); of forks: scale_train (true; false scales by 1 - ratio in testing instead),
+    sample_weights_test (false; true drops in testing too).
+    """
+
+    message = "dropout_param"
+    options = frozenset({"dropout_ratio", "scale_train", "sample_weights_test"})
+    hints = frozenset({"engine"})
+
+    def __init__(self, ratio: float = 0.5, scale_train: bool = True, sample_test: bool = False) -> None:
+        super().__init__()
+        if not 0 <= ratio < 1:
+            raise NetError(f"dropout_ratio must be at least 0 and below 1, not {ratio:g}")
+        self.ratio = ratio
+        self.scale_train = scale_train
+        self.sample_test = sample_test
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.dropout_param
+        return cls(p.dropout_ratio, p.scale_train, p.sample_weights_test)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.sample_test:
+            y = F.dropout(x, self.ratio, training=True)
+            return y if self.scale_train else y * (1 - self.ratio)
+        return x if self.scale_train else x * (1 - self.ratio)

@@ -1,0 +1,242 @@
+"""Convolution, Deconvolution and Im2col over any number of spatial axes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import ConvolutionParameter, LayerParameter
+
+from nets.fillers import ZERO, Filler
+from nets.layer import LAYERS, Layer, Shape, canonical_axis
+
+WINDOW_OPTIONS = frozenset(
+    f"{kind}{suffix}" for kind in ("pad", "stride") for suffix in ("", "_h", "_w")
+) | {"kernel_size", "kernel_h", "kernel_w", "dilation", "axis"}  # fmt: skip
+SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel moves over the spatial axes; one figure an axis. ``extra``: fork padding, as F.pad takes it."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    extra: tuple[int, ...] = ()
+
+    @classmethod
+    def from_proto(cls, p: ConvolutionParameter, axes: int) -> "Window":
+        """The window that *p* describes over *axes* spatial axes."""
+        kernel = _spatial(p, "kernel_size", "kernel", axes, None)
+        if not all(kernel):
+            raise NetError("kernel sizes must be positive")
+        stride = _spatial(p, "stride", "stride", axes, 1)
+        if not all(stride):
+            raise NetError("strides must be positive")
+        pad = _spatial(p, "pad", "pad", axes, 0)
+        return cls(kernel, stride, pad, _spatial(p, "dilation", "", axes, 1), _extra_padding(p, axes))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """*x* with the fork's one-sided padding, if any."""
+        return F.pad(x, self.extra) if self.extra else x
+
+
+def _spatial(p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
+    """The figure *name* for each spatial axis: as two fields ``stem_h`` and ``stem_w``, or repeated."""
+    values = tuple(getattr(p, name))
+    if stem and (p.HasField(f"{stem}_h") or p.HasField(f"{stem}_w")):  # type: ignore[arg-type]  # name of a field
+        if axes != 2 or values:
+            raise NetError(f"{stem}_h and {stem}_w go with two spatial axes, and without {name}")
+        if default is None and not (p.HasField(f"{stem}_h") and p.HasField(f"{stem}_w")):  # type: ignore[arg-type]
+            raise NetError(f"{stem}_h and {stem}_w are needed both")
+        return tuple(
+            getattr(p, field) if p.HasField(field) else default for field in (f"{stem}_h", f"{stem}_w")  # type: ignore[arg-type, misc]
+        )
+    if not values and default is not None:
+        return (default,) * axes
+    if len(values) not in (1, axes):
+        raise NetError(f"{name} has {len(values)} figures where it needs 1, or one for each of {axes} spatial axes")
+    return values if len(values) == axes else values * axes
+
+
+def _extra_padding(p: ConvolutionParameter, axes: int) -> tuple[int, ...]:
+    top, bottom, left, right = (getattr(p, side) for side in SIDES)
+    if not (top or bottom or left or right):
+        return ()
+    if axes != 2:
+        raise NetError("pad_t, pad_b, pad_l and pad_r go with two spatial axes")
+    return left, right, top, bottom
+
+
+class _Filtering(Layer):
+    """What Convolution and Deconvolution share. Several bottoms go through the same weights, each to its own top."""
+
+    message = "convolution_param"
+    options = WINDOW_OPTIONS | {"num_output", "bias_term", "group", "weight_filler", "bias_filler"}
+    hints = frozenset({"engine", "force_nd_im2col", "conv_algorithm", "conv_algos_override",
+                       "cudnn_convolution_algo_seeker", "cudnn_flavor"})  # fmt: skip
+    bottoms = (1, None)
+    tops = (1, None)
+    blob_names = ("weight", "bias")
+    transposed: ClassVar[bool]
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        channels: int,
+        num_output: int,
+        window: Window,
+        group: int = 1,
+        bias_term: bool = True,
+        weight_filler: Filler = ZERO,
+        bias_filler: Filler = ZERO,
+    ) -> None:
+        super().__init__()
+        if num_output <= 0 or group <= 0 or channels % group or num_output % group:
+            raise NetError(
+                f"num_output {num_output} must be positive, and it and the {channels} channels divisible by group {group}"
+            )
+        self.window = window
+        self.group = group
+        rows, columns = (channels, num_output) if self.transposed else (num_output, channels)
+        self.add_blob("weight", (rows, columns // group, *window.kernel), weight_filler)
+        self.add_blob("bias", (num_output,) if bias_term else None, bias_filler)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.convolution_param
+        axis = canonical_axis(p.axis, len(bottoms[0]))
+        if any(shape != bottoms[0] for shape in bottoms):
+            raise NetError("its bottoms must have one shape")
+        if len(proto.top) != len(bottoms):
+            raise NetError(f"has {len(bottoms)} bottoms but {len(proto.top)} tops: each bottom makes one top")
+        window = Window.from_proto(p, len(bottoms[0]) - axis - 1)
+        weight, bias = Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler)
+        return cls(bottoms[0][axis], p.num_output, window, p.group, p.bias_term, weight, bias)
+
+    def forward(self, *xs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        ys = tuple(self._one(x) for x in xs)
+        return ys if len(ys) > 1 else ys[0]
+
+    def _one(self, x: Tensor) -> Tensor:
+        axes = len(self.window.kernel)
+        if x.dim() == axes + 2:
+            return self.filter(x)
+        lead = x.shape[: x.dim() - axes - 1]  # axes before the channels all count as images
+        y = self.filter(x.reshape(-1, *x.shape[len(lead) :]))
+        return y.reshape(*lead, *y.shape[1:])
+
+    def filter(self, x: Tensor) -> Tensor:
+        """The top of one bottom, N x C x spatial axes."""
+        raise NotImplementedError
+
+
+@LAYERS("Convolution")
+class Convolution(_Filtering):
+    """y = w * x + b, a correlation with zero padding. bottom: N x C x spatial; top: N x num_output x spatial.
+
+    Options: num_output, kernel_size (or kernel_h, kernel_w), stride (1), pad (0), dilation (1), group (1),
+    bias_term (true), axis (1: that of the channels), weight_filler and bias_filler (constant 0); of forks: pad_t,
+    pad_b, pad_l, pad_r, added to pad. Blobs: weight (num_output x C/group x kernel), bias (num_output).
+    """
+
+    options = _Filtering.options | frozenset(SIDES)
+    transposed = False
+
+    def filter(self, x: Tensor) -> Tensor:
+        w = self.window
+        return convolve(w.padded(x), self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    pad: tuple[int, ...],
+    dilation: tuple[int, ...],
+    group: int,
+) -> Tensor:
+    """Correlation over any number of spatial axes; torch itself has 1 to 3."""
+    axes = len(stride)
+    if axes == 0:
+        return F.conv1d(x[..., None], weight[..., None], bias, groups=group)[..., 0]
+    if axes <= 3:
+        run = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+        return run(x, weight, bias, stride, pad, dilation, group)
+    # Beyond 3 the first spatial axis unrolls: a sum over its kernel positions of convolutions over the others.
+    x = F.pad(x, (0, 0) * (axes - 1) + (pad[0], pad[0]))
+    out = (x.shape[2] - dilation[0] * (weight.shape[2] - 1) - 1) // stride[0] + 1
+    total: Tensor | None = None
+    for k in range(weight.shape[2]):
+        start = k * dilation[0]
+        rows = x[:, :, start : start + (out - 1) * stride[0] + 1 : stride[0]].transpose(1, 2)
+        flat = rows.reshape(-1, *rows.shape[2:])
+        y = convolve(flat, weight[:, :, k], bias if k == 0 else None, stride[1:], pad[1:], dilation[1:], group)
+        y = y.reshape(*rows.shape[:2], *y.shape[1:]).transpose(1, 2)
+        total = y if total is None else total + y
+    if total is None:
+        raise NetError("kernel sizes must be positive")
+    return total
+
+
+@LAYERS("Deconvolution")
+class Deconvolution(_Filtering):
+    """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x stride * (size - 1) + kernel - 2 pad.
+
+    Options: as Convolution's. Blobs: weight (C x num_output/group x kernel), bias (num_output).
+    """
+
+    transposed = True
+
+    def filter(self, x: Tensor) -> Tensor:
+        w, axes = self.window, len(self.window.kernel)
+        if not 1 <= axes <= 3:
+            raise NetError(f"Deconvolution runs over 1 to 3 spatial axes, not {axes}")
+        run = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
+        return run(x, self.weight, self.bias, w.stride, w.pad, groups=self.group, dilation=w.dilation)
+
+
+@LAYERS("Im2col")
+class Im2col(Layer):
+    """The patches under a moving window, as channels. bottom: N x C x spatial; top: N x (C * kernel) x positions.
+
+    Options: kernel_size (or kernel_h, kernel_w), stride (1), pad (0), dilation (1), axis (1).
+    torch's unfold also flattens the positions.
+    """
+
+    message = "convolution_param"
+    options = WINDOW_OPTIONS
+    hints = frozenset({"engine", "force_nd_im2col", "num_output", "bias_term", "group", "weight_filler", "bias_filler"})
+
+    def __init__(self, window: Window) -> None:
+        super().__init__()
+        self.window = window
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.convolution_param
+        axis = canonical_axis(p.axis, len(bottoms[0]))
+        return cls(Window.from_proto(p, len(bottoms[0]) - axis - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.window
+        axes = len(w.kernel)
+        lead = x.dim() - axes  # the leading axes, the channels last among them
+        x = F.pad(x, [p for pad in reversed(w.pad) for p in (pad, pad)])
+        places = []
+        for i, (k, s, d) in enumerate(zip(w.kernel, w.stride, w.dilation, strict=True)):
+            out = (x.shape[lead + i] - d * (k - 1) - 1) // s + 1
+            if out <= 0:
+                raise NetError(f"the kernel does not fit into spatial axis {i}")
+            place = torch.arange(k, device=x.device)[:, None] * d + torch.arange(out, device=x.device) * s
+            places.append(place.reshape((1,) * i + (k,) + (1,) * (axes - 1) + (out,) + (1,) * (axes - 1 - i)))
+        patches = x[(..., *places)]  # leading axes, kernel axes, positions
+        return patches.reshape(*x.shape[: lead - 1], -1, *patches.shape[lead + axes :])

@@ -1,0 +1,56 @@
+"""Layers that write what passes: HDF5Output."""
+
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor
+
+from data.hdf5 import Hdf5Writer
+from protos.errors import NetError
+from protos.schema import LayerParameter
+
+from nets.layer import LAYERS, Layer, Shape, shape_text
+
+
+@LAYERS("HDF5Output")
+class HDF5Output(Layer):
+    """Adds its bottoms to the data sets ``data`` and ``label`` of an HDF5 file. bottoms: N x any, N x any; no tops.
+
+    The file appears whole, with all batches, on ``close()`` or at the end of the layer's life. Options: file_name
+    (required).
+    """
+
+    message = "hdf5_output_param"
+    options = frozenset({"file_name"})
+    bottoms = (2, 2)
+    tops = (0, 0)
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._writer: Hdf5Writer | None = None
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.hdf5_output_param
+        if not p.file_name:
+            raise NetError("hdf5_output_param needs file_name")
+        if bottoms[0][:1] != bottoms[1][:1]:
+            raise NetError(f"its bottoms hold {shape_text(bottoms[0][:1])} and {shape_text(bottoms[1][:1])} items")
+        return cls(Path(p.file_name))
+
+    def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+        if data.device.type != "meta":
+            if self._writer is None:
+                self._writer = Hdf5Writer(self.path)
+                self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
+            self._writer.append({"data": data.detach().cpu().numpy(), "label": label.detach().cpu().numpy()})
+        return ()
+
+    def close(self) -> None:
+        """Give the file its name; a further batch begins it anew."""
+        if self._writer is not None:
+            self._finish()
+            self._writer = None

@@ -1,0 +1,379 @@
+"""Losses: bottoms to one number. They compute in float32 under autocast; their labels take no gradient."""
+
+from collections.abc import Iterable, Sequence
+from math import log
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.mean import read_blob
+from protos.errors import NetError
+from protos.schema import HingeLossParameter, LayerParameter, LossParameter
+
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+
+# The original takes the logarithm of no probability below the smallest normal float: a loss of 87.3365 says "diverged".
+MOST_SURPRISED = -log(torch.finfo(torch.float32).tiny)
+# The floor of probabilities in MultinomialLogisticLoss and InfogainLoss.
+LOG_THRESHOLD = 1e-20
+
+
+class Loss(Layer):
+    """Base of the losses: the first top is the loss, a scalar with a loss weight of 1 unless the net says otherwise."""
+
+    is_loss = True
+    fp32 = True
+    bottoms = (2, 2)
+
+
+def normalization(param: LossParameter, default: str) -> str:
+    """What a sum of losses is divided by: "FULL", "VALID", "BATCH_SIZE" or "NONE", old ``normalize`` included."""
+    if param.HasField("normalization"):
+        name = LossParameter.NormalizationMode.Name(param.normalization)
+        if name not in ("FULL", "VALID", "BATCH_SIZE", "NONE"):
+            raise NetError(f"normalization {name} is not supported")
+        return name
+    if param.HasField("normalize"):
+        return "VALID" if param.normalize else "BATCH_SIZE"
+    return default
+
+
+def unsupported(param: LossParameter) -> Iterable[str]:
+    """Options of loss_param that only forks know."""
+    known = {"ignore_label", "normalization", "normalize"}
+    for field, value in param.ListFields():
+        if field.name not in known and (field.is_repeated or value != field.default_value):
+            yield f"option loss_param.{field.name} is not supported"
+
+
+def ignored(param: LossParameter) -> int | None:
+    """The label that does not count, None for none."""
+    return param.ignore_label if param.HasField("ignore_label") else None
+
+
+def check_labels(label: Tensor, classes: int, ignore: int | None) -> None:
+    """Raise NetError where a label of a CPU tensor is no class; on a GPU that is left to the device's own assertion."""
+    if label.device.type != "cpu" or torch.compiler.is_compiling() or not label.numel():
+        return
+    low, high = (int(v) for v in torch.aminmax(label))
+    if low >= 0 and high < classes:
+        return
+    bad = (label < 0) | (label >= classes)
+    if ignore is not None:
+        bad &= label != ignore
+    if bad.any():
+        raise NetError(f"label {int(label[bad][0])} is out of range: there are {classes} classes, 0 to {classes - 1}")
+
+
+def flat_labels(x: Sequence[int], label: Sequence[int], axis: int) -> None:
+    """Raise NetError unless *label* has one value for each position of *x* outside of its class axis."""
+    if tuple(x[:1]) != tuple(label[:1]):
+        raise NetError("its bottoms must have the same number of items")
+    positions = torch.Size(x).numel() // x[axis]
+    if torch.Size(label).numel() != positions:
+        raise NetError(f"needs {positions} labels, one for each position outside of axis {axis}, not {shape_text(label)}")
+
+
+class _SoftmaxLoss(Loss):
+    """What the two losses with a softmax inside share. Logits are brought to (outer, classes, inner)."""
+
+    tops = (1, 2)
+    labels = (1,)
+
+    def __init__(self, axis: int, normalization: str, ignore_label: int | None, with_prob: bool) -> None:
+        super().__init__()
+        self.axis = axis
+        self.normalization = normalization
+        self.ignore_label = ignore_label
+        self.with_prob = with_prob
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return unsupported(proto.loss_param)
+
+    def logits(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """*x* as (outer, classes, inner) and *label* as whole numbers (outer, inner), known to be classes."""
+        if x.dim() == 2 and self.axis == 1:
+            rows, index = x, label.reshape(x.shape[0]).long()
+        else:
+            rows = x.reshape(x.shape[: self.axis].numel(), x.shape[self.axis], -1)
+            index = label.reshape(rows.shape[0], rows.shape[2]).long()
+        check_labels(index, rows.shape[1], self.ignore_label)
+        return rows, index
+
+    def normalized(self, total: Tensor, index: Tensor) -> Tensor:
+        """*total* by what ``normalization`` says, but never by less than 1."""
+        if self.normalization == "NONE":
+            return total
+        if self.normalization == "VALID" and self.ignore_label is not None:
+            return total / (index != self.ignore_label).sum().clamp(min=1)
+        return total / max(1, index.shape[0] if self.normalization == "BATCH_SIZE" else index.numel())
+
+    def outputs(self, loss: Tensor, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """The loss, and the probabilities where there is a second top for them."""
+        return (loss, torch.softmax(x, self.axis)) if self.with_prob else loss
+
+
+@LAYERS("SoftmaxWithLoss")
+class SoftmaxWithLoss(_SoftmaxLoss):
+    """-log softmax(x)[label], summed and normalised. bottoms: N x C x any, labels N x any (whole numbers below C);
+    tops: scalar, and the probabilities if there is a second one.
+
+    Options: softmax_param.axis (1); loss_param.ignore_label (none), normalization (VALID: by the labels that count;
+    FULL: by all, BATCH_SIZE: by N, NONE), normalize (old: VALID or BATCH_SIZE). The divisor is at least 1, a single
+    loss at most 87.34. torch's cross_entropy has neither.
+    """
+
+    message = "softmax_param"
+    options = frozenset({"axis"})
+    hints = frozenset({"engine"})
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        x, label = bottoms
+        axis = canonical_axis(proto.softmax_param.axis, len(x))
+        flat_labels(x, label, axis)
+        mode = normalization(proto.loss_param, "VALID")
+        return cls(axis, mode, ignored(proto.loss_param), len(proto.top) == 2)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        rows, index = self.logits(x, label)
+        skip = -100 if self.ignore_label is None else self.ignore_label
+        losses = F.cross_entropy(rows, index, ignore_index=skip, reduction="none")
+        excess = losses.detach() - MOST_SURPRISED
+        total = (losses - excess.clamp(min=0)).sum()  # the value is capped, the gradient is not
+        return self.outputs(self.normalized(total, index), x)
+
+
+@LAYERS("InfogainLoss")
+class InfogainLoss(_SoftmaxLoss):
+    """-sum over k of H[label, k] log softmax(x)[k], normalised. bottoms: N x C x any, labels N x any, and H
+    (C x C values) unless it is in a file; tops: scalar, and the probabilities if there is a second one.
+
+    Options: infogain_loss_param.source (a binaryproto with H), axis (1); loss_param as SoftmaxWithLoss. No probability
+    counts as less than 1e-20.
+    """
+
+    message = "infogain_loss_param"
+    options = frozenset({"source", "axis"})
+    bottoms = (2, 3)
+    labels = (1, 2)
+    matrix: Tensor | None
+
+    def __init__(
+        self, axis: int, normalization: str, ignore_label: int | None, with_prob: bool, matrix: Tensor | None = None
+    ) -> None:
+        super().__init__(axis, normalization, ignore_label, with_prob)
+        self._source = matrix
+        self.register_buffer("matrix", None if matrix is None else torch.empty(matrix.shape), persistent=False)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, x = proto.infogain_loss_param, bottoms[0]
+        axis = canonical_axis(p.axis, len(x))
+        flat_labels(x, bottoms[1], axis)
+        matrix = None
+        if len(bottoms) == 2:
+            if not p.source:
+                raise NetError("needs infogain_loss_param.source, or the matrix as a third bottom")
+            with torch.device("cpu"):
+                matrix = torch.from_numpy(read_blob(Path(p.source)))
+        count = torch.Size(bottoms[2]).numel() if matrix is None else matrix.numel()
+        if count != x[axis] ** 2:
+            raise NetError(f"its matrix has {count} values where {x[axis]} classes need {x[axis] ** 2}")
+        mode = normalization(proto.loss_param, "VALID")
+        return cls(axis, mode, ignored(proto.loss_param), len(proto.top) == 2, matrix)
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Put the file's matrix in its place."""
+        if self.matrix is not None and self._source is not None:
+            self.matrix.copy_(self._source)
+
+    def forward(self, x: Tensor, label: Tensor, matrix: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        rows, index = self.logits(x, label)
+        classes = rows.shape[1]
+        given = self.matrix if matrix is None else matrix
+        if given is None:
+            raise NetError("needs its matrix")
+        counts = index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
+        gains = given.reshape(classes, classes)[index.where(counts, 0)] * counts[..., None]
+        floored = F.log_softmax(rows, 1)
+        floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
+        total = -(gains.movedim(-1, 1) * floored).sum()
+        return self.outputs(self.normalized(total, index), x)
+
+
+@LAYERS("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(Loss):
+    """-log x[label], averaged over N; x are probabilities, at least 1e-20. bottoms: N x C, N; top: scalar."""
+
+    labels = (1,)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        _one_label_an_item(bottoms)
+        return cls()
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        rows = x.flatten(1)
+        index = label.reshape(-1).long()
+        check_labels(index, rows.shape[1], None)
+        picked = rows.gather(1, index[:, None])[:, 0]
+        floor = (LOG_THRESHOLD - picked.detach()).clamp(min=0)
+        return -(picked + floor).log().sum() / x.shape[0]
+
+
+@LAYERS("HingeLoss")
+class HingeLoss(Loss):
+    """The sum of max(0, 1 - d x) (L1) or of its square (L2) over all classes, by N; d is 1 for the label, else -1.
+
+    bottoms: N x C, N; top: scalar. Options: norm (L1; L2).
+    """
+
+    message = "hinge_loss_param"
+    options = frozenset({"norm"})
+    labels = (1,)
+
+    def __init__(self, squared: bool = False) -> None:
+        super().__init__()
+        self.squared = squared
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        _one_label_an_item(bottoms)
+        return cls(proto.hinge_loss_param.norm == HingeLossParameter.L2)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        rows = x.flatten(1)
+        index = label.reshape(-1).long()
+        check_labels(index, rows.shape[1], None)
+        is_label = torch.zeros_like(rows, dtype=torch.bool).scatter(1, index[:, None], True)
+        margins = F.relu(1 + torch.where(is_label, -rows, rows))
+        return (margins * margins if self.squared else margins).sum() / x.shape[0]
+
+
+def _one_label_an_item(bottoms: Sequence[Shape]) -> None:
+    x, label = bottoms
+    if not x or torch.Size(label).numel() != x[0]:
+        raise NetError("needs one label for each item")
+
+
+@LAYERS("EuclideanLoss")
+class EuclideanLoss(Loss):
+    """The sum of (a - b)^2, by 2N. bottoms: two, N x any, as many values in each; top: scalar.
+
+    Unlike other losses it gives a gradient to both bottoms. torch's mse_loss divides by the values instead.
+    """
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        a, b = bottoms
+        if a[:1] != b[:1] or torch.Size(a).numel() != torch.Size(b).numel():
+            raise NetError("its bottoms must have as many items, and as many values in each")
+        return cls()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        difference = a.reshape(-1) - b.reshape(-1)
+        return torch.dot(difference, difference) / (2 * a.shape[0])
+
+
+@LAYERS("ContrastiveLoss")
+class ContrastiveLoss(Loss):
+    """The sum of y d^2 + (1 - y) max(margin - d, 0)^2, by 2N; d is the distance of a and b.
+
+    bottoms: a and b (N x C), y (N; 1: similar, 0: not); top: scalar. legacy_version takes max(margin - d^2, 0).
+    The gradient of dissimilar pairs has the original's 1e-4 in its divisor. Options: margin (1), legacy_version (false).
+    """
+
+    message = "contrastive_loss_param"
+    options = frozenset({"margin", "legacy_version"})
+    bottoms = (3, 3)
+    labels = (2,)
+
+    def __init__(self, margin: float = 1.0, legacy: bool = False) -> None:
+        super().__init__()
+        self.margin = margin
+        self.legacy = legacy
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        a, b, similar = bottoms
+        if len(a) < 2 or a[:2] != b[:2] or torch.Size(a[2:] + b[2:]).numel() != 1:
+            raise NetError("its first two bottoms must both be N x C")
+        if torch.Size(similar).numel() != a[0]:
+            raise NetError("its third bottom needs one value for each pair")
+        p = proto.contrastive_loss_param
+        return cls(p.margin, p.legacy_version)
+
+    def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
+        squared = (a - b).flatten(1).square().sum(1)
+        if self.legacy:
+            apart = F.relu(self.margin - squared)
+        else:
+            distance = squared.detach().sqrt()
+            gap = F.relu(self.margin - distance)
+            slope = gap / (distance + 1e-4)
+            apart = gap * gap - slope * (squared - squared.detach())
+        return torch.where(similar.reshape(-1) != 0, squared, apart).sum() / (2 * a.shape[0])
+
+
+@LAYERS("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(Loss):
+    """-t log s - (1 - t) log(1 - s), s = sigmoid(x), summed and normalised. bottoms: x and t in [0, 1], as many values.
+
+    Options: loss_param.ignore_label (none), normalization (BATCH_SIZE; FULL, VALID, NONE), normalize (old: VALID or
+    BATCH_SIZE). torch's binary_cross_entropy_with_logits divides by the values.
+    """
+
+    labels = (1,)
+
+    def __init__(self, normalization: str = "BATCH_SIZE", ignore_label: int | None = None) -> None:
+        super().__init__()
+        self.normalization = normalization
+        self.ignore_label = ignore_label
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return unsupported(proto.loss_param)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        x, target = bottoms
+        if torch.Size(x).numel() != torch.Size(target).numel():
+            raise NetError("its bottoms must have as many values")
+        return cls(normalization(proto.loss_param, "BATCH_SIZE"), ignored(proto.loss_param))
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        t = target.reshape(x.shape).to(x.dtype)
+        losses = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+        if self.ignore_label is not None:
+            losses = losses.masked_fill(t == self.ignore_label, 0.0)
+        if self.normalization == "NONE":
+            return losses.sum()
+        if self.normalization == "VALID" and self.ignore_label is not None:
+            return losses.sum() / (t != self.ignore_label).sum().clamp(min=1)
+        return losses.sum() / max(1, x.shape[0] if self.normalization == "BATCH_SIZE" else x.numel())
+
+
+@LAYERS("Softmax")
+class Softmax(Layer):
+    """exp(x) / sum of exp(x) along an axis. Options: axis (1)."""
+
+    message = "softmax_param"
+    options = frozenset({"axis"})
+    hints = frozenset({"engine"})
+    fp32 = True
+
+    def __init__(self, axis: int = 1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        return cls(canonical_axis(proto.softmax_param.axis, len(bottoms[0])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, self.axis)

@@ -1,0 +1,99 @@
+"""Layers that judge a prediction and take no gradient: Accuracy, ArgMax."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import LayerParameter
+
+from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layers.loss import check_labels, flat_labels
+
+
+@LAYERS("Accuracy")
+class Accuracy(Layer):
+    """The share of positions whose label is among the top_k scores; a tie counts against it.
+
+    bottoms: scores N x C x any, labels N x any; tops: scalar, and the share for each class (C) if there is a second
+    one. Options: top_k (1), axis (1), ignore_label (none).
+    """
+
+    message = "accuracy_param"
+    options = frozenset({"top_k", "axis", "ignore_label"})
+    bottoms = (2, 2)
+    tops = (1, 2)
+
+    def __init__(self, top_k: int = 1, axis: int = 1, ignore_label: int | None = None, per_class: bool = False) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.axis = axis
+        self.ignore_label = ignore_label
+        self.per_class = per_class
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, (x, label) = proto.accuracy_param, bottoms
+        axis = canonical_axis(p.axis, len(x))
+        flat_labels(x, label, axis)
+        if not 1 <= p.top_k <= x[axis]:
+            raise NetError(f"top_k {p.top_k} must be 1 to {x[axis]}, the number of classes")
+        ignore = p.ignore_label if p.HasField("ignore_label") else None
+        return cls(p.top_k, axis, ignore, len(proto.top) == 2)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        rows = x.movedim(self.axis, -1).reshape(-1, x.shape[self.axis])
+        index = label.reshape(-1).long()
+        check_labels(index, rows.shape[1], self.ignore_label)
+        counts = index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
+        index = index.where(counts, 0)
+        score = rows.gather(1, index[:, None])
+        right = ((rows >= score).sum(1) <= self.top_k) & counts
+        accuracy = right.sum() / counts.sum().clamp(min=1).to(x.dtype)
+        if not self.per_class:
+            return accuracy
+        zeros = x.new_zeros(rows.shape[1])
+        totals = zeros.index_add(0, index, counts.to(x.dtype))
+        return accuracy, zeros.index_add(0, index, right.to(x.dtype)) / totals.clamp(min=1)
+
+
+@LAYERS("ArgMax")
+class ArgMax(Layer):
+    """The indices of the top_k greatest values, or with out_max_val the values; of a tie, the greater index first.
+
+    Without axis: bottom N x any, top N x 1 x top_k, or with out_max_val N x 2 x top_k, indices then values. With axis:
+    the same shape as the bottom, top_k along the axis. Options: out_max_val (false), top_k (1), axis (none).
+    """
+
+    message = "argmax_param"
+    options = frozenset({"out_max_val", "top_k", "axis"})
+
+    def __init__(self, top_k: int = 1, axis: int | None = None, out_max_val: bool = False) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.axis = axis
+        self.out_max_val = out_max_val
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, shape = proto.argmax_param, bottoms[0]
+        axis = canonical_axis(p.axis, len(shape)) if p.HasField("axis") else None
+        size = torch.Size(shape[1:]).numel() if axis is None else shape[axis]
+        if not 1 <= p.top_k <= size:
+            raise NetError(f"top_k {p.top_k} must be 1 to {size}")
+        return cls(p.top_k, axis, p.out_max_val)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(1) if self.axis is None else x
+        axis = 1 if self.axis is None else self.axis
+        values, places = torch.sort(rows.flip(axis), dim=axis, descending=True, stable=True)
+        values = values.narrow(axis, 0, self.top_k)
+        indices = (rows.shape[axis] - 1 - places.narrow(axis, 0, self.top_k)).to(x.dtype)
+        if self.axis is not None:
+            return values if self.out_max_val else indices
+        tops = torch.stack((indices, values), 1) if self.out_max_val else indices[:, None]
+        return tops.reshape(tops.shape + (1,) * max(0, x.dim() - 3))

@@ -1,0 +1,150 @@
+"""Layers that normalise: BatchNorm, LRN, MVN. They compute in float32 under autocast."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import LayerParameter, LRNParameter
+
+from nets.layer import LAYERS, Layer, Shape
+
+
+@LAYERS("BatchNorm")
+class BatchNorm(Layer):
+    """y = (x - mean_c) / sqrt(var_c + eps), without a learned scale: Scale follows it. bottom, top: N x C x any.
+
+    mean and var are the batch's in training, and the stored ones with use_global_stats. The stored ones are sums that
+    decay by moving_average_fraction with each batch; the third blob is the weight they have gathered and divides them.
+    The stored variance is the unbiased one. torch's BatchNorm stores averages and their weight nowhere.
+
+    Options: use_global_stats (false in TRAIN, true in TEST), moving_average_fraction (0.999), eps (1e-5).
+    Blobs: mean (C), variance (C), factor (1); none takes a gradient.
+    """
+
+    message = "batch_norm_param"
+    options = frozenset({"use_global_stats", "moving_average_fraction", "eps"})
+    hints = frozenset({"engine"})
+    blob_names = ("mean", "variance", "factor")
+    fp32 = True
+    mean: Tensor
+    variance: Tensor
+    factor: Tensor
+
+    def __init__(
+        self, channels: int, use_global_stats: bool | None = None, fraction: float = 0.999, eps: float = 1e-5
+    ) -> None:
+        super().__init__()
+        self.use_global_stats = use_global_stats
+        self.fraction = fraction
+        self.eps = eps
+        self.add_statistic("mean", (channels,))
+        self.add_statistic("variance", (channels,))
+        self.add_statistic("factor", (1,))
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.batch_norm_param
+        use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
+        if len(bottoms[0]) < 2:
+            raise NetError("its bottom needs at least 2 axes, N x C")
+        return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, p.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
+        return self._by_stored(x) if use_global_stats else self._by_batch(x)
+
+    def _by_stored(self, x: Tensor) -> Tensor:
+        weight = torch.where(self.factor == 0, 0.0, 1.0 / self.factor)
+        return F.batch_norm(x, self.mean * weight, self.variance * weight, training=False, eps=self.eps)
+
+    def _by_batch(self, x: Tensor) -> Tensor:
+        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
+        if x.numel() > x.shape[1]:
+            # With a momentum of 1 torch leaves the batch's mean and unbiased variance in the running ones.
+            y = F.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=self.eps)
+        else:
+            mean, y = x.detach().reshape(-1), x * 0  # one value a channel is its own mean
+        with torch.no_grad():
+            self.mean.mul_(self.fraction).add_(mean)
+            self.variance.mul_(self.fraction).add_(variance)
+            self.factor.mul_(self.fraction).add_(1)
+        return y
+
+
+@LAYERS("LRN")
+class LRN(Layer):
+    """y = x / (k + alpha / n * sum of squares in a window) ^ beta. bottom, top: N x C x H x W.
+
+    ACROSS_CHANNELS: the window is local_size channels, n = local_size. WITHIN_CHANNEL: it is local_size x local_size
+    pixels, n its area, zeros around the image included, and k is 1 whatever is set, as in the original.
+    Options: local_size (5, odd), alpha (1), beta (0.75), norm_region (ACROSS_CHANNELS), k (1).
+    """
+
+    message = "lrn_param"
+    options = frozenset({"local_size", "alpha", "beta", "norm_region", "k"})
+    hints = frozenset({"engine"})
+    fp32 = True
+
+    def __init__(
+        self, size: int = 5, alpha: float = 1.0, beta: float = 0.75, k: float = 1.0, within_channel: bool = False
+    ) -> None:
+        super().__init__()
+        if size % 2 == 0:
+            raise NetError(f"local_size must be odd, not {size}")
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+        self.within_channel = within_channel
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.lrn_param
+        if len(bottoms[0]) != 4:
+            raise NetError("its bottom needs 4 axes, N x C x H x W")
+        return cls(p.local_size, p.alpha, p.beta, p.k, p.norm_region == LRNParameter.WITHIN_CHANNEL)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.within_channel:
+            mean = F.avg_pool2d(x * x, self.size, 1, self.size // 2)
+            return x * (1 + self.alpha * mean) ** -self.beta
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+
+@LAYERS("MVN")
+class MVN(Layer):
+    """y = (x - mean) / (deviation + eps) over each image's channel, or over each whole image with across_channels.
+
+    bottom, top: N x C x any. The deviation is the biased one; eps is added to it and not to the variance.
+    Options: normalize_variance (true), across_channels (false), eps (1e-9).
+    """
+
+    message = "mvn_param"
+    options = frozenset({"normalize_variance", "across_channels", "eps"})
+    fp32 = True
+
+    def __init__(self, normalize_variance: bool = True, across_channels: bool = False, eps: float = 1e-9) -> None:
+        super().__init__()
+        self.normalize_variance = normalize_variance
+        self.start = 1 if across_channels else 2
+        self.eps = eps
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.mvn_param
+        return cls(p.normalize_variance, p.across_channels, p.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(*x.shape[: self.start], -1)
+        rows = rows - rows.mean(-1, keepdim=True)
+        if self.normalize_variance:
+            # The norm has a finite gradient where all values are equal; the square root of the variance has not.
+            deviation = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * rows.shape[-1] ** -0.5
+            fixed = deviation.detach()
+            # The original's gradient treats eps as a part of the deviation: it is smaller by deviation / (deviation + eps).
+            rows = rows / (fixed + self.eps + (deviation - fixed) * (fixed / (fixed + self.eps)))
+        return rows.reshape(x.shape)

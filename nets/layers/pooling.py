@@ -1,0 +1,272 @@
+"""Pooling and SPP over two spatial axes, with Caffe's rounding, clipping and divisors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import LayerParameter, PoolingParameter, SPPParameter
+
+from nets.layer import LAYERS, Layer, Shape
+
+LOWEST = torch.finfo(torch.float32).min
+SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How a window of ``kernel`` moves by ``stride`` along one axis with ``pad`` before and ``pad_end`` behind."""
+
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    pad_end: int = 0
+
+    def steps(self, size: int, floor: bool, clip: bool) -> int:
+        """The number of windows along an axis of *size*: rounded up (or down), the last clipped if it starts outside."""
+        room = size + self.pad + self.pad_end - self.kernel
+        if room < 0:
+            raise NetError(f"the kernel of {self.kernel} does not fit into {size} pixels with padding {self.pad}")
+        steps = (room if floor else room + self.stride - 1) // self.stride + 1
+        return steps - 1 if clip and (steps - 1) * self.stride >= size + self.pad else steps
+
+
+class _Windows:
+    """The windows of one image size: what is left of choosing between torch's pooling and explicit padding."""
+
+    def __init__(self, axes: tuple[Axis, Axis], size: tuple[int, int], floor: bool) -> None:
+        clip = any(axis.pad or axis.pad_end for axis in axes)
+        self.axes = axes
+        self.size = size
+        self.out = tuple(axis.steps(n, floor, clip) for axis, n in zip(axes, size, strict=True))
+        self.kernel = tuple(axis.kernel for axis in axes)
+        self.stride = tuple(axis.stride for axis in axes)
+        self.pad = tuple(axis.pad for axis in axes)
+
+    def native(self, ceil: bool) -> bool:
+        """Whether torch's pooling makes the same windows from these figures (its padding: at most half a kernel)."""
+        return all(
+            2 * axis.pad <= axis.kernel and axis.pad == axis.pad_end and _torch_steps(axis, n, ceil) == out
+            for axis, n, out in zip(self.axes, self.size, self.out, strict=True)
+        )
+
+    def spread(self, x: Tensor, value: float) -> Tensor:
+        """*x* padded with *value* (or cut) so that exactly these windows fit without any rounding."""
+        sides = []
+        for axis, n, out in zip(reversed(self.axes), reversed(self.size), reversed(self.out), strict=True):
+            sides += [axis.pad, (out - 1) * axis.stride + axis.kernel - axis.pad - n]
+        return F.pad(x, sides, value=value)
+
+    def areas(self, x: Tensor, include_pad: bool) -> Tensor:
+        """The pixels in each window (rows x columns): with those of the padding, or of the image alone."""
+        counts = []
+        for axis, n, out in zip(self.axes, self.size, self.out, strict=True):
+            start = torch.arange(out, device=x.device) * axis.stride - axis.pad
+            end = (start + axis.kernel).clamp(max=n + axis.pad_end if include_pad else n)
+            counts.append(end - (start if include_pad else start.clamp(min=0)))
+        return (counts[0][:, None] * counts[1]).to(x.dtype)
+
+
+def _torch_steps(axis: Axis, size: int, ceil: bool) -> int:
+    room = size + 2 * axis.pad - axis.kernel
+    steps = (room + axis.stride - 1 if ceil else room) // axis.stride + 1
+    return steps - 1 if ceil and (steps - 1) * axis.stride >= size + axis.pad else steps
+
+
+def max_pool(x: Tensor, windows: _Windows, indices: bool) -> tuple[Tensor, Tensor | None]:
+    """The maximum of each window, and its place in the plane (row * width + column) if asked for."""
+    for ceil in (False, True):
+        if windows.native(ceil):
+            k, s, p = windows.kernel, windows.stride, windows.pad
+            if indices:
+                y, mask = F.max_pool2d_with_indices(x, k, s, p, ceil_mode=ceil)
+                return y, mask
+            return F.max_pool2d(x, k, s, p, ceil_mode=ceil), None
+    wide = windows.spread(x, LOWEST)
+    y, mask = F.max_pool2d_with_indices(wide, windows.kernel, windows.stride)
+    width = wide.shape[3]
+    rows, columns = mask // width - windows.pad[0], mask % width - windows.pad[1]
+    return y, torch.where(y > LOWEST, rows * windows.size[1] + columns, -1)
+
+
+def average_pool(x: Tensor, windows: _Windows, include_pad: bool = True) -> Tensor:
+    """The mean of each window: its sum over the image, by its area clipped to the padded image (or to the image)."""
+    for ceil in (False, True):
+        if windows.native(ceil):
+            k, s, p = windows.kernel, windows.stride, windows.pad
+            return F.avg_pool2d(x, k, s, p, ceil_mode=ceil, count_include_pad=include_pad)
+    return sum_pool(x, windows) / windows.areas(x, include_pad)
+
+
+def sum_pool(x: Tensor, windows: _Windows) -> Tensor:
+    """The sum of each window; what lies outside of the image counts as zero."""
+    return F.avg_pool2d(windows.spread(x, 0.0), windows.kernel, windows.stride, divisor_override=1)
+
+
+def stochastic_pool(x: Tensor, windows: _Windows, training: bool) -> Tensor:
+    """In training one value of each window, drawn with a probability in proportion to it; else their weighted mean.
+
+    The values must not be negative. An all-zero window gives 0.
+    """
+    if not training:
+        total = sum_pool(x, windows)
+        return torch.where(total > 0, sum_pool(x * x, windows) / total.clamp(min=torch.finfo(x.dtype).tiny), 0.0)
+    n, c = x.shape[:2]
+    values = F.unfold(windows.spread(x, 0.0), windows.kernel, stride=windows.stride).view(n, c, -1, *windows.out)
+    running = values.detach().cumsum(2)
+    draw = torch.rand_like(running[:, :, -1:]) * running[:, :, -1:]
+    chosen = (running < draw).sum(2, keepdim=True).clamp(max=values.shape[2] - 1)
+    return values.gather(2, chosen)[:, :, 0]
+
+
+@LAYERS("Pooling")
+class Pooling(Layer):
+    """The maximum, mean or a random value of each window. bottom: N x C x H x W; tops: the same with fewer pixels,
+    and with MAX, if there is a second one, the place of each maximum in its plane.
+
+    The size is rounded up, and the last window dropped only when there is padding and it starts outside. AVE divides
+    by the window clipped to the padded image. A window wholly outside gives the lowest float. torch rounds down.
+    Options: pool (MAX; AVE, STOCHASTIC), kernel_size or kernel_h and kernel_w, stride (1) or stride_h and stride_w,
+    pad (0) or pad_h and pad_w, global_pooling (false), round_mode (CEIL; FLOOR); of forks: ceil_mode (true),
+    avg_include_pad (true), AVE_EXC_PAD, and pad_t, pad_b, pad_l, pad_r, added to pad.
+    """
+
+    message = "pooling_param"
+    options = frozenset(f"{kind}{suffix}" for kind in ("pad", "stride") for suffix in ("", "_h", "_w")) | {
+        "pool", "kernel_size", "kernel_h", "kernel_w", "global_pooling", "round_mode", "ceil_mode", "avg_include_pad",
+        *SIDES,
+    }  # fmt: skip
+    hints = frozenset({"engine"})
+    tops = (1, 2)
+
+    def __init__(
+        self,
+        method: str,
+        axes: tuple[Axis, Axis] | None,
+        floor: bool = False,
+        include_pad: bool = True,
+        with_mask: bool = False,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.axes = axes
+        self.floor = floor
+        self.include_pad = include_pad
+        self.with_mask = with_mask
+        self._last: _Windows | None = None
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.pooling_param
+        if len(bottoms[0]) != 4:
+            raise NetError("its bottom needs 4 axes, N x C x H x W")
+        method = PoolingParameter.PoolMethod.Name(p.pool)
+        include_pad = p.avg_include_pad if p.HasField("avg_include_pad") else True
+        if method == "AVE_EXC_PAD":
+            method, include_pad = "AVE", False
+        if method not in ("MAX", "AVE", "STOCHASTIC"):
+            raise NetError(f"pool {method} is not supported")
+        if len(proto.top) == 2 and method != "MAX":
+            raise NetError("a second top, the mask, goes with MAX only")
+        floor = p.round_mode == PoolingParameter.FLOOR or not p.ceil_mode
+        return cls(method, _axes(p, method), floor, include_pad, len(proto.top) == 2)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if self.axes is None and self.method == "AVE":
+            return x.mean((2, 3), keepdim=True)
+        windows = self._windows(x)
+        if self.method == "STOCHASTIC":
+            return stochastic_pool(x, windows, self.training)
+        if self.method == "AVE":
+            return average_pool(x, windows, self.include_pad)
+        y, mask = max_pool(x, windows, self.with_mask)
+        return y if mask is None or not self.with_mask else (y, mask.to(x.dtype))
+
+    def _windows(self, x: Tensor) -> _Windows:
+        size = (x.shape[2], x.shape[3])
+        if self._last is None or self._last.size != size:
+            axes = self.axes or (Axis(size[0]), Axis(size[1]))
+            self._last = _Windows(axes, size, self.floor)
+        return self._last
+
+
+def _axes(p: PoolingParameter, method: str) -> tuple[Axis, Axis] | None:
+    """The windows along height and width; None for the whole image."""
+    if p.global_pooling:
+        if p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w"):
+            raise NetError("global_pooling takes no kernel size")
+        if any(_pair(p, "pad", "pad", 0)) or any(stride != 1 for stride in _pair(p, "stride", "stride", 1)):
+            raise NetError("global_pooling goes with pad 0 and stride 1")
+        return None
+    kernel, stride, pad = _pair(p, "kernel_size", "kernel", 0), _pair(p, "stride", "stride", 1), _pair(p, "pad", "pad", 0)
+    if not all(kernel) or not all(stride):
+        raise NetError("kernel sizes and strides must be set and positive")
+    sides = [getattr(p, side) for side in SIDES]
+    rows = Axis(kernel[0], stride[0], pad[0] + sides[0], pad[0] + sides[1])
+    columns = Axis(kernel[1], stride[1], pad[1] + sides[2], pad[1] + sides[3])
+    if any(max(axis.pad, axis.pad_end) >= axis.kernel for axis in (rows, columns)):
+        raise NetError("pad must be smaller than the kernel")
+    if method == "STOCHASTIC" and any(axis.pad or axis.pad_end for axis in (rows, columns)):
+        raise NetError("pad goes with MAX and AVE only")
+    return rows, columns
+
+
+def _pair(p: PoolingParameter, name: str, stem: str, default: int) -> tuple[int, int]:
+    """The figure *name* for height and width, from one field or from two; never both."""
+    both = [p.HasField(f"{stem}_h"), p.HasField(f"{stem}_w")]  # type: ignore[arg-type]  # names of fields
+    if any(both):
+        if p.HasField(name) or not all(both):  # type: ignore[arg-type]
+            raise NetError(f"give {name}, or both {stem}_h and {stem}_w")
+        return getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w")
+    value = getattr(p, name) if p.HasField(name) else default  # type: ignore[arg-type]
+    return value, value
+
+
+@LAYERS("SPP")
+class SPP(Layer):
+    """Spatial pyramid pooling: level i pools the image into 2^i x 2^i bins; the top lists them all.
+
+    bottom: N x C x H x W; top: N x C * (1 + 4 + ... + 4^(h-1)), or N x C x 1 x 1 with a pyramid of one level.
+    Options: pyramid_height (required), pool (MAX; AVE, STOCHASTIC).
+    """
+
+    message = "spp_param"
+    options = frozenset({"pyramid_height", "pool"})
+    hints = frozenset({"engine"})
+
+    def __init__(self, height: int, method: str = "MAX") -> None:
+        super().__init__()
+        if height < 1:
+            raise NetError("pyramid_height must be at least 1")
+        self.height = height
+        self.method = method
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.spp_param
+        if len(bottoms[0]) != 4:
+            raise NetError("its bottom needs 4 axes, N x C x H x W")
+        return cls(p.pyramid_height, SPPParameter.PoolMethod.Name(p.pool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [self._level(x, 2**i) for i in range(self.height)]
+        return levels[0] if self.height == 1 else torch.cat([level.flatten(1) for level in levels], 1)
+
+    def _level(self, x: Tensor, bins: int) -> Tensor:
+        size = (x.shape[2], x.shape[3])
+        windows = _Windows((_bin_axis(size[0], bins), _bin_axis(size[1], bins)), size, floor=False)
+        if self.method == "STOCHASTIC":
+            return stochastic_pool(x, windows, self.training)
+        return average_pool(x, windows) if self.method == "AVE" else max_pool(x, windows, False)[0]
+
+
+def _bin_axis(size: int, bins: int) -> Axis:
+    kernel = -(-size // bins)
+    pad = (kernel * bins - size + 1) // 2
+    if pad >= kernel:
+        raise NetError(f"{bins} bins do not fit into {size} pixels")
+    return Axis(kernel, kernel, pad, pad)

@@ -1,0 +1,227 @@
+"""Python layers: the user's own class with setup, reshape, forward and backward on NumPy-like blobs.
+
+They run the user's code, so a net with one loads only where the caller allows it. A module written for the original
+says ``import caffe`` and derives from ``caffe.Layer``; where no such package is installed, a stand-in with that class
+is put in its place.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Sequence
+from math import prod
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import TEST, TRAIN, LayerParameter
+
+from nets.fillers import ZERO
+from nets.layer import LAYERS, Layer, Shape
+
+
+class ArrayBlob:
+    """A blob as a Python layer sees it: ``data`` and ``diff`` are float arrays of ``shape``."""
+
+    def __init__(self, shape: Sequence[int] = ()) -> None:
+        self.data: NDArray[Any] = np.zeros(tuple(shape), np.float32)
+        self.diff: NDArray[Any] = np.zeros(tuple(shape), np.float32)
+
+    def reshape(self, *shape: int) -> None:
+        """Take another shape; the values are kept where their number stays the same, and zero otherwise."""
+        if prod(shape) == self.data.size:
+            self.data, self.diff = self.data.reshape(shape), self.diff.reshape(shape)
+        else:
+            self.data, self.diff = np.zeros(shape, self.data.dtype), np.zeros(shape, self.data.dtype)
+
+    def put(self, data: NDArray[Any]) -> None:
+        """Take *data* as the values, and zeros of its shape as the gradient."""
+        self.data, self.diff = data, np.zeros_like(data)
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of all axes."""
+        return self.data.shape
+
+    @property
+    def count(self) -> int:
+        """The number of values."""
+        return self.data.size
+
+    def _legacy(self, axis: int) -> int:
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    @property
+    def num(self) -> int:
+        """The size of axis 0."""
+        return self._legacy(0)
+
+    @property
+    def channels(self) -> int:
+        """The size of axis 1."""
+        return self._legacy(1)
+
+    @property
+    def height(self) -> int:
+        """The size of axis 2."""
+        return self._legacy(2)
+
+    @property
+    def width(self) -> int:
+        """The size of axis 3."""
+        return self._legacy(3)
+
+
+class ArrayBlobs(list[ArrayBlob]):
+    """The learnable blobs of a Python layer, which its ``setup`` adds."""
+
+    def add_blob(self, *shape: int) -> ArrayBlob:
+        """Add a blob of *shape*, zero at first."""
+        self.append(ArrayBlob(shape))
+        return self[-1]
+
+
+class UserLayer:
+    """What ``caffe.Layer`` is in the original: the base of the user's class."""
+
+    param_str: str = ""
+    phase: int = TEST
+    blobs: ArrayBlobs
+
+    def setup(self, bottom: list[ArrayBlob], top: list[ArrayBlob]) -> None:
+        """Read ``param_str``, check the bottoms, add blobs; once."""
+
+    def reshape(self, bottom: list[ArrayBlob], top: list[ArrayBlob]) -> None:
+        """Give the tops their shapes; before each forward pass."""
+
+    def forward(self, bottom: list[ArrayBlob], top: list[ArrayBlob]) -> None:
+        """Fill ``top[i].data``."""
+        raise NotImplementedError("it has no forward")
+
+    def backward(self, top: list[ArrayBlob], propagate_down: list[bool], bottom: list[ArrayBlob]) -> None:
+        """Fill ``bottom[i].diff`` from ``top[i].diff``."""
+        raise NotImplementedError("it has no backward")
+
+
+def _user_class(module: str, name: str) -> type[UserLayer]:
+    if "caffe" not in sys.modules and importlib.util.find_spec("caffe") is None:
+        stand_in = ModuleType("caffe", "Stands in for the original where a Python layer imports it.")
+        stand_in.Layer = UserLayer  # type: ignore[attr-defined]
+        stand_in.TRAIN, stand_in.TEST = TRAIN, TEST  # type: ignore[attr-defined]
+        sys.modules["caffe"] = stand_in
+    try:
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    except ImportError as error:
+        raise NetError(f"its module '{module}' cannot be imported: {error}; add its folder to PYTHONPATH") from error
+    except AttributeError as error:
+        raise NetError(f"module '{module}' has no class '{name}'") from error
+
+
+class _Call(torch.autograd.Function):
+    """The user's forward and backward as one step of autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: "Python", *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.layer = layer
+        ctx.tensors = tensors
+        return layer.run_forward(tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *ctx.layer.run_backward(ctx.tensors, gradients, ctx.needs_input_grad[1:]))
+
+
+@LAYERS("Python")
+class Python(Layer):
+    """The user's class. bottoms and tops: what it says. Runs on the CPU; refused unless the caller allows it.
+
+    Options: module, layer (the class), param_str, share_in_parallel (of no effect: each process has its own).
+    Blobs: those its setup adds.
+    """
+
+    message = "python_param"
+    options = frozenset({"module", "layer", "param_str", "share_in_parallel"})
+    bottoms = (0, None)
+    tops = (0, None)
+    fp32 = True
+    place: Tensor
+
+    def __init__(self, module: str, layer: str, param_str: str, tops: int) -> None:
+        super().__init__()
+        self.user = _user_class(module, layer)()
+        self.user.param_str = param_str
+        self.user.blobs = ArrayBlobs()
+        self.bottom: list[ArrayBlob] = []
+        self.top = [ArrayBlob() for _ in range(tops)]
+        self.register_buffer("place", torch.empty(0), persistent=False)  # it says on which device the tops belong
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        p = proto.python_param
+        return () if p.module and p.layer else ("python_param needs module and layer",)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.python_param
+        return cls(p.module, p.layer, p.param_str, len(proto.top))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """What the user's setup and reshape say."""
+        self.user.phase = TRAIN if self.training else TEST
+        self.bottom = [ArrayBlob(shape) for shape in bottoms]
+        self.user.setup(self.bottom, self.top)
+        self.user.reshape(self.bottom, self.top)
+        self.blob_names = tuple(f"blob{i}" for i in range(len(self.user.blobs)))  # type: ignore[misc]  # the user's
+        for name, blob in zip(self.blob_names, self.user.blobs, strict=True):
+            self.add_blob(name, blob.shape, ZERO)
+        return [blob.shape for blob in self.top]
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Take the values that the user's setup left in its blobs."""
+        for parameter, blob in zip(self.blobs, self.user.blobs, strict=True):
+            parameter.copy_(torch.from_numpy(blob.data))
+
+    @torch.compiler.disable
+    def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        return _Call.apply(self, *xs, *self.blobs)  # type: ignore[no-any-return, no-untyped-call]
+
+    def run_forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The tops of *tensors*: the bottoms, then the blobs."""
+        self._put(tensors)
+        self.user.phase = TRAIN if self.training else TEST
+        self._call(self.user.reshape, self.bottom, self.top)
+        self._call(self.user.forward, self.bottom, self.top)
+        like = tensors[0] if tensors else self.place
+        return tuple(torch.tensor(blob.data, dtype=like.dtype, device=like.device) for blob in self.top)
+
+    def run_backward(
+        self, tensors: Sequence[Tensor], gradients: Sequence[Tensor], needed: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """The gradients of *tensors* from those of the tops; None where none is *needed*."""
+        self._put(tensors)
+        for blob, gradient in zip(self.top, gradients, strict=True):
+            blob.diff = gradient.cpu().numpy().copy()
+        self._call(self.user.backward, self.top, list(needed[: len(self.bottom)]), self.bottom)
+        blobs = [*self.bottom, *self.user.blobs]
+        return [
+            torch.tensor(blob.diff, dtype=tensor.dtype, device=tensor.device) if need else None
+            for blob, tensor, need in zip(blobs, tensors, needed, strict=True)
+        ]
+
+    def _put(self, tensors: Sequence[Tensor]) -> None:
+        for blob, tensor in zip([*self.bottom, *self.user.blobs], tensors, strict=True):
+            blob.put(tensor.detach().cpu().numpy().copy())
+
+    def _call(self, method: Any, *args: Any) -> None:
+        try:
+            method(*args)
+        except Exception as error:  # the user's code may raise anything; the message names it
+            raise NetError(f"{type(self.user).__name__}.{method.__name__} raised {type(error).__name__}: {error}") from error
+
+

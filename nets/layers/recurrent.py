@@ -1,0 +1,231 @@
+"""RNN, LSTM and LSTMUnit. Sequences are T x N x any; ``cont`` (T x N) is 0 where a new sequence begins."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import LayerParameter
+
+from nets.fillers import ZERO, Filler
+from nets.layer import LAYERS, Layer, Shape, shape_text
+
+
+class _Recurrent(Layer):
+    """What RNN and LSTM share.
+
+    bottoms: x, cont, the static input (N x any) if any, and with expose_hidden the first states (1 x N x D each);
+    tops: the outputs T x N x D, and with expose_hidden the last states. No gradient flows through exposed states, as in
+    the original: it stops where a sequence was cut into several batches.
+    """
+
+    message = "recurrent_param"
+    options = frozenset({"num_output", "weight_filler", "bias_filler", "expose_hidden"})
+    hints = frozenset({"debug_info"})
+    states: ClassVar[int]
+    labels = (1,)
+
+    def __init__(self, has_static: bool, expose_hidden: bool) -> None:
+        super().__init__()
+        self.has_static = has_static
+        self.expose_hidden = expose_hidden
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.recurrent_param
+        hidden = cls.states if p.expose_hidden else 0
+        if len(bottoms) - 2 not in (hidden, hidden + 1):
+            raise NetError(f"takes x, cont, perhaps a static input{f', and {hidden} first states' if hidden else ''}")
+        if len(proto.top) != 1 + hidden:
+            raise NetError(f"makes {1 + hidden} tops, not {len(proto.top)}")
+        x, cont = bottoms[:2]
+        if len(x) < 3 or cont != x[:2]:
+            raise NetError(f"x must be T x N x any, and cont T x N, not {shape_text(cont)}")
+        if p.num_output <= 0:
+            raise NetError("num_output must be set and positive")
+        static = bottoms[2] if len(bottoms) == hidden + 3 else None
+        if static is not None and (len(static) < 2 or static[0] != x[1]):
+            raise NetError(f"its static input must be N x any, not {shape_text(static)}")
+        for shape in bottoms[len(bottoms) - hidden :]:
+            if shape != (1, x[1], p.num_output):
+                raise NetError(f"its first states must be 1x{x[1]}x{p.num_output}, not {shape_text(shape)}")
+        sizes = torch.Size(x[2:]).numel(), None if static is None else torch.Size(static[1:]).numel()
+        return cls.sized(*sizes, p.num_output, p.expose_hidden, Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler))
+
+    @classmethod
+    def sized(
+        cls, inputs: int, static: int | None, num_output: int, expose_hidden: bool, weight_filler: Filler, bias_filler: Filler
+    ) -> Self:
+        """The layer for inputs and static inputs of these sizes."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
+        steps = x.flatten(2)
+        weight, recurrent, bias = self.weights()
+        static = others[0].flatten(1) if self.has_static else None
+        if static is not None:
+            steps = torch.cat((steps, static.expand(steps.shape[0], *static.shape)), 2)
+        first = tuple(state.detach() for state in others[int(self.has_static) :])
+        if not first:
+            zero = steps.new_zeros(1, steps.shape[1], recurrent.shape[1])
+            first = (zero,) * self.states
+        outputs, last = [], first
+        for start, end, fresh in segments(cont):
+            if fresh:
+                last = tuple(state * cont[start][:, None] for state in last)
+            y, last = self.run(steps[start:end], last, weight, recurrent, bias)
+            outputs.append(y)
+        top = self.read_out(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
+        return (top, *(state.detach() for state in last)) if self.expose_hidden else top
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights of the (joined) input, of the last output, and the bias, in torch's order of gates."""
+        raise NotImplementedError
+
+    def run(
+        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The hidden outputs of one uninterrupted stretch of steps, and the states behind it."""
+        raise NotImplementedError
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """The top, from the hidden outputs of all steps."""
+        return hidden
+
+
+def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
+    """``(start, end, fresh)`` of the stretches that run without a look at *cont*; fresh: cont scales the states first.
+
+    Where the values cannot be looked at (meta tensors, while compiling) every step is a stretch of its own.
+    """
+    steps = cont.shape[0]
+    if cont.device.type == "meta" or torch.compiler.is_compiling():
+        cuts = list(range(steps))
+    else:
+        changed = (cont != 1).reshape(steps, -1).any(1)
+        cuts = [t for t, fresh in enumerate(changed.tolist()) if fresh]
+    starts = sorted({0, *cuts})
+    fresh = set(cuts)
+    return [(a, b, a in fresh) for a, b in zip(starts, [*starts[1:], steps], strict=True)]
+
+
+@LAYERS("LSTM")
+class LSTM(_Recurrent):
+    """i, f, o = sigmoid, g = tanh of W_x x + b + W_s s + W_h (cont h); c = cont f c + i g; h = o tanh(c).
+
+    Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false: two more bottoms h_0, c_0 and
+    tops h_T, c_T). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static input), weight_h (4D x D);
+    gates in the order i, f, o, g. torch's is i, f, g, o.
+    """
+
+    bottoms = (2, 5)
+    tops = (1, 3)
+    states = 2
+    blob_names = ("weight_x", "bias", "weight_s", "weight_h")
+    weight_x: Tensor
+    bias: Tensor
+    weight_s: Tensor | None
+    weight_h: Tensor
+
+    @classmethod
+    def sized(
+        cls, inputs: int, static: int | None, num_output: int, expose_hidden: bool, weight_filler: Filler, bias_filler: Filler
+    ) -> Self:
+        layer = cls(static is not None, expose_hidden)
+        rows = 4 * num_output
+        layer.add_blob("weight_x", (rows, inputs), weight_filler)
+        layer.add_blob("bias", (rows,), bias_filler)
+        layer.add_blob("weight_s", None if static is None else (rows, static), weight_filler)
+        layer.add_blob("weight_h", (rows, num_output), weight_filler)
+        return layer
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        weight = self.weight_x if self.weight_s is None else torch.cat((self.weight_x, self.weight_s), 1)
+        return _swap_gates(weight), _swap_gates(self.weight_h), _swap_gates(self.bias)
+
+    def run(
+        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        params = (weight, recurrent, bias, torch.zeros_like(bias))
+        y, h, c = torch.lstm(x, first, params, True, 1, 0.0, self.training, False, False)
+        return y, (h, c)
+
+
+def _swap_gates(blob: Tensor) -> Tensor:
+    i, f, o, g = blob.chunk(4)
+    return torch.cat((i, f, g, o))
+
+
+@LAYERS("RNN")
+class RNN(_Recurrent):
+    """h = tanh(W_h (cont h) + W_x x + b + W_s s); y = tanh(W_o h + b_o).
+
+    Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false: one more bottom h_0 and top
+    h_T). Blobs: weight_x (D x I), bias (D), weight_s (D x S, with a static input), weight_h (D x D), weight_o (D x D),
+    bias_o (D). torch's RNN has no output weights.
+    """
+
+    bottoms = (2, 4)
+    tops = (1, 2)
+    states = 1
+    blob_names = ("weight_x", "bias", "weight_s", "weight_h", "weight_o", "bias_o")
+    weight_x: Tensor
+    bias: Tensor
+    weight_s: Tensor | None
+    weight_h: Tensor
+    weight_o: Tensor
+    bias_o: Tensor
+
+    @classmethod
+    def sized(
+        cls, inputs: int, static: int | None, num_output: int, expose_hidden: bool, weight_filler: Filler, bias_filler: Filler
+    ) -> Self:
+        layer = cls(static is not None, expose_hidden)
+        layer.add_blob("weight_x", (num_output, inputs), weight_filler)
+        layer.add_blob("bias", (num_output,), bias_filler)
+        layer.add_blob("weight_s", None if static is None else (num_output, static), weight_filler)
+        layer.add_blob("weight_h", (num_output, num_output), weight_filler)
+        layer.add_blob("weight_o", (num_output, num_output), weight_filler)
+        layer.add_blob("bias_o", (num_output,), bias_filler)
+        return layer
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        weight = self.weight_x if self.weight_s is None else torch.cat((self.weight_x, self.weight_s), 1)
+        return weight, self.weight_h, self.bias
+
+    def run(
+        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        params = (weight, recurrent, bias, torch.zeros_like(bias))
+        y, h = torch.rnn_tanh(x, first[0], params, True, 1, 0.0, self.training, False, False)
+        return y, (h,)
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        return torch.tanh(torch.nn.functional.linear(hidden, self.weight_o, self.bias_o))
+
+
+@LAYERS("LSTMUnit")
+class LSTMUnit(Layer):
+    """One step of an LSTM: c = cont f c_prev + i g; h = o tanh(c), with the gates' inputs given.
+
+    bottoms: c_prev (1 x N x D), gates' inputs (1 x N x 4D, in the order i, f, o, g), cont (1 x N);
+    tops: c and h (1 x N x D).
+    """
+
+    bottoms = (3, 3)
+    tops = (2, 2)
+    labels = (2,)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        c, gates, cont = bottoms
+        if len(c) != 3 or c[0] != 1 or gates != (1, c[1], 4 * c[2]) or cont != (1, c[1]):
+            raise NetError("its bottoms must be 1 x N x D, 1 x N x 4D and 1 x N")
+        return cls()
+
+    def forward(self, c_prev: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, o, g = gates.chunk(4, 2)
+        c = cont[..., None] * torch.sigmoid(f) * c_prev + torch.sigmoid(i) * torch.tanh(g)
+        return c, torch.sigmoid(o) * torch.tanh(c)

@@ -1,0 +1,315 @@
+"""Layers that move values and change none: Concat, Slice, Split, Flatten, Reshape, Tile, Crop, Reduction, ..."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from protos.errors import NetError
+from protos.schema import LayerParameter, ReductionParameter
+
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+
+
+@LAYERS("Concat")
+class Concat(Layer):
+    """The bottoms one after the other along an axis; their other axes are equal. Options: axis (1), concat_dim (its old
+    name)."""
+
+    message = "concat_param"
+    options = frozenset({"axis", "concat_dim"})
+    hints = frozenset({"engine"})
+    bottoms = (1, None)
+
+    def __init__(self, axis: int = 1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.concat_param
+        if p.HasField("axis") and p.HasField("concat_dim"):
+            raise NetError("give axis or concat_dim, not both")
+        axis = canonical_axis(p.concat_dim if p.HasField("concat_dim") else p.axis, len(bottoms[0]))
+        rest = [shape[:axis] + shape[axis + 1 :] for shape in bottoms]
+        if any(len(shape) != len(bottoms[0]) for shape in bottoms) or any(shape != rest[0] for shape in rest):
+            raise NetError(f"all its bottoms must agree in all axes but axis {axis}")
+        return cls(axis)
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        return torch.cat(xs, self.axis)
+
+
+@LAYERS("Slice")
+class Slice(Layer):
+    """The parts of the bottom along an axis, a top each: equal ones, or cut at slice_point.
+
+    Options: axis (1), slice_dim (its old name), slice_point (one fewer than tops, rising).
+    """
+
+    message = "slice_param"
+    options = frozenset({"axis", "slice_dim", "slice_point"})
+    tops = (1, None)
+
+    def __init__(self, axis: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.axis = axis
+        self.sizes = list(sizes)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, tops = proto.slice_param, len(proto.top)
+        if p.HasField("axis") and p.HasField("slice_dim"):
+            raise NetError("give axis or slice_dim, not both")
+        axis = canonical_axis(p.slice_dim if p.HasField("slice_dim") else p.axis, len(bottoms[0]))
+        size = bottoms[0][axis]
+        if p.slice_point:
+            if len(p.slice_point) != tops - 1:
+                raise NetError(f"has {tops} tops but {len(p.slice_point)} slice points: give one fewer than tops")
+            cuts = [0, *p.slice_point, size]
+            sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+            if min(sizes) <= 0:
+                raise NetError(f"slice points {list(p.slice_point)} must rise, and stay below the {size} of axis {axis}")
+        elif size % tops:
+            raise NetError(f"axis {axis} of size {size} does not divide into {tops} equal tops: give slice points")
+        else:
+            sizes = [size // tops] * tops
+        return cls(axis, sizes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.axis == 0 and x.shape[0] != sum(self.sizes) and len(set(self.sizes)) == 1:
+            return x.chunk(len(self.sizes), 0)
+        return torch.split(x, self.sizes, self.axis)
+
+
+@LAYERS("Split")
+class Split(Layer):
+    """The bottom again as each of its tops."""
+
+    tops = (1, None)
+
+    def __init__(self, tops: int) -> None:
+        super().__init__()
+        self.copies = tops
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        return cls(len(proto.top))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x,) * self.copies
+
+
+@LAYERS("Silence")
+class Silence(Layer):
+    """Takes its bottoms, so that they are no outputs of the net; it has no tops."""
+
+    bottoms = (1, None)
+    tops = (0, 0)
+
+    def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+
+@LAYERS("Flatten")
+class Flatten(Layer):
+    """The axes from axis to end_axis as one. Options: axis (1), end_axis (-1)."""
+
+    message = "flatten_param"
+    options = frozenset({"axis", "end_axis"})
+
+    def __init__(self, axis: int = 1, end_axis: int = -1) -> None:
+        super().__init__()
+        self.axis = axis
+        self.end_axis = end_axis
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, dims = proto.flatten_param, len(bottoms[0])
+        start, end = canonical_axis(p.axis, dims), canonical_axis(p.end_axis, dims)
+        if start > end:
+            raise NetError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
+        return cls(start, end)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(self.axis, self.end_axis)
+
+
+@LAYERS("Reshape")
+class Reshape(Layer):
+    """The same values in another shape, which replaces num_axes axes from axis on.
+
+    Options: shape (0: the bottom's size of that axis, -1: what is left, at most once), axis (0), num_axes (-1: all).
+    """
+
+    message = "reshape_param"
+    options = frozenset({"shape", "axis", "num_axes"})
+
+    def __init__(self, dims: Sequence[int], axis: int = 0, num_axes: int = -1) -> None:
+        super().__init__()
+        if sum(dim == -1 for dim in dims) > 1 or any(dim < -1 for dim in dims):
+            raise NetError(f"shape {list(dims)} may have one -1, and nothing below it")
+        self.dims = tuple(dims)
+        self.axis = axis
+        self.num_axes = num_axes
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, dims = proto.reshape_param, len(bottoms[0])
+        axis = p.axis if p.axis >= 0 else dims + p.axis + 1
+        if not 0 <= axis <= dims or p.num_axes < -1 or (p.num_axes >= 0 and axis + p.num_axes > dims):
+            raise NetError(f"axis {p.axis} and num_axes {p.num_axes} go beyond the {dims} axes of its bottom")
+        return cls(p.shape.dim, axis, p.num_axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        end = x.dim() if self.num_axes == -1 else self.axis + self.num_axes
+        if any(dim == 0 and self.axis + i >= x.dim() for i, dim in enumerate(self.dims)):
+            raise NetError(f"shape {list(self.dims)} copies an axis that its bottom does not have")
+        middle = [x.shape[self.axis + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+        return x.reshape((*x.shape[: self.axis], *middle, *x.shape[end:]))
+
+
+@LAYERS("Tile")
+class Tile(Layer):
+    """The bottom repeated along an axis. Options: tiles (required), axis (1)."""
+
+    message = "tile_param"
+    options = frozenset({"axis", "tiles"})
+    hints = frozenset({"engine"})
+
+    def __init__(self, tiles: int, axis: int = 1) -> None:
+        super().__init__()
+        if tiles < 1:
+            raise NetError("tiles must be set and positive")
+        self.tiles = tiles
+        self.axis = axis
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.tile_param
+        return cls(p.tiles, canonical_axis(p.axis, len(bottoms[0])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.repeat([self.tiles if i == self.axis else 1 for i in range(x.dim())])
+
+
+@LAYERS("Crop")
+class Crop(Layer):
+    """The first bottom cut to the second one's size in all axes from axis on, starting at offset.
+
+    Options: axis (2), offset (0 for all; one for all, or one for each of these axes).
+    """
+
+    message = "crop_param"
+    options = frozenset({"axis", "offset"})
+    bottoms = (2, 2)
+
+    def __init__(self, axis: int, offsets: Sequence[int]) -> None:
+        super().__init__()
+        self.axis = axis
+        self.offsets = tuple(offsets)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, (x, like) = proto.crop_param, bottoms
+        axis = canonical_axis(p.axis, len(x))
+        count = len(x) - axis
+        if len(x) != len(like):
+            raise NetError("its bottoms must have the same number of axes")
+        if len(p.offset) not in (0, 1, count):
+            raise NetError(f"has {len(p.offset)} offsets: give none, one, or one for each of the {count} cropped axes")
+        offsets = list(p.offset) if len(p.offset) == count else (list(p.offset) or [0]) * count
+        return cls(axis, offsets)
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        for i, offset in enumerate(self.offsets, self.axis):
+            if offset + like.shape[i] > x.shape[i]:
+                raise NetError(f"offset {offset} and size {like.shape[i]} go beyond the {x.shape[i]} of axis {i}")
+            x = x.narrow(i, offset, like.shape[i])
+        return x
+
+
+@LAYERS("Reduction")
+class Reduction(Layer):
+    """coeff times the sum (SUM), sum of magnitudes (ASUM), of squares (SUMSQ) or mean (MEAN) of all axes from axis on.
+
+    bottom: any shape; top: its axes before axis. Options: operation (SUM), axis (0), coeff (1).
+    """
+
+    message = "reduction_param"
+    options = frozenset({"operation", "axis", "coeff"})
+    fp32 = True
+
+    def __init__(self, operation: str = "SUM", axis: int = 0, coeff: float = 1.0) -> None:
+        super().__init__()
+        if operation not in ("SUM", "ASUM", "SUMSQ", "MEAN"):
+            raise NetError(f"operation {operation} is not supported")
+        self.operation = operation
+        self.axis = axis
+        self.coeff = coeff
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.reduction_param
+        operation = ReductionParameter.ReductionOp.Name(p.operation)
+        return cls(operation, canonical_axis(p.axis, len(bottoms[0])), p.coeff)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(*x.shape[: self.axis], -1)
+        if self.operation == "MEAN":
+            y = rows.mean(-1)
+        elif self.operation == "ASUM":
+            y = rows.abs().sum(-1)
+        else:
+            y = (rows * rows if self.operation == "SUMSQ" else rows).sum(-1)
+        return y if self.coeff == 1 else y * self.coeff
+
+
+@LAYERS("BatchReindex")
+class BatchReindex(Layer):
+    """y[i] = x[index[i]]. bottoms: N x any, M (whole numbers below N); top: M x any."""
+
+    bottoms = (2, 2)
+    labels = (1,)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        if len(bottoms[1]) != 1:
+            raise NetError("its second bottom, the indices, needs 1 axis")
+        return cls()
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        return x.index_select(0, index.long())
+
+
+@LAYERS("Filter")
+class Filter(Layer):
+    """The items of its bottoms for which the last bottom, the selector, is not 0.
+
+    bottoms: any number of N x any, then N (or N x 1 x ...); tops: as many without the last, M x any, M <= N.
+    """
+
+    bottoms = (2, None)
+    tops = (1, None)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        selector = bottoms[-1]
+        if len(proto.top) != len(bottoms) - 1:
+            raise NetError(f"has {len(bottoms)} bottoms but {len(proto.top)} tops: one fewer is needed")
+        if not selector or torch.Size(selector).numel() != selector[0]:
+            raise NetError(f"its selector {shape_text(selector)} must have one value an item")
+        if any(shape[:1] != selector[:1] for shape in bottoms):
+            raise NetError("its bottoms must have the same number of items")
+        return cls()
+
+    def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        if xs[-1].requires_grad:
+            raise NetError("no gradient can flow back into its selector")
+        chosen = xs[-1].reshape(-1).nonzero()[:, 0]
+        return tuple(x.index_select(0, chosen) for x in xs[:-1])
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The most that can be chosen; how many are shows only with values."""
+        return list(bottoms[:-1])

@@ -1,0 +1,293 @@
+"""The net as a PyTorch module: it builds the layers of a graph, runs them, and knows their learnable blobs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from protos.errors import NetError
+from protos.registry import suggest
+from protos.schema import TRAIN, NetParameter, ParamSpec
+
+from nets.graph import Graph, Node
+from nets.layer import LAYERS, Layer, Shape, shape_text
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A learnable blob of the net: what Caffe keeps in ``learnable_params``, in its order.
+
+    ``key`` is its name in ``state_dict``. A blob shared by several layers stands here once, under its first owner.
+    Statistics that a layer keeps by itself are here too, with an ``lr_mult`` of 0.
+    """
+
+    key: str
+    tensor: Tensor
+    lr_mult: float
+    decay_mult: float
+
+
+class Net(nn.Module):
+    """A Caffe net. ``net(data=x)`` gives ``{top: tensor}`` of the tops that nobody consumes, in Caffe's order.
+
+    An ordinary module: its children are the layers under their Caffe names, ``state_dict`` keys are ``conv1.weight``.
+    A TRAIN net is in training mode, a TEST net in evaluation mode; ``train()`` and ``eval()`` switch it as usual.
+
+    Raises NetError where shapes do not fit, naming the layer, its type and the shapes of its bottoms.
+    """
+
+    def __init__(self, graph: Graph, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.graph = graph
+        self.shapes: dict[str, Shape] = _known_shapes(graph)
+        self._plan: list[tuple[Node, Layer]] = []
+        with torch.device("meta"):
+            for node in graph.layers:
+                self._append(node)
+        self.to_empty(device="cpu")
+        for layer in self._layers():
+            layer.reset(generator)
+        self._facts = _Sharing(self._plan).facts
+        self._detached = {
+            node.name: tuple(node.proto.propagate_down) for node, _ in self._plan if not all(node.proto.propagate_down)
+        }
+        self.train(graph.phase == "TRAIN")
+        for blob in self.learnable:
+            if blob.tensor.is_floating_point() and isinstance(blob.tensor, nn.Parameter):
+                blob.tensor.requires_grad_(blob.lr_mult != 0)
+
+    # ---- building
+
+    def _append(self, node: Node) -> None:
+        bottoms = [self.shapes[name] for name in node.bottoms]
+        try:
+            layer = LAYERS[node.type].from_proto(node.proto, bottoms)
+            layer.train(_phase_of(node, self.graph.phase))
+            tops = layer.top_shapes(bottoms)
+        except (RuntimeError, ValueError, IndexError, NetError) as error:
+            raise _misfit(node, bottoms, error) from error
+        if len(tops) != len(node.tops):
+            raise NetError(f"{node} makes {len(tops)} tops, but the net names {len(node.tops)}")
+        self.shapes.update(zip(node.tops, tops, strict=True))
+        self._plan.append((node, layer))
+        # add_module refuses names that are methods of this class, and "loss" is the commonest layer name there is.
+        self._modules[self._free_key(node.name)] = layer
+
+    def _free_key(self, name: str) -> str:
+        key, copies = name, 1
+        while key in self._modules:
+            copies += 1
+            key = f"{name}#{copies}"
+        return key
+
+    def _layers(self) -> list[Layer]:
+        return [layer for _, layer in self._plan]
+
+    def train(self, mode: bool = True) -> "Net":
+        """Set training or evaluation mode; a layer that declares its own ``phase`` keeps that."""
+        super().train(mode)
+        for node, layer in self._plan:
+            if node.proto.HasField("phase"):
+                layer.train(node.proto.phase == TRAIN)
+        return self
+
+    # ---- running
+
+    def forward(self, *args: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Run the net on inputs by blob name (or in the order of ``graph.inputs``): ``{top: tensor}``."""
+        blobs = self._bind(args, inputs)
+        self._run(blobs)
+        return {name: blobs[name] for name in self.graph.outputs}
+
+    def activations(self, *args: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """Run the net and give every blob by name; a blob changed in place has its last value."""
+        blobs = self._bind(args, inputs)
+        self._run(blobs)
+        return blobs
+
+    def forward_with_loss(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """``(outputs, loss)``: as ``forward``, and the sum of loss_weight * top over all tops, consumed or not."""
+        blobs = self._bind((), inputs)
+        loss = self._run(blobs)
+        return {name: blobs[name] for name in self.graph.outputs}, loss
+
+    def loss(self, out: Mapping[str, Tensor]) -> Tensor:
+        """The sum of loss_weight * top over the tops in *out* (scalar); *out* is what ``forward`` or ``activations`` gave."""
+        total: Tensor | None = None
+        for node, _ in self._plan:
+            for top, weight in zip(node.tops, node.loss_weights, strict=True):
+                if weight != 0:
+                    if top not in out:
+                        raise NetError(f"loss '{top}' of {node} is consumed by another layer: give net.activations(...)")
+                    total = _add(total, weight, out[top])
+        return torch.zeros(()) if total is None else total
+
+    def _bind(self, args: tuple[Tensor, ...], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        blobs = {**dict(zip(self.graph.inputs, args, strict=False)), **inputs}
+        if blobs.keys() != self.graph.inputs.keys() or len(args) + len(inputs) != len(blobs):
+            raise NetError(_wrong_inputs(list(self.graph.inputs), len(args), list(inputs)))
+        return blobs
+
+    def _run(self, blobs: dict[str, Tensor]) -> Tensor:
+        loss: Tensor | None = None
+        for node, layer in self._plan:
+            bottoms = [blobs[name] for name in node.bottoms]
+            tops = self._call(node, layer, bottoms)
+            for top, weight, value in zip(node.tops, node.loss_weights, tops, strict=True):
+                blobs[top] = value
+                if weight:
+                    loss = _add(loss, weight, value)
+        return torch.zeros(()) if loss is None else loss
+
+    def _call(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> tuple[Tensor, ...]:
+        if node.name in self._detached:
+            down = self._detached[node.name]
+            bottoms = [x if keep else x.detach() for x, keep in zip(bottoms, down, strict=True)]
+        if any(bottoms[i].requires_grad for i in layer.labels if i < len(bottoms)):
+            raise _misfit(node, [tuple(x.shape) for x in bottoms], NetError("no gradient can flow back into its labels"))
+        try:
+            if layer.fp32 and bottoms and torch.is_autocast_enabled(bottoms[0].device.type):
+                tops = self._call_fp32(layer, bottoms)
+            else:
+                tops = layer(*bottoms)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, NetError) as error:
+            raise _misfit(node, [tuple(x.shape) for x in bottoms], error) from error
+        return tops if isinstance(tops, tuple) else (tops,)
+
+    def _call_fp32(self, layer: Layer, bottoms: list[Tensor]) -> Any:
+        with torch.autocast(bottoms[0].device.type, enabled=False):
+            return layer(*[x.float() if x.is_floating_point() else x for x in bottoms])
+
+    # ---- looking
+
+    def layer(self, name: str) -> Layer:
+        """The layer *name*; its blobs are ``net.layer(name).blobs``. Raises NetError with near matches."""
+        for node, layer in self._plan:
+            if node.name == name:
+                return layer
+        raise NetError(f"the net has no layer '{name}'{suggest(name, (node.name for node, _ in self._plan))}")
+
+    @property
+    def nodes(self) -> list[tuple[Node, Layer]]:
+        """The layers in the order in which they run, each with its place in the graph."""
+        return list(self._plan)
+
+    @property
+    def learnable(self) -> list[Blob]:
+        """All blobs of the net in Caffe's order, each once, with its rates."""
+        keys = list(self._modules)
+        return [
+            Blob(f"{keys[fact.node]}.{fact.name}", getattr(self._plan[fact.node][1], fact.name), fact.lr_mult, fact.decay_mult)
+            for fact in self._facts
+        ]
+
+    def to_proto(self, weights: bool = False) -> NetParameter:
+        """The net as a message: the layers of its phase as they were declared; with *weights*, their blobs too."""
+        param = NetParameter()
+        param.CopyFrom(self.graph.param)
+        if weights:
+            layers = {node.name: layer for node, layer in reversed(self._plan)}
+            for proto in param.layer:
+                del proto.blobs[:]
+                for blob in layers[proto.name].blobs if proto.name in layers else ():
+                    message = proto.blobs.add()
+                    message.shape.dim[:] = blob.shape
+                    message.data[:] = blob.detach().float().flatten().tolist()
+        return param
+
+
+@dataclass
+class _Fact:
+    """A blob that is not shared from an earlier layer: the index of its layer, its name there, and its rates."""
+
+    node: int
+    name: str
+    lr_mult: float
+    decay_mult: float
+    specs: list[ParamSpec]
+
+
+class _Sharing:
+    """Blobs that layers share by the name in their ``param``: STRICT ones are one tensor, PERMISSIVE ones one memory."""
+
+    def __init__(self, plan: list[tuple[Node, Layer]]) -> None:
+        self.facts: list[_Fact] = []
+        self._owners: dict[str, _Fact] = {}
+        self._plan = plan
+        for i, (node, layer) in enumerate(plan):
+            items, specs = layer.blob_items, list(node.proto.param)
+            if len(specs) > len(items):
+                raise NetError(f"{node} has {len(items)} blobs but {len(specs)} param blocks")
+            specs += [ParamSpec() for _ in items[len(specs) :]]
+            for (name, blob), spec in zip(items, specs, strict=True):
+                if spec.name in self._owners:
+                    self._share(i, name, blob, spec)
+                else:
+                    self._own(i, name, blob, spec)
+
+    def _own(self, i: int, name: str, blob: Tensor, spec: ParamSpec) -> None:
+        learns = isinstance(blob, nn.Parameter)
+        fact = _Fact(i, name, spec.lr_mult if learns else 0.0, spec.decay_mult if learns else 0.0, [spec])
+        self.facts.append(fact)
+        if spec.name:
+            self._owners[spec.name] = fact
+
+    def _share(self, i: int, name: str, blob: Tensor, spec: ParamSpec) -> None:
+        fact = self._owners[spec.name]
+        (owner_node, owner), (node, layer) = self._plan[fact.node], self._plan[i]
+        source = getattr(owner, fact.name)
+        what = f"param '{spec.name}' of {node} ({shape_text(blob.shape)}) and of {owner_node} ({shape_text(source.shape)})"
+        permissive = spec.share_mode == ParamSpec.PERMISSIVE
+        if source.numel() != blob.numel() or (source.shape != blob.shape and not permissive):
+            raise NetError(f"shared {what} differ in {'count' if permissive else 'shape'}")
+        fact.lr_mult = _agreed("lr_mult", fact.lr_mult, spec, fact.specs, what)
+        fact.decay_mult = _agreed("decay_mult", fact.decay_mult, spec, fact.specs, what)
+        fact.specs.append(spec)
+        if source.shape == blob.shape:
+            setattr(layer, name, source)
+        else:
+            layer.share_blob(name, owner, fact.name)
+
+
+def _agreed(field: Literal["lr_mult", "decay_mult"], value: float, spec: ParamSpec, others: list[ParamSpec], what: str) -> float:
+    """The rate that all layers that share a blob and state one agree on; *value* where *spec* states none."""
+    if not spec.HasField(field):
+        return value
+    said: float = getattr(spec, field)
+    if any(other.HasField(field) and getattr(other, field) != said for other in others):
+        raise NetError(f"shared {what} set different {field}")
+    return said
+
+
+def _known_shapes(graph: Graph) -> dict[str, Shape]:
+    missing = [name for name, shape in graph.inputs.items() if shape is None]
+    if missing:
+        names = ", ".join(f"'{name}'" for name in missing)
+        raise NetError(f"net '{graph.name}': the shape of {names} is not known: name it in input_shapes")
+    return {name: shape for name, shape in graph.inputs.items() if shape is not None}
+
+
+def _phase_of(node: Node, phase: str) -> bool:
+    return node.proto.phase == TRAIN if node.proto.HasField("phase") else phase == "TRAIN"
+
+
+def _misfit(node: Node, bottoms: Sequence[Sequence[int]], error: Exception) -> NetError:
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    of = ", ".join(f"{name} {shape_text(shape)}" for name, shape in zip(node.bottoms, bottoms, strict=True))
+    return NetError(f"{node} with {f'bottoms {of}' if of else 'no bottoms'}: {said}")
+
+
+def _wrong_inputs(wanted: list[str], positional: int, given: list[str]) -> str:
+    have = ", ".join([*(f"#{i}" for i in range(positional)), *given]) or "none"
+    return f"the net's inputs are {', '.join(wanted) or 'none'}; given: {have}"
+
+
+def _add(total: Tensor | None, weight: float, top: Tensor) -> Tensor:
+    term = top if top.dim() == 0 else top.sum()
+    if weight != 1:
+        term = weight * term
+    return term if total is None else total + term
