@@ -12,6 +12,7 @@ enum values at once, and mends the few spellings that public files have and the 
 """
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -172,6 +173,11 @@ def balanced(body: Sequence[Token]) -> bool:
     return not closing and all(token.kind != "broken" for token in body)
 
 
+@functools.cache
+def _unknown_field(name: str, descriptor: Descriptor) -> str:
+    return f"unknown field {name!r} in {descriptor.name}{suggest(name, descriptor.fields_by_name)}"
+
+
 class _StopScanError(Exception):
     """The text is no longer of the form that a prototxt has."""
 
@@ -194,8 +200,7 @@ class _Scanner:
             known = descriptor.fields_by_name.get(name.text)
             if known is None:
                 self.skip_value()
-                what = f"unknown field {name.text!r} in {descriptor.name}"
-                self.unknown(name, what + suggest(name.text, descriptor.fields_by_name), depth)
+                self.unknown(name, _unknown_field(name.text, descriptor), depth)
             else:
                 if known.name in seen and not known.is_repeated:
                     self.fault(name, f"{name} stands twice in one {descriptor.name}")

@@ -14,9 +14,12 @@ An option goes into the message of the layer's type, as ``num_output`` of an Inn
 a single value for short.
 """
 
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from protos.errors import NetError
@@ -38,12 +41,12 @@ _SHARED_PARAM = {
 }
 
 
+@dataclass(frozen=True, eq=False)
 class Top:
     """One of the blobs that a layer makes."""
 
-    def __init__(self, layer: "LayerSpec", index: int) -> None:
-        self.layer = layer
-        self.index = index
+    layer: "LayerSpec"
+    index: int
 
 
 class LayerSpec:
@@ -61,38 +64,26 @@ class LayerSpec:
         self.in_place = in_place
         self.tops = [Top(self, index) for index in range(ntop)]
         self.message = LayerParameter(type=kind)
-        for name, value in options.items():
-            self._set(name, value)
-
-    def _set(self, name: str, value: Any) -> None:
-        kind = self.message.type
         param = param_of(kind)
-        own = getattr(self.message, param) if param else None
-        if own is not None and (name in own.DESCRIPTOR.fields_by_name or name not in _FIELDS):
-            _assign(own, name, value, kind)
-        else:
-            _assign(self.message, name, value, kind)
+        own = getattr(self.message, param) if param else self.message
+        for name, value in options.items():
+            is_own = name in own.DESCRIPTOR.fields_by_name or name not in _FIELDS
+            _assign(own if is_own else self.message, name, value, kind)
 
 
 class _Layers:
     """``L.Convolution(...)``: a layer of the type that the attribute names, any type; see `protos.spec`."""
 
-    def __getattr__(self, kind: str) -> "_LayerType":
-        return _LayerType(kind)
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        return functools.partial(_layer, kind)
 
 
-class _LayerType:
-    """Makes layers of one type."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def __call__(self, *bottoms: Top, ntop: int = 1, in_place: bool = False, **options: Any) -> Any:
-        """The top of a new layer; a tuple of its *ntop* tops, or the layer itself where it has none."""
-        layer = LayerSpec(self.kind, bottoms, ntop, in_place, options)
-        if ntop == 1:
-            return layer.tops[0]
-        return tuple(layer.tops) if ntop else layer
+def _layer(kind: str, *bottoms: Top, ntop: int = 1, in_place: bool = False, **options: Any) -> Any:
+    """The top of a new layer; a tuple of its *ntop* tops, or the layer itself where it has none."""
+    layer = LayerSpec(kind, bottoms, ntop, in_place, options)
+    if ntop == 1:
+        return layer.tops[0]
+    return tuple(layer.tops) if ntop else layer
 
 
 L = _Layers()
@@ -142,7 +133,7 @@ class _Writer:
     def __init__(self, net: NetParameter, things: dict[str, Top | LayerSpec]) -> None:
         self.net = net
         self.names = {id(thing): name for name, thing in things.items()}
-        self.counts: dict[str, int] = {}
+        self.taken = set(things)
         self.blobs: dict[int, str] = {}  # id of a top -> the blob that it is
         self.written: set[int] = set()
         for thing in things.values():
@@ -175,9 +166,9 @@ class _Writer:
         message.top.extend(self.blobs[id(top)] for top in layer.tops)
 
     def new_name(self, kind: str) -> str:
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        name = f"{kind}{self.counts[kind]}"
-        return self.new_name(kind) if name in self.names.values() else name
+        name = next(name for n in itertools.count(1) if (name := f"{kind}{n}") not in self.taken)
+        self.taken.add(name)
+        return name
 
 
 def param_of(kind: str) -> str | None:
@@ -192,26 +183,26 @@ def param_of(kind: str) -> str | None:
 
 
 def _assign(message: Message, name: str, value: Any, kind: str) -> None:
-    descriptor: Descriptor = descriptor_of(type(message))
+    """``message.name = value`` in plain Python values, for a field of any sort; *kind* is named in errors."""
+    descriptor = descriptor_of(type(message))
     field = descriptor.fields_by_name.get(name)
     if field is None:
-        known = suggest(name, descriptor.fields_by_name)
-        raise NetError(f"{kind}: unknown option {name!r} in {descriptor.name}{known}")
+        near = suggest(name, descriptor.fields_by_name)
+        raise NetError(f"{kind}: unknown option {name!r} in {descriptor.name}{near}")
+    values = value if isinstance(value, list | tuple) else [value]
     try:
-        values = value if isinstance(value, list | tuple) or not field.is_repeated else [value]
-        if field.message_type is None:
-            message.MergeFrom(type(message)(**{name: values}))
-        elif field.is_repeated:
+        if field.message_type is not None:
             for entry in values:
-                _fill(getattr(message, name).add(), entry, kind)
+                target = getattr(message, name)
+                _fill(target.add() if field.is_repeated else target, entry, kind)
         else:
-            getattr(message, name).SetInParent()
-            _fill(getattr(message, name), values, kind)
+            message.MergeFrom(type(message)(**{name: values if field.is_repeated else value}))
     except (TypeError, ValueError) as error:
         raise NetError(f"{kind}: {name}={value!r} does not fit: {error}") from error
 
 
 def _fill(message: Message, value: Any, kind: str) -> None:
+    message.SetInParent()
     if isinstance(value, Message):
         message.CopyFrom(value)
     else:

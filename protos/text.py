@@ -76,6 +76,7 @@ def to_text(message: Message) -> str:
 
 def write(message: Message, path: Path, *, binary: bool = False) -> None:
     """Write *message* to *path*, as prototxt or as protobuf's binary form; the file is replaced whole."""
+    _check_complete(message, path)
     content = message.SerializeToString() if binary else to_text(message).encode()
     with files.replacing(path) as f:
         f.write(content)

@@ -229,6 +229,14 @@ def test_write_leaves_no_half_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_an_incomplete_message_is_not_written(tmp_path, binary):
+    net = NetParameter(layer=[{"clip_param": {"min": 1}}])
+    with pytest.raises(ParseError, match=r"missing layer\[0\].clip_param.max, required by the schema"):
+        text.write(net, tmp_path / "x", binary=binary)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_large_net_parses_within_a_second():
     layer = (
         'layer {{ name: "res{i}" type: "Convolution" bottom: "res{i}" top: "res{j}" '
