@@ -24,10 +24,10 @@ def pack(values: NDArray[np.generic], label: int | None = None) -> bytes:
     return datum.SerializeToString()
 
 
-def pack_encoded(image: bytes, shape: tuple[int, ...], label: int | None = None) -> bytes:
-    """A Datum's bytes for an encoded *image* (PNG, JPEG ...) of C x H x W *shape*."""
-    datum = _datum(shape, label)
-    datum.data, datum.encoded = image, True
+def pack_encoded(image: bytes, label: int | None = None) -> bytes:
+    """A Datum's bytes for an encoded *image*, PNG, JPEG ...; like the original's, without a shape."""
+    datum = Datum(data=image, encoded=True)
+    _set_label(datum, label)
     return datum.SerializeToString()
 
 
@@ -78,8 +78,12 @@ def _datum(shape: tuple[int, ...], label: int | None) -> Datum:
     if len(shape) != 3:
         raise DataError(f"a record has three axes (channels, height, width), not the shape {list(shape)}")
     datum = Datum(channels=shape[0], height=shape[1], width=shape[2])
+    _set_label(datum, label)
+    return datum
+
+
+def _set_label(datum: Datum, label: int | None) -> None:
     if label is not None:
         if not -(2**31) <= label < 2**31:
             raise DataError(f"label {label} does not fit into 32 bits")
         datum.label = label
-    return datum

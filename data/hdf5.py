@@ -1,9 +1,7 @@
 """HDF5: the HDF5Data source, and a writer of files that it (and the original) reads."""
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from math import prod
 from pathlib import Path
@@ -21,6 +19,7 @@ from data.loader import Loader
 from data.order import Indices, Order
 from data.source import SOURCES, Place, Shapes, Source, check_batch_size, check_options
 from protos.errors import DataError
+from protos.files import replacing
 from protos.schema import LayerParameter
 
 Arrays = list[NDArray[np.float32]]
@@ -205,13 +204,11 @@ class Hdf5Writer:
         self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise DataError(f"{path}: exists already; --overwrite replaces it")
-        with self._caught():
+        with self._caught(), ExitStack() as stack:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
-            os.close(handle)
-            self._temporary = Path(name)
-            self._temporary.chmod(0o644)
-            self._file = h5py.File(name, "w")
+            temporary = stack.enter_context(replacing(self.path))
+            self._file = stack.enter_context(h5py.File(temporary.name, "w"))
+            self._stack = stack.pop_all()
 
     def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows: float32, for each dataset the same number of them along the first axis."""
@@ -250,15 +247,8 @@ class Hdf5Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            with self._caught():
-                self._file.close()
-                if kind is None:
-                    with self._temporary.open("rb") as file:
-                        os.fsync(file.fileno())
-                    self._temporary.replace(self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        with self._caught():
+            self._stack.__exit__(kind, error, trace)
 
 
 def _chunks(values: NDArray[Any]) -> tuple[int, ...]:

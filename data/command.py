@@ -1,0 +1,48 @@
+"""What the commands of this package share: one-line errors, log lines, and the options of every builder."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from protos.errors import CaffeError
+
+log = logging.getLogger("caffe")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command: a CaffeError ends it with one line on stderr and status 2, an interrupt with 130."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        main()
+    except CaffeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left", file=sys.stderr)
+        sys.exit(130)
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every builder takes."""
+    parser.add_argument(
+        "--backend", choices=("lmdb", "leveldb", "hdf5"), default="lmdb", help="default: lmdb"
+    )
+    parser.add_argument("--shuffle", action="store_true", help="store the records in a random order")
+    parser.add_argument("--seed", type=int, default=0, help="of the order; default: 0")
+    parser.add_argument("--limit", type=natural, metavar="N", help="store the first N records only")
+    parser.add_argument("--overwrite", action="store_true", help="replace a store of that name")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add ``--out``, the folder for stores."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the stores")
+
+
+def natural(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value

@@ -1,0 +1,202 @@
+"""Builders of stores: ``python -m data.convert mnist|cifar10|otto|imageset|csv|numpy ...``.
+
+Each is a function of parsed options here, over the module that knows the format.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import cifar10, imageset, mnist, otto, table
+from data.build import Arrays, Dataset, Options, build
+from data.command import add_build_options, add_out, log, run
+from data.mean import write_mean
+from protos.errors import DataError
+from protos.files import replacing
+
+
+def _store(path: Path, dataset: Dataset, options: Options) -> None:
+    written, bad = build(path, dataset, options)
+    log.info("%s: %s records%s", path, f"{written:,}", f", {bad:,} left out" if bad else "")
+
+
+def convert_mnist(args: argparse.Namespace) -> None:
+    """Stores ``mnist_train_*`` and ``mnist_test_*`` of the IDX files."""
+    if args.download:
+        _download("MNIST", args.source)
+    inside = args.source / "MNIST" / "raw"  # where torchvision puts them
+    source = inside if inside.is_dir() else args.source
+    options = Options.from_args(args)
+    for part in ("train", "test"):
+        images, labels = mnist.read_set(source, part)
+        _store(options.store(args.out, f"mnist_{part}"), Arrays(images[:, None], labels), options)
+
+
+def convert_cifar10(args: argparse.Namespace) -> None:
+    """Stores ``cifar10_train_*`` and ``cifar10_test_*``; with ``--mean``, the training set's mean."""
+    if args.download:
+        _download("CIFAR10", args.source)
+    options = Options.from_args(args)
+    for part in ("train", "test"):
+        images, labels = cifar10.read_set(args.source, part)
+        images = cifar10.to_gray(images) if args.gray else images
+        _store(options.store(args.out, f"cifar10_{part}"), Arrays(images, labels), options)
+        if args.mean and part == "train":
+            write_mean(args.out / "cifar10_mean.binaryproto", images.mean(0, np.float64).astype(np.float32))
+
+
+def convert_otto(args: argparse.Namespace) -> None:
+    """Stores ``otto_train_*``, ``otto_val_*`` (held out) and ``otto_test_*``, scaled alike."""
+    options = Options.from_args(args)
+    scaling_file = args.out / "otto_scaling.json"
+    train, test = args.source / "train.csv", args.source / "test.csv"
+    if train.exists() or not test.exists():
+        values, labels = otto.read_train(train)
+        kept, held = otto.hold_out(labels, args.holdout, args.seed)
+        scaling = otto.Scaling.fit(values[kept], args.log1p, args.standardize)
+        for name, chosen in (("train", kept), ("val", held)):
+            if len(chosen):
+                dataset = Arrays(_columns(scaling(values[chosen])), labels[chosen])
+                _store(options.store(args.out, f"otto_{name}"), dataset, options)
+        scaling.save(scaling_file)
+    if test.exists():
+        values = otto.Scaling.load(scaling_file)(otto.read_test(test))
+        _store(options.store(args.out, "otto_test"), Arrays(_columns(values), None), options)
+
+
+def convert_imageset(args: argparse.Namespace) -> None:
+    """A store of images, by a list file or by a folder for each class."""
+    entries, classes = (imageset.from_list(args.list), []) if args.list else imageset.from_folders(args.root)
+    encoding = args.encode_type or ("jpg" if args.encoded else None)
+    treatment = imageset.Treatment(args.gray, args.resize, encoding)
+    _store(args.store, imageset.ImageSet(args.root, entries, treatment), Options.from_args(args))
+    _write_classes(args.store, classes)
+
+
+def convert_csv(args: argparse.Namespace) -> None:
+    """A store of a table: a record of D x 1 x 1 floats for each line."""
+    found = table.read_csv(args.file, args.label, tuple(args.drop))
+    labels, classes = table.to_classes(found.labels) if found.labels is not None else (None, [])
+    _store(args.store, Arrays(_columns(found.values), labels), Options.from_args(args))
+    _write_classes(args.store, classes)
+
+
+def convert_numpy(args: argparse.Namespace) -> None:
+    """A store of the arrays in an ``.npz``."""
+    values, labels = table.read_npz(args.file, args.data, args.label)
+    _store(args.store, Arrays(values, labels), Options.from_args(args))
+
+
+def _columns(values: otto.Floats) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return values[:, :, None, None]
+
+
+def _write_classes(store: Path, classes: list[str]) -> None:
+    """Write the names of numbered classes beside the store."""
+    if classes:
+        path = store.with_name(f"{store.name}_classes.txt")
+        with replacing(path) as file:
+            file.write("".join(f"{name}\n" for name in classes).encode(errors="surrogateescape"))
+        log.info("%s: the names of the %d classes, in the order of their labels", path, len(classes))
+
+
+def _download(name: str, folder: Path) -> None:
+    """Fetch a set through torchvision, which checks the sums of the files."""
+    try:
+        from torchvision import datasets  # noqa: PLC0415  # needed for this alone, and slow to import
+    except ImportError as error:
+        raise DataError(f"--download needs torchvision, which cannot be imported ({error})") from None
+    try:
+        for train in (True, False):
+            getattr(datasets, name)(folder, train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{name} could not be fetched to {folder} ({' '.join(str(error).split())})") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    """``HEIGHTxWIDTH``, or one number for both."""
+    sides = [int(side) for side in text.lower().split("x")]
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256 or 240x320")
+    return sides[0], sides[-1]
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m data.convert", description="Build stores of records.")
+    kinds = parser.add_subparsers(required=True, metavar="mnist|cifar10|otto|imageset|csv|numpy")
+
+    def add(name: str, convert: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        kind = kinds.add_parser(name, help=convert.__doc__, description=convert.__doc__)
+        kind.set_defaults(convert=convert)
+        add_build_options(kind)
+        return kind
+
+    for name, convert in (("mnist", convert_mnist), ("cifar10", convert_cifar10), ("otto", convert_otto)):
+        kind = add(name, convert)
+        kind.add_argument("source", type=Path, metavar="SOURCE_DIR", help="where the published files are")
+        add_out(kind)
+        if name != "otto":
+            kind.add_argument("--download", action="store_true", help="fetch the files to SOURCE_DIR first")
+    kinds.choices["cifar10"].add_argument("--gray", action="store_true", help="one channel")
+    kinds.choices["cifar10"].add_argument(
+        "--mean", action="store_true", help="write cifar10_mean.binaryproto"
+    )
+    _add_otto_options(kinds.choices["otto"])
+    _add_imageset_options(add("imageset", convert_imageset))
+    _add_table_options(add("csv", convert_csv), add("numpy", convert_numpy))
+    return parser
+
+
+def _add_otto_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--holdout", type=_share, default=0.0, help="share of each class for otto_val; default: 0"
+    )
+    kind.add_argument(
+        "--standardize", action="store_true", help="mean 0 and deviation 1, by the training set"
+    )
+    kind.add_argument("--log1p", action="store_true", help="log(1 + count) first")
+
+
+def _add_imageset_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("root", type=Path, metavar="ROOT", help="folder of the images")
+    kind.add_argument("store", type=Path, metavar="STORE", help="the store to build")
+    kind.add_argument(
+        "--list", type=Path, metavar="FILE", help="lines `name label`; default: a folder a class"
+    )
+    kind.add_argument("--resize", type=_size, metavar="HxW", help="resize to this height and width")
+    kind.add_argument("--gray", action="store_true", help="one channel")
+    kind.add_argument(
+        "--encoded", action="store_true", help="store encoded images, as jpg unless --encode-type"
+    )
+    kind.add_argument("--encode-type", metavar="KIND", help="png or jpg; implies --encoded")
+    kind.add_argument("--skip-bad", action="store_true", help="leave unreadable images out, and count them")
+
+
+def _add_table_options(csv: argparse.ArgumentParser, numpy: argparse.ArgumentParser) -> None:
+    for kind in (csv, numpy):
+        kind.add_argument("file", type=Path, metavar="FILE")
+        kind.add_argument("store", type=Path, metavar="STORE", help="the store to build")
+    csv.add_argument("--label", metavar="COLUMN", help="the column of labels; default: none")
+    csv.add_argument("--drop", metavar="COLUMN", action="append", default=[], help="leave this column out")
+    numpy.add_argument("--data", metavar="NAME", default="data", help="the array of examples; default: data")
+    numpy.add_argument("--label", metavar="NAME", default="label", help="the array of labels; default: label")
+
+
+def main() -> None:
+    """The command."""
+    args = _parser().parse_args()
+    args.convert(args)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,101 @@
+"""Image folders: the images that a list file names, or a folder for each class."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from data import images
+from data.build import Dataset, Item
+from data.records import WORKERS, read_list
+from protos.errors import DataError
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
+_AHEAD = 4 * WORKERS
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What becomes of an image: grey or colour, of *size* = (height, width), encoded as *encoding*.
+
+    Without a size or grey, an encoded image whose file is of that encoding keeps the bytes of its file.
+    """
+
+    gray: bool = False
+    size: tuple[int, int] | None = None
+    encoding: str | None = None
+
+
+class ImageSet(Dataset):
+    """The images below *root*, by (name, label) pairs; several are decoded at a time."""
+
+    def __init__(self, root: Path, entries: Sequence[tuple[str, int]], treatment: Treatment) -> None:
+        self._root = root
+        self._entries = entries
+        self._treatment = treatment
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Item:
+        name, label = self._entries[index]
+        path = self._root / name
+        how = self._treatment
+        pixels = images.decode(path, not how.gray)
+        if how.encoding is None:
+            return Item(images.resize(pixels, *how.size) if how.size else pixels, label, name=name)
+        if not (how.size or how.gray) and _same_encoding(path.suffix, how.encoding):
+            return Item(None, label, path.read_bytes(), name)
+        resized = images.resize(pixels, *how.size) if how.size else pixels
+        return Item(None, label, images.encode(resized, how.encoding), name)
+
+    def items(self, indices: Iterable[int]) -> Iterator[Item | DataError]:
+        """See :meth:`Dataset.items`."""
+        ahead: deque[Future[Item | DataError]] = deque()
+        with ThreadPoolExecutor(WORKERS, "imageset") as pool:
+            try:
+                for index in indices:
+                    ahead.append(pool.submit(self._try, index))
+                    if len(ahead) > _AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _try(self, index: int) -> Item | DataError:
+        try:
+            return self[index]
+        except DataError as error:
+            return error
+
+
+def from_list(list_file: Path) -> list[tuple[str, int]]:
+    """(name, label) pairs of a list file; DataError where it names no image."""
+    entries = read_list(list_file)
+    if not entries:
+        raise DataError(f"{list_file}: it names no image")
+    return entries
+
+
+def from_folders(root: Path) -> tuple[list[tuple[str, int]], list[str]]:
+    """(name, label) pairs of a folder for each class, and the class names, numbered in their order."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir())
+    entries = [
+        (str(path.relative_to(root)), label)
+        for label, name in enumerate(classes)
+        for path in sorted((root / name).rglob("*"))
+        if path.suffix.lower() in _SUFFIXES
+    ]
+    if not entries:
+        raise DataError(f"{root}: no folder of a class with images in it; other layouts need --list")
+    return entries, classes
+
+
+def _same_encoding(suffix: str, encoding: str) -> bool:
+    alike = {"jpeg": "jpg"}
+    found, wanted = (text.lower().lstrip(".") for text in (suffix, encoding))
+    return alike.get(found, found) == alike.get(wanted, wanted)

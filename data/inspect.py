@@ -1,0 +1,99 @@
+"""A look into a store: ``python -m data.inspect STORE [--images OUT.png]``."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data import datum, images
+from data.command import natural, run
+from data.datum import Values
+from data.stores import Store, open_store
+from protos.errors import DataError
+from protos.files import replacing
+from protos.schema import Datum
+
+_TILE = 64  # the longest side of an image on a contact sheet, in pixels, before enlargement
+
+
+def describe(store: Store, first: int = 5) -> Iterator[str]:
+    """Lines: what the store is, its shapes and labels with how often they occur, and its first records."""
+    shapes: Counter[str] = Counter()
+    labels: Counter[int] = Counter()
+    heads = []
+    for at, (key, value) in enumerate(store.scan()):
+        record = datum.parse(value, f"{store.path}, record {at}")
+        shapes[_kind(record)] += 1
+        labels[record.label if record.HasField("label") else -1] += 1
+        if at < first:
+            heads.append(f"  {key.decode(errors='backslashreplace')}: {_kind(record)}, label {record.label}")
+    yield f"{store.path}: {type(store).__name__.removesuffix('Store').upper()}, {len(store):,} records"
+    yield "shapes: " + ", ".join(f"{shape} ({count:,})" for shape, count in shapes.most_common())
+    yield "labels: " + ", ".join(f"{_label(label)}: {count:,}" for label, count in sorted(labels.items()))
+    yield "first records:"
+    yield from heads
+
+
+def contact_sheet(store: Store, count: int) -> Image.Image:
+    """The first *count* records side by side; floats show their first channel, stretched to grey."""
+    pixels = [_pixels(store, at, value) for at, (_, value) in enumerate(islice(store.scan(), count))]
+    if not pixels:
+        raise DataError(f"{store.path}: there are no records in it")
+    side = max(max(each.shape[1:]) for each in pixels) + 2
+    columns = ceil(sqrt(len(pixels)))
+    sheet = Image.new("RGB", (columns * side, ceil(len(pixels) / columns) * side), (32, 32, 32))
+    for at, each in enumerate(pixels):
+        sheet.paste(images.to_image(each), (at % columns * side + 1, at // columns * side + 1))
+    return sheet
+
+
+def _pixels(store: Store, at: int, value: bytes) -> images.Pixels:
+    where = f"{store.path}, record {at}"
+    values = _bytes(datum.values(datum.parse(value, where), None, where))
+    shrink = max(values.shape[1:]) / _TILE
+    if shrink <= 1:
+        return values
+    return images.resize(values, *(max(1, round(size / shrink)) for size in values.shape[1:]))
+
+
+def _bytes(values: Values) -> images.Pixels:
+    if values.dtype == np.uint8:
+        return values[: 3 if len(values) >= 3 else 1]  # type: ignore[return-value]  # bytes, as just seen
+    low, high = float(values.min()), float(values.max())
+    return ((values[:1] - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+
+
+def _kind(record: Datum) -> str:
+    if record.encoded:
+        return f"encoded {datum.values(record).shape[0]}-channel image"
+    kind = "floats" if len(record.float_data) else "bytes"
+    return f"{record.channels}x{record.height}x{record.width} {kind}"
+
+
+def _label(label: int) -> str:
+    return "none" if label == -1 else str(label)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m data.inspect", description="Describe a store.")
+    parser.add_argument("store", type=Path)
+    parser.add_argument(
+        "--images", type=Path, metavar="OUT.png", help="write a contact sheet of the first records"
+    )
+    parser.add_argument("--count", type=natural, default=100, help="how many images it shows; default: 100")
+    args = parser.parse_args()
+    with open_store(args.store) as store:
+        print("\n".join(describe(store)))
+        if args.images:
+            with replacing(args.images) as file:
+                contact_sheet(store, args.count).save(file, "PNG")
+
+
+if __name__ == "__main__":
+    run(main)
