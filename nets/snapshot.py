@@ -1,4 +1,4 @@
-"""The state of a solver, from and to files: ``.solverstate`` and ``.solverstate.h5``, as the original has them.
+"""The state of a solver in files: ``.solverstate`` and ``.solverstate.h5``, exchangeable with the original.
 
 What the original does not keep (random states, data cursors) rides along as ``extra`` where it does not
 look: in the field EXTRA of the binary message, in the dataset ``extra`` of the HDF5 file. It is JSON, in
@@ -107,9 +107,7 @@ def _read_binary(buffer: lens.Buffer) -> State:
         state.current_step = part.start
     for part in found[EXTRA, lens.BYTES]:
         state.extra = _unpacked(bytes(buffer[part.start : part.end]))
-    state.history = [
-        lens.blob(buffer, part.start, part.end).array() for part in found[HISTORY, lens.BYTES]
-    ]
+    state.history = [lens.blob(buffer, part.start, part.end).array() for part in found[HISTORY, lens.BYTES]]
     return state
 
 
