@@ -15,5 +15,6 @@ from nets import graph, layers
 from nets.layer import LAYERS, Layer
 from nets.model import load
 from nets.net import Net
+from nets.solver import Solver
 
-__all__ = ["LAYERS", "Layer", "Net", "graph", "layers", "load"]
+__all__ = ["LAYERS", "Layer", "Net", "Solver", "graph", "layers", "load"]

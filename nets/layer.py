@@ -35,7 +35,8 @@ class Layer(nn.Module):
     - ``blob_names``: its blobs in Caffe's order;
     - ``is_loss``: its first top has a loss weight of 1 by default, and a missing top is made up;
     - ``labels``: the indices of bottoms that take no gradient;
-    - ``fp32``: under autocast it computes in float32.
+    - ``fp32``: under autocast it computes in float32;
+    - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``.
     """
 
     message: ClassVar[str] = ""
@@ -47,6 +48,7 @@ class Layer(nn.Module):
     is_loss: ClassVar[bool] = False
     labels: ClassVar[tuple[int, ...]] = ()
     fp32: ClassVar[bool] = False
+    rereads: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +66,14 @@ class Layer(nn.Module):
 
     def forward(self, *bottoms: Tensor) -> Any:
         """The top, or a tuple of tops."""
+        raise NotImplementedError
+
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        """dy/dx at each value, as the original works it out in its backward pass from the blobs x and y.
+
+        Layers that ``rereads`` say define it. Where a later layer worked in place the original finds that layer's
+        values in its own blobs, and nets have been trained with the gradient that comes of it.
+        """
         raise NotImplementedError
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -10,6 +10,7 @@ from protos.errors import CaffeError
 from protos.schema import LayerParameter, NetParameter
 
 from nets import graph
+from nets.graph import Graph
 from nets.layer import Shape
 from nets.net import Net
 from nets.weights import load_weights
@@ -30,15 +31,27 @@ def load(
     Data layers whose shape *input_shapes* does not name are asked for it, which reads one record of their store.
     """
     param = model if isinstance(model, NetParameter) else text.read_net(Path(model), allow_unknown=allow_unknown)
-    shapes = dict(input_shapes or {})
-    found = graph.build(param, phase, level, stages, shapes, allow_python)
-    for source in found.sources:
-        if any(top not in shapes for top in source.top):
-            shapes = {**_ask(source, phase), **shapes}
-    net = Net(graph.build(param, phase, level, stages, shapes, allow_python))
+    net = Net(with_shapes(param, phase, level, stages, input_shapes or {}, allow_python))
     if weights is not None:
         load_weights(net, weights)
     return net
+
+
+def with_shapes(
+    param: NetParameter,
+    phase: str,
+    level: int,
+    stages: Iterable[str],
+    input_shapes: Mapping[str, Sequence[int]],
+    allow_python: bool = False,
+) -> Graph:
+    """The graph of *param*, with the shapes of data layers' tops asked of their stores where none is given."""
+    found = graph.build(param, phase, level, stages, input_shapes, allow_python)
+    asked: dict[str, Sequence[int]] = {}
+    for source in found.sources:
+        if any(top not in input_shapes for top in source.top):
+            asked |= _ask(source, phase)
+    return graph.build(param, phase, level, stages, {**asked, **input_shapes}, allow_python) if asked else found
 
 
 def _ask(source: LayerParameter, phase: str) -> dict[str, Shape]:

@@ -13,6 +13,7 @@ from protos.schema import TRAIN, NetParameter, ParamSpec
 
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
+from nets.reread import Reread
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Net(nn.Module):
         for layer in self._layers():
             layer.reset(generator)
         self._facts = _Sharing(self._plan).facts
+        self._overwritten = _overwritten(self._plan)
         self._detached = {
             node.name: tuple(node.proto.propagate_down) for node, _ in self._plan if not all(node.proto.propagate_down)
         }
@@ -132,13 +134,19 @@ class Net(nn.Module):
 
     def _run(self, blobs: dict[str, Tensor]) -> Tensor:
         loss: Tensor | None = None
-        for node, layer in self._plan:
+        reread: list[Reread] = []
+        for i, (node, layer) in enumerate(self._plan):
             bottoms = [blobs[name] for name in node.bottoms]
             tops = self._call(node, layer, bottoms)
+            if i in self._overwritten and tops[0].requires_grad:
+                reread.append(Reread(layer, node.tops[0], node.tops[0] == node.bottoms[0]))
+                tops = (reread[-1].joined(bottoms[0], tops[0]),)
             for top, weight, value in zip(node.tops, node.loss_weights, tops, strict=True):
                 blobs[top] = value
                 if weight:
                     loss = _add(loss, weight, value)
+        for later in reread:
+            later.final = blobs[later.blob].detach()
         return torch.zeros(()) if loss is None else loss
 
     def _call(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> tuple[Tensor, ...]:
@@ -198,6 +206,14 @@ class Net(nn.Module):
                     message.shape.dim[:] = blob.shape
                     message.data[:] = blob.detach().float().flatten().tolist()
         return param
+
+
+def _overwritten(plan: list[tuple[Node, Layer]]) -> frozenset[int]:
+    """The layers whose backward pass, in the original, finds its top overwritten by a later layer in place."""
+    last = {top: i for i, (node, _) in enumerate(plan) for top in node.tops}
+    return frozenset(
+        i for i, (node, layer) in enumerate(plan) if layer.rereads and len(node.tops) == 1 and last[node.tops[0]] > i
+    )
 
 
 @dataclass

@@ -80,3 +80,17 @@ def _sync_folder(folder: Path) -> None:
 
 def _reason(error: OSError) -> str:
     return error.strerror.lower() if error.strerror else str(error)
+
+
+def find(path: str | os.PathLike[str], near: str | os.PathLike[str] | None = None) -> Path:
+    """Where the file *path* is: as it says, else beside the file *near* that names it, else among the shipped ones.
+
+    Shipped are the prototxts under ``protos/``. A path found nowhere comes back as it is, for its reader to complain of.
+    """
+    given = Path(path)
+    places = [given]
+    if near is not None:
+        places.append(Path(near).parent / given)
+    if given.parts[:1] == ("protos",):
+        places.append(Path(__file__).parent.joinpath(*given.parts[1:]))
+    return next((place for place in places if place.exists()), given)

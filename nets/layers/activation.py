@@ -22,6 +22,7 @@ class ReLU(Layer):
     Options: negative_slope (0), relu6 (false).
     """
 
+    rereads = True
     message = "relu_param"
     options = frozenset({"negative_slope", "relu6"})
     hints = frozenset({"engine", "fuse"})
@@ -38,6 +39,11 @@ class ReLU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
         return y.clamp(max=6) if self.relu6 else y
+
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        slopes = (x > 0).to(x.dtype)
+        slopes = slopes + self.negative_slope * (x <= 0) if self.negative_slope else slopes
+        return slopes * (x < 6) if self.relu6 else slopes
 
 
 @LAYERS("PReLU")
@@ -72,6 +78,7 @@ class PReLU(Layer):
 class ELU(Layer):
     """y = x where x > 0, alpha * (exp(x) - 1) elsewhere. Options: alpha (1)."""
 
+    rereads = True
     message = "elu_param"
     options = frozenset({"alpha"})
 
@@ -86,45 +93,65 @@ class ELU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return F.elu(x, self.alpha)
 
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(x > 0, 1.0, y + self.alpha)
+
 
 @LAYERS("Sigmoid")
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x))."""
 
+    rereads = True
     message = "sigmoid_param"
     hints = frozenset({"engine"})
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return y * (1 - y)
+
 
 @LAYERS("TanH")
 class TanH(Layer):
     """y = tanh(x)."""
 
+    rereads = True
     message = "tanh_param"
     hints = frozenset({"engine"})
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return 1 - y * y
+
 
 @LAYERS("AbsVal")
 class AbsVal(Layer):
     """y = abs(x)."""
 
+    rereads = True
+
     def forward(self, x: Tensor) -> Tensor:
         return x.abs()
+
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.sign()
 
 
 @LAYERS("BNLL")
 class BNLL(Layer):
     """y = log(1 + exp(x)), torch's softplus."""
 
+    rereads = True
     fp32 = True
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softplus(x)
+
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.sigmoid(x)
 
 
 @LAYERS("Swish")
@@ -150,6 +177,7 @@ class Swish(Layer):
 class Power(Layer):
     """y = (shift + scale * x) ^ power. Options: power (1), scale (1), shift (0)."""
 
+    rereads = True
     message = "power_param"
     options = frozenset({"power", "scale", "shift"})
     fp32 = True
@@ -172,11 +200,19 @@ class Power(Layer):
         y = y if self.shift == 0 else y + self.shift
         return y if self.power == 1 else y**self.power
 
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.power == 0 or self.scale == 0 or self.power == 1:
+            return torch.full_like(x, self.power * self.scale)
+        if self.power == 2:
+            return 2 * self.scale * (self.scale * x + self.shift)
+        return self.power * self.scale * y / (self.scale * x + self.shift)
+
 
 @LAYERS("Exp")
 class Exp(Layer):
     """y = base ^ (shift + scale * x). Options: base (-1, which stands for e), scale (1), shift (0)."""
 
+    rereads = True
     message = "exp_param"
     options = frozenset({"base", "scale", "shift"})
     fp32 = True
@@ -197,11 +233,15 @@ class Exp(Layer):
         y = torch.exp(x if self.inner == 1 else x * self.inner)
         return y if self.outer == 1 else y * self.outer
 
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return y * self.inner
+
 
 @LAYERS("Log")
 class Log(Layer):
     """y = log(shift + scale * x) to the base. Options: base (-1, which stands for e), scale (1), shift (0)."""
 
+    rereads = True
     message = "log_param"
     options = frozenset({"base", "scale", "shift"})
     fp32 = True
@@ -224,11 +264,15 @@ class Log(Layer):
         y = torch.log(y if self.shift == 0 else y + self.shift)
         return y if self.factor == 1 else y * self.factor
 
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.scale * self.factor / (self.scale * x + self.shift)
+
 
 @LAYERS("Clip")
 class Clip(Layer):
     """y = min(max(x, low), high). Options: min and max, both required. The gradient passes at the bounds."""
 
+    rereads = True
     message = "clip_param"
     options = frozenset({"min", "max"})
 
@@ -246,6 +290,9 @@ class Clip(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(self.low, self.high)
+
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        return ((x >= self.low) & (x <= self.high)).to(x.dtype)
 
 
 @LAYERS("Threshold")

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from math import log
-from pathlib import Path
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.mean import read_blob
+from data.transform import read_mean
 from protos.errors import NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
@@ -180,7 +179,7 @@ class InfogainLoss(_SoftmaxLoss):
             if not p.source:
                 raise NetError("needs infogain_loss_param.source, or the matrix as a third bottom")
             with torch.device("cpu"):
-                matrix = torch.from_numpy(read_blob(Path(p.source)))
+                matrix = torch.from_numpy(read_mean(p.source))
         count = torch.Size(bottoms[2]).numel() if matrix is None else matrix.numel()
         if count != x[axis] ** 2:
             raise NetError(f"its matrix has {count} values where {x[axis]} classes need {x[axis] ** 2}")

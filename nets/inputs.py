@@ -1,0 +1,65 @@
+"""What feeds a net: the sources of its data layers, side by side."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.sources import Source, open_source
+from protos.errors import NetError
+
+from nets.graph import Graph
+
+
+class Inputs:
+    """One batch after the other for all inputs of *graph*.
+
+    Raises NetError where an input has no data layer, and DataError where a store cannot be read.
+    """
+
+    def __init__(self, graph: Graph, device: torch.device, seed: int | None, rank: int = 0, world_size: int = 1) -> None:
+        fed = {top for source in graph.sources for top in source.top}
+        unfed = [f"'{name}'" for name in graph.inputs if name not in fed]
+        if unfed:
+            raise NetError(f"net '{graph.name}' ({graph.phase}): no data layer feeds {', '.join(unfed)}")
+        self.sources: list[Source] = []
+        try:
+            for i, layer in enumerate(graph.sources):
+                own_seed = None if seed is None else seed + i
+                self.sources.append(
+                    open_source(layer, graph.phase, device=device, seed=own_seed, rank=rank, world_size=world_size)
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    def next(self) -> dict[str, Tensor]:
+        """The next batch: blob -> tensor on the device."""
+        if len(self.sources) == 1:
+            return self.sources[0].next()
+        return {top: value for source in self.sources for top, value in source.next().items()}
+
+    def next_into(self, buffers: Mapping[str, Tensor]) -> None:
+        """Write the next batch into *buffers*, which have the shapes of the inputs."""
+        for source in self.sources:
+            source.next_into(buffers)
+
+    def skip(self, batches: int) -> None:
+        """Go on by *batches* without reading them."""
+        for source in self.sources:
+            source.skip(batches)
+
+    def state(self) -> list[Any]:
+        """The cursors of all sources, as JSON values."""
+        return [source.state() for source in self.sources]
+
+    def restore(self, state: Iterable[Any]) -> None:
+        """Go to the cursors that ``state`` gave."""
+        for source, cursor in zip(self.sources, state, strict=True):
+            source.restore(cursor)
+
+    def close(self) -> None:
+        """Let go of stores and workers."""
+        for source in self.sources:
+            source.close()

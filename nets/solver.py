@@ -1,0 +1,412 @@
+"""Training as Caffe does it: a solver message, a training net, test nets that share its weights."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from protos import files, text
+from protos.errors import CaffeError, NetError, WeightsError
+from protos.schema import NetParameter, SolverParameter
+
+from nets import lr_policy, snapshot, updates
+from nets.inputs import Inputs
+from nets.jobs import NetJob, test_jobs, train_job
+from nets.layer import shape_text
+from nets.model import with_shapes
+from nets.net import Net
+from nets.trace import Trace
+from nets.weights import load_weights, save_weights
+
+log = logging.getLogger("caffe")
+
+LOSSES_KEPT = 10_000
+CHECKED_EVERY = 100  # iterations between two looks for a loss that is no number
+
+
+class Action(Enum):
+    """What is asked of a running solver between two iterations."""
+
+    NONE = "none"
+    STOP = "stop"
+    SNAPSHOT = "snapshot"
+
+
+class Solver:
+    """Trains a net as its SolverParameter says. ``Solver.load("solver.prototxt").solve()`` does all that the file asks for.
+
+    ``net`` is the training net, ``test_nets`` share its blobs, ``iter`` counts the finished iterations. ``losses`` are the
+    raw training losses of the last 10,000 iterations that this object ran, each that of the last micro-batch.
+    ``poll`` is called between iterations; ``on_iteration`` after each one, with the solver.
+
+    Files named in the message are looked for in the working folder, then beside the solver file.
+    Raises CaffeError of one kind or another for everything that is wrong with the files.
+    """
+
+    def __init__(
+        self,
+        param: SolverParameter,
+        device: str | torch.device | None = None,
+        path: Path | None = None,
+        allow_unknown: bool = False,
+        allow_python: bool = False,
+    ) -> None:
+        self.param = param
+        self.path = path
+        self.device = choose_device(param, device)
+        self.iter = 0
+        self.poll: Callable[[], Action] = lambda: Action.NONE
+        self.on_iteration: Callable[[Solver], None] | None = None
+        lr_policy.check(param)
+        self._allow_unknown = allow_unknown
+        self._allow_python = allow_python
+        self._seed = param.random_seed if param.random_seed >= 0 else None
+        if self._seed is not None:
+            torch.manual_seed(self._seed)
+        self.net, self._inputs = self._open(train_job(param, self._read), self._seed)
+        self.test_nets: list[Net] = []
+        self._test_inputs: list[Inputs] = []
+        for job in test_jobs(param, self._read):
+            net, inputs = self._open(job, self._seed)
+            share_blobs(net, self.net)
+            self.test_nets.append(net)
+            self._test_inputs.append(inputs)
+        self._update = updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
+        self._plateau = lr_policy.Plateau()
+        self._losses = Trace(LOSSES_KEPT, self.device)
+        self._displayed = Trace(max(1, param.average_loss), self.device)
+        self._unchecked = 0
+        self._warned = False
+        for weights in param.weights:
+            self.load_weights(weights)
+        log.info("Solver scaffolding done.")
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | SolverParameter,
+        device: str | torch.device | None = None,
+        allow_unknown: bool = False,
+        allow_python: bool = False,
+    ) -> "Solver":
+        """The solver of a solver prototxt. *device* None: a GPU if there is one and the file asks for it."""
+        if isinstance(path, SolverParameter):
+            return cls(path, device, None, allow_unknown, allow_python)
+        found = files.find(path)
+        return cls(text.read_solver(found, allow_unknown=allow_unknown), device, found, allow_unknown, allow_python)
+
+    # ---- setting up
+
+    def _read(self, path: str) -> NetParameter:
+        return text.read_net(files.find(path, self.path), allow_unknown=self._allow_unknown)
+
+    def _open(self, job: NetJob, seed: int | None) -> tuple[Net, Inputs]:
+        log.info("%s", job.title)
+        phase = "TRAIN" if job.is_training else "TEST"
+        found = with_shapes(job.param, phase, job.level, job.stages, {}, self._allow_python)
+        net = Net(found).to(self.device)
+        log_net(net)
+        return net, Inputs(found, self.device, seed)
+
+    def load_weights(self, paths: str) -> None:
+        """Finetune from weights files, separated by commas."""
+        for path in paths.split(","):
+            log.info("Finetuning from %s", path)
+            load_weights(self.net, files.find(path, self.path))
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        for inputs in (self._inputs, *self._test_inputs):
+            inputs.close()
+
+    # ---- training
+
+    def solve(self) -> None:
+        """Train from where it stands to ``max_iter``, with all tests and snapshots that the message asks for."""
+        log.info("Solving %s", self.net.graph.name)
+        log.info("Learning Rate Policy: %s", self.param.lr_policy)
+        stopped = not self._run(self.param.max_iter)
+        every = self.param.snapshot
+        if self.param.snapshot_after_train and not (every and self.iter % every == 0 and self.iter > 0):
+            self.snapshot()
+        if stopped:
+            log.info("Optimization stopped early.")
+            return
+        if self.param.display and self.iter % self.param.display == 0:
+            with torch.no_grad():
+                _, loss = self.net.forward_with_loss(self._inputs.next())
+            self._displayed.append(loss)
+            log.info("Iteration %d, loss = %g", self.iter, self._smoothed_loss())
+        if self.param.test_interval and self.iter % self.param.test_interval == 0:
+            self.test()
+        log.info("Optimization Done.")
+
+    def step(self, iterations: int = 1) -> None:
+        """Run *iterations* training iterations, with the tests and snapshots that fall among them."""
+        self._run(self.iter + iterations)
+
+    def _run(self, end: int) -> bool:
+        """Train up to iteration *end*; False when it was stopped before."""
+        started, since = time.perf_counter(), self.iter
+        while self.iter < end:
+            if self._test_is_due() and not self._test_all():
+                return False
+            self._train_once()
+            display = self.param.display and self.iter % self.param.display == 0
+            rate = self._rate()
+            if display:
+                now = time.perf_counter()
+                self._show(now - started, self.iter - since, rate)
+                started, since = now, self.iter
+            self._update.rate = rate
+            self._update.step()
+            self.iter += 1
+            if self.on_iteration is not None:
+                self.on_iteration(self)
+            self._watch()
+            action = self.poll()
+            if action == Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
+                self.snapshot()
+            if action == Action.STOP:
+                self._look_for_bad_loss()
+                return False
+        self._look_for_bad_loss()
+        return True
+
+    def _train_once(self) -> None:
+        """Gradients of ``iter_size`` micro-batches."""
+        self._update.zero_grad()
+        total: Tensor | None = None
+        for _ in range(self.param.iter_size):
+            self._outputs, loss = self.net.forward_with_loss(self._inputs.next())
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = loss.detach() if total is None else total + loss.detach()
+        if total is None:
+            raise CaffeError("solver: iter_size must be at least 1")
+        self._losses.append(loss)
+        self._displayed.append(total if self.param.iter_size == 1 else total / self.param.iter_size)
+
+    def _rate(self) -> float:
+        if self.param.lr_policy == "plateau":
+            return self._plateau.rate(self.param, self.iter, self._smoothed_loss())
+        return lr_policy.rate(self.param, self.iter)
+
+    def _smoothed_loss(self) -> float:
+        values = self._displayed.last(max(1, self.param.average_loss))
+        return sum(values) / len(values)
+
+    @property
+    def losses(self) -> list[float]:
+        """The raw training losses of the last 10,000 iterations that this object ran."""
+        return self._losses.last(LOSSES_KEPT)
+
+    def _watch(self) -> None:
+        self._unchecked += 1
+        if self._unchecked >= CHECKED_EVERY:
+            self._look_for_bad_loss()
+
+    def _look_for_bad_loss(self) -> None:
+        ago = None if self._warned else self._losses.first_bad(self._unchecked)
+        self._unchecked = 0
+        if ago is not None:
+            self._warned = True
+            log.warning("Iteration %d: the loss is not a number; a lower base_lr or clip_gradients may help", self.iter - ago)
+
+    def _show(self, seconds: float, iterations: int, rate: float) -> None:
+        per_second = iterations / seconds if iterations and seconds > 0 else 0.0
+        log.info(
+            "Iteration %d (%g iter/s, %gs/%d iters), loss = %g",
+            self.iter, per_second, seconds, self.param.display, self._smoothed_loss(),
+        )  # fmt: skip
+        for line in output_lines("Train", self.net, self._outputs):
+            log.info("%s", line)
+        log.info("Iteration %d, lr = %g", self.iter, rate)
+
+    # ---- testing
+
+    def _test_is_due(self) -> bool:
+        every = self.param.test_interval
+        return bool(every) and self.iter % every == 0 and (self.iter > 0 or self.param.test_initialization)
+
+    def _test_all(self) -> bool:
+        """Run all tests; False when a stop was asked for in the middle."""
+        return all(self._test(i) is not None for i in range(len(self.test_nets)))
+
+    def test(self) -> list[dict[str, Any]]:
+        """Run every test net over its ``test_iter`` batches: for each, the mean of every top, as a number or nested lists."""
+        results = [self._test(i) for i in range(len(self.test_nets))]
+        return [result for result in results if result is not None]
+
+    @torch.no_grad()
+    def _test(self, i: int) -> dict[str, Any] | None:
+        log.info("Iteration %d, Testing net (#%d)", self.iter, i)
+        net, batches = self.test_nets[i], self.param.test_iter[i]
+        sums: dict[str, Tensor] = {}
+        total: Tensor | None = None
+        for _ in range(batches):
+            action = self.poll()
+            if action == Action.SNAPSHOT:
+                self.snapshot()
+            elif action == Action.STOP:
+                log.info("Test interrupted.")
+                return None
+            outputs, loss = net.forward_with_loss(self._test_inputs[i].next())
+            total = loss if total is None else total + loss
+            for top, value in outputs.items():
+                sums[top] = sums[top] + value if top in sums else value.clone()
+        if self.param.test_compute_loss and total is not None:
+            log.info("Test loss: %g", float(total) / batches)
+        means = {top: value / batches for top, value in sums.items()}
+        for line in output_lines("Test", net, means):
+            log.info("%s", line)
+        return {top: value.tolist() for top, value in means.items()}
+
+    def _tests_so_far(self) -> int:
+        every = self.param.test_interval
+        done = (self.iter - 1) // every if every and self.iter > 0 else 0
+        return done + (1 if every and self.iter > 0 and self.param.test_initialization else 0)
+
+    # ---- snapshots
+
+    def snapshot_stem(self) -> Path:
+        """The path of a snapshot at this iteration, without its ending."""
+        return Path(f"{snapshot_prefix(self.param, self.path)}_iter_{self.iter}")
+
+    def snapshot(self) -> Path:
+        """Write the weights, then the state that goes with them; each appears whole or not at all. The state's path."""
+        ending = ".h5" if self.param.snapshot_format == SolverParameter.HDF5 else ""
+        stem = self.snapshot_stem()
+        weights, state = Path(f"{stem}.caffemodel{ending}"), Path(f"{stem}.solverstate{ending}")
+        kind = "HDF5" if ending else "binary proto"
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WeightsError(f"{stem.parent}: cannot be made: {error.strerror}") from error
+        log.info("Snapshotting to %s file %s", kind, weights)
+        save_weights(self.net, weights, diff=self.param.snapshot_diff)
+        log.info("Snapshotting solver state to %s file %s", kind, state)
+        step = self._plateau.step if self.param.lr_policy == "plateau" else lr_policy.step_index(self.param, self.iter)
+        snapshot.write(state, snapshot.State(self.iter, str(weights), step, self._update.history, self._extra()))
+        return state
+
+    def _extra(self) -> dict[str, Any]:
+        """What the original forgets: random states, cursors, smoothed losses."""
+        extra: dict[str, Any] = {
+            "inputs": self._inputs.state(),
+            "test_inputs": [inputs.state() for inputs in self._test_inputs],
+            "random": torch.get_rng_state().numpy().tobytes(),
+            "displayed": self._displayed.last(self.param.average_loss),
+            "plateau": [self._plateau.step, self._plateau.last_event, self._plateau.minimum_loss],
+        }
+        if self.device.type == "cuda":
+            extra["cuda_random"] = torch.cuda.get_rng_state(self.device).numpy().tobytes()
+        return extra
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from a solver state, and the weights that it names: exactly, where it is one of ours.
+
+        A state of the original does not say where the data was: it is taken to be where an unbroken run has it.
+        """
+        found = files.find(path, self.path)
+        log.info("Restoring previous solver status from %s", found)
+        state = snapshot.read(found)
+        if state.learned_net:
+            load_weights(self.net, files.find(state.learned_net, found))
+        self._update.load_history(state.history, state.iter)
+        self.iter = state.iter
+        if state.extra:
+            self._restore_extra(state.extra, found)
+        else:
+            self._inputs.skip(self.iter * self.param.iter_size)
+            for inputs, batches in zip(self._test_inputs, self.param.test_iter, strict=False):
+                inputs.skip(self._tests_so_far() * batches)
+            self._plateau.step = state.current_step
+
+    def _restore_extra(self, extra: Mapping[str, Any], path: Path) -> None:
+        try:
+            self._inputs.restore(extra["inputs"])
+            for inputs, cursors in zip(self._test_inputs, extra["test_inputs"], strict=True):
+                inputs.restore(cursors)
+            torch.set_rng_state(_as_state(extra["random"]))
+            if self.device.type == "cuda" and "cuda_random" in extra:
+                torch.cuda.set_rng_state(_as_state(extra["cuda_random"]), self.device)
+            for value in extra["displayed"]:
+                self._displayed.append(torch.tensor(value))
+            self._plateau = lr_policy.Plateau(*extra["plateau"])
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise WeightsError(f"{path}: its data cursors do not fit this solver: {error}") from error
+
+
+def _as_state(packed: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+
+
+def choose_device(param: SolverParameter, device: str | torch.device | None) -> torch.device:
+    """*device* if given, else a GPU if the solver asks for one and there is one, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    if param.solver_mode != SolverParameter.GPU:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        log.warning("solver_mode is GPU, and no GPU is found: running on the CPU")
+        return torch.device("cpu")
+    if param.device_id >= torch.cuda.device_count():
+        raise CaffeError(f"device_id {param.device_id}: there are {torch.cuda.device_count()} GPUs")
+    return torch.device("cuda", param.device_id)
+
+
+def snapshot_prefix(param: SolverParameter, path: Path | None) -> str:
+    """What snapshot names begin with: ``snapshot_prefix``, a file name after the solver's in it where it is a folder."""
+    stem = path.stem if path is not None else "snapshot"
+    prefix = param.snapshot_prefix
+    if not prefix:
+        return str(path.with_suffix("")) if path is not None else stem
+    return str(Path(prefix) / stem) if prefix.endswith("/") or Path(prefix).is_dir() else prefix
+
+
+def share_blobs(net: Net, owner: Net) -> None:
+    """Let the layers of *net* use the blobs of the layers of the same name in *owner*, not copies of them."""
+    owners = {node.name: layer for node, layer in reversed(owner.nodes)}
+    for node, layer in net.nodes:
+        if node.name not in owners:
+            continue
+        theirs = dict(owners[node.name].blob_items)
+        for name, blob in layer.blob_items:
+            if name not in theirs or theirs[name].shape != blob.shape:
+                there = shape_text(theirs[name].shape) if name in theirs else "nothing"
+                raise NetError(f"test net: {node} has {name} {shape_text(blob.shape)} where the training net has {there}")
+            if theirs[name] is not blob and name in {**layer._parameters, **layer._buffers}:
+                setattr(layer, name, theirs[name])
+
+
+def output_lines(kind: str, net: Net, outputs: Mapping[str, Tensor]) -> list[str]:
+    """The lines in which Caffe reports the tops of a net: a line for each number, with its loss weight if it has one."""
+    weights = {top: w for node, _ in net.nodes for top, w in zip(node.tops, node.loss_weights, strict=True)}
+    lines: list[str] = []
+    for top, value in outputs.items():
+        for number in value.detach().flatten().tolist():
+            weight = weights.get(top, 0.0)
+            note = f" (* {weight:g} = {weight * number:g} loss)" if weight else ""
+            lines.append(f"    {kind} net output #{len(lines)}: {top} = {number:g}{note}")
+    return lines
+
+
+def log_net(net: Net) -> None:
+    """Log the layers as they connect, and the shapes of their tops."""
+    for source in net.graph.sources:
+        for top in source.top:
+            log.info("%s -> %s: %s", source.name, top, shape_text(net.shapes[top]))
+    for node, layer in net.nodes:
+        tops = ", ".join(f"{top} {shape_text(net.shapes[top])}" for top in node.tops)
+        blobs = sum(blob.numel() for blob in layer.blobs)
+        log.info("%s: %s -> %s%s", node, ", ".join(node.bottoms), tops, f", {blobs} learnable values" if blobs else "")
+    for output in net.graph.outputs:
+        log.info("This network produces output %s", output)
+    log.info("Network initialization done.")
+
+
