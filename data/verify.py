@@ -15,7 +15,7 @@ _LISTED = 5
 
 
 def problems(store: Store, classes: int | None = None) -> Iterator[str]:
-    """What is wrong with each bad record: not to be parsed or decoded, of another shape, its label no class."""
+    """What is wrong with each bad record: it does not parse, its shape differs, its label is no class."""
     shape: tuple[int, ...] | None = None
     for at, (key, value) in enumerate(tqdm(store.scan(), total=len(store), disable=None, unit=" records")):
         where = f"record {at} ({key.decode(errors='backslashreplace')})"
