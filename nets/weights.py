@@ -73,7 +73,9 @@ def load_weights(net: Net, path: Path_ | Sequence[Path_]) -> Report:
     and device of the net's. Raises WeightsError where a file cannot be read, does not fit, or holds no
     layer of the net.
     """
-    targets = dict(reversed(_targets(net)))  # of two layers of one name, the first
+    targets: dict[str, _Target] = {}
+    for name, target in _targets(net):
+        targets.setdefault(name, target)
     paths = _paths(path)
     with contextlib.ExitStack() as stack:
         stored = [stack.enter_context(_opened(file)) for file in paths]
