@@ -1,0 +1,147 @@
+"""What all commands share: the log lines, the flags in both spellings, one-line errors, and signals."""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from types import FrameType
+
+import torch
+
+from protos.errors import CaffeError
+
+from nets.solver import Action
+
+log = logging.getLogger("caffe")
+
+INTERRUPTED = 130
+
+
+class LogFormatter(logging.Formatter):
+    """The original's prefix: level, date, time, thread, file and line; a message of several lines has it once."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """``I20261121 01:59:05.849818  7110 solver.py:45] message``."""
+        when = datetime.fromtimestamp(record.created)
+        thread = record.thread if record.thread is None else threading.get_native_id()
+        return (
+            f"{record.levelname[0]}{when:%Y%m%d %H:%M:%S.%f} {thread:5} {record.filename}:{record.lineno}] "
+            f"{record.getMessage()}"
+        )
+
+
+def start_log() -> None:
+    """Send the log to stderr, in the original's form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    logging.captureWarnings(True)
+    warnings = logging.getLogger("py.warnings")
+    warnings.handlers[:] = [handler]
+    warnings.propagate = False
+
+
+def run(main: Callable[[], int]) -> None:
+    """Run a command to its exit status: 2 with one line for bad input, 130 for an interrupt."""
+    try:
+        status = main()
+    except CaffeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = error.exit_status
+    except torch.OutOfMemoryError as error:
+        print(f"error: the device is out of memory: {str(error).splitlines()[0]}", file=sys.stderr)
+        status = CaffeError.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def flag(parser: argparse.ArgumentParser, name: str, help: str, **options: object) -> None:
+    """Add the flag *name* as ``--name`` and, as in the original, ``-name``; dashes and underscores are one."""
+    stem = name.replace("_", "-")
+    spellings = [f"--{stem}", f"-{stem}"]
+    if "-" in stem:
+        spellings += [f"--{name}", f"-{name}"]
+    parser.add_argument(*spellings, help=help, dest=name, **options)  # type: ignore[arg-type]  # argparse's own
+
+
+def net_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose a device and the layers of a net."""
+    flag(parser, "gpu", "GPUs by number, separated by commas, or 'all'; default: what the solver says", metavar="IDS")
+    flag(parser, "level", "level of the net state", type=int, default=0, metavar="N")
+    flag(parser, "stage", "stages of the net state, separated by commas", default="", metavar="A,B")
+    flag(parser, "allow_unknown", "warn of fields that no schema knows instead of stopping", action="store_true")
+    flag(parser, "allow_python", "run the code that Python layers name", action="store_true")
+
+
+def stages(text: str) -> list[str]:
+    """The stages in a flag's text."""
+    return [stage for stage in text.split(",") if stage]
+
+
+def devices(text: str | None) -> list[torch.device]:
+    """The GPUs that a ``--gpu`` flag names; none where it is not given. Raises CaffeError for one that is not there."""
+    if text is None:
+        return []
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if text == "all":
+        numbers = list(range(count))
+    elif all(part.strip().isdigit() for part in text.split(",")):
+        numbers = [int(part) for part in text.split(",")]
+    else:
+        raise CaffeError(f"--gpu {text}: give numbers separated by commas, or 'all'")
+    if not numbers or max(numbers) >= count:
+        raise CaffeError(f"--gpu {text}: there {'is' if count == 1 else 'are'} {count} GPU{'' if count == 1 else 's'}")
+    return [torch.device("cuda", number) for number in numbers]
+
+
+EFFECTS = {"stop": Action.STOP, "snapshot": Action.SNAPSHOT, "none": Action.NONE}
+
+
+class Signals:
+    """Turns signals into actions for a solver to ``poll``; a second interrupt ends the program at once."""
+
+    def __init__(self, sigint: str = "stop", sighup: str = "snapshot") -> None:
+        self._effects = {signal.SIGINT: EFFECTS[sigint], signal.SIGTERM: Action.STOP}
+        if hasattr(signal, "SIGHUP"):
+            self._effects[signal.SIGHUP] = EFFECTS[sighup]
+        self._wanted: list[Action] = []
+        self.stopped = False
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator["Signals"]:
+        """Catch the signals while the block runs."""
+        before = {number: signal.signal(number, self._note) for number in self._effects}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def poll(self) -> Action:
+        """The next action that was asked for."""
+        return self._wanted.pop(0) if self._wanted else Action.NONE
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        action = self._effects[signal.Signals(number)]
+        if action == Action.STOP and self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = self.stopped or action == Action.STOP
+        if action != Action.NONE:
+            self._wanted.append(action)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse *argv*, the program's own arguments where it is None."""
+    return parser.parse_args(None if argv is None else list(argv))

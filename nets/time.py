@@ -1,0 +1,130 @@
+"""``python -m nets.time --model M``: how long each layer takes, forward and backward."""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from protos import files, text
+from protos.errors import CaffeError
+
+from nets import console
+from nets.console import log
+from nets.graph import Node
+from nets.layer import Layer
+from nets.model import with_shapes
+from nets.net import Net
+from nets.weights import load_weights
+
+WARM_UP = 2  # passes before the clock runs
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = argparse.ArgumentParser("python -m nets.time", description="Time the layers of a net.", allow_abbrev=False)
+    console.flag(made, "model", "the net prototxt", required=True, metavar="MODEL")
+    console.flag(made, "weights", "weights, files separated by commas", metavar="W[,W2]")
+    console.flag(made, "iterations", "how many passes to average", type=int, default=50, metavar="N")
+    console.flag(made, "phase", "TRAIN or TEST", default="TRAIN", choices=("TRAIN", "TEST"))
+    console.net_flags(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status. The inputs are random numbers, and zeros where they are labels."""
+    args = console.parse(parser(), argv)
+    console.start_log()
+    if args.iterations < 1:
+        raise CaffeError("--iterations must be at least 1")
+    gpus = console.devices(args.gpu)
+    device = gpus[0] if gpus else torch.device("cpu")
+    log.info("Use %s.", "CPU" if device.type == "cpu" else f"GPU with device ID {device.index}")
+    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    net = Net(with_shapes(param, args.phase, args.level, console.stages(args.stage), {}, args.allow_python)).to(device)
+    if args.weights:
+        load_weights(net, args.weights)
+    _report(net, args.iterations, *_times(net, example_inputs(net, device), args.iterations, device))
+    return 0
+
+
+def example_inputs(net: Net, device: torch.device) -> dict[str, Tensor]:
+    """Inputs of the net's shapes: random numbers, and zeros for those that a layer takes as labels."""
+    labels = {node.bottoms[i] for node, layer in net.nodes for i in layer.labels if i < len(node.bottoms)}
+    return {
+        name: torch.zeros(net.shapes[name], device=device) if name in labels else torch.rand(net.shapes[name], device=device)
+        for name in net.graph.inputs
+    }
+
+
+Times = dict[str, tuple[float, float]]
+
+
+def _times(net: Net, inputs: dict[str, Tensor], iterations: int, device: torch.device) -> tuple[Times, float, float]:
+    """Milliseconds, forward and backward, of each layer by itself and of the whole net."""
+    clock = _clock(device)
+    with torch.no_grad():
+        blobs = dict(inputs)
+        layers: Times = {}
+        for node, layer in net.nodes:
+            bottoms = [blobs[name] for name in node.bottoms]
+            layers[node.name] = _layer_times(node, layer, bottoms, iterations, clock)
+            tops = layer(*bottoms)
+            blobs.update(zip(node.tops, tops if isinstance(tops, tuple) else (tops,), strict=True))
+    forward = backward = 0.0
+    for i in range(-WARM_UP, iterations):
+        begin = clock()
+        _, loss = net.forward_with_loss(inputs)
+        middle = clock()
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        end = clock()
+        if i >= 0:
+            forward, backward = forward + middle - begin, backward + end - middle
+    return layers, forward / iterations, backward / iterations
+
+
+def _layer_times(
+    node: Node, layer: Layer, bottoms: list[Tensor], iterations: int, clock: Callable[[], float]
+) -> tuple[float, float]:
+    forward = backward = 0.0
+    for i in range(-WARM_UP, iterations):
+        with torch.enable_grad():
+            given = [x.detach().requires_grad_(j not in layer.labels) for j, x in enumerate(bottoms)]
+            begin = clock()
+            tops = layer(*given)
+            middle = clock()
+            live = [top for top in (tops if isinstance(tops, tuple) else (tops,)) if top.requires_grad]
+            if live:
+                torch.autograd.backward(live, [torch.ones_like(top) for top in live])
+            end = clock()
+        if i >= 0:
+            forward, backward = forward + middle - begin, backward + end - middle
+    return forward / iterations, backward / iterations
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Milliseconds by the device's own work: on a GPU, when all that was asked of it is done."""
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() * 1000
+
+    return now
+
+
+def _report(net: Net, iterations: int, layers: Times, forward: float, backward: float) -> None:
+    log.info("Average time per layer: ")
+    for name, (ahead, back) in layers.items():
+        log.info("%10s\tforward: %g ms.", name, ahead)
+        log.info("%10s\tbackward: %g ms.", name, back)
+    log.info("Average Forward pass: %g ms.", forward)
+    log.info("Average Backward pass: %g ms.", backward)
+    log.info("Average Forward-Backward: %g ms.", forward + backward)
+    log.info("Total Time: %g ms.", (forward + backward) * iterations)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,84 @@
+"""``python -m nets.train SOLVER``: train a net as its solver prototxt says."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from protos import files, text
+from protos.errors import CaffeError
+from protos.schema import SolverParameter
+
+from nets import console
+from nets.console import log
+from nets.solver import Solver
+
+LOSS_SHOWN_EVERY = 50  # iterations; reading a loss waits for the GPU
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = argparse.ArgumentParser("python -m nets.train", description="Train a net as its solver prototxt says.", allow_abbrev=False)
+    made.add_argument("path", nargs="?", metavar="SOLVER", help="the solver prototxt")
+    console.flag(made, "solver", "the same, as in the original", metavar="SOLVER")
+    console.flag(made, "weights", "weights to start from, files separated by commas", metavar="W[,W2]")
+    console.flag(made, "snapshot", "solver state to go on from", metavar="S.solverstate")
+    console.flag(made, "sigint_effect", "on an interrupt: stop, snapshot or none", default="stop", choices=console.EFFECTS)
+    console.flag(made, "sighup_effect", "on a hang-up: stop, snapshot or none", default="snapshot", choices=console.EFFECTS)
+    console.net_flags(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    args = console.parse(parser(), argv)
+    console.start_log()
+    path = args.path or args.solver
+    if not path or (args.path and args.solver):
+        raise CaffeError("name one solver prototxt: python -m nets.train protos/solver.prototxt")
+    if args.weights and args.snapshot:
+        raise CaffeError("give --weights to start anew or --snapshot to go on, not both")
+    gpus = console.devices(args.gpu)
+    if len(gpus) > 1:
+        raise CaffeError("training on several GPUs is not supported yet: give one")
+    found = files.find(path)
+    param = text.read_solver(found, allow_unknown=args.allow_unknown)
+    param.train_state.level = args.level or param.train_state.level
+    param.train_state.stage.extend(console.stages(args.stage))
+    solver = _solver(param, found, args, str(gpus[0]) if gpus else None)
+    with console.Signals(args.sigint_effect, args.sighup_effect).caught() as signals:
+        solver.poll = signals.poll
+        log.info("Starting Optimization")
+        _solve(solver)
+    return console.INTERRUPTED if signals.stopped and solver.iter < param.max_iter else 0
+
+
+def _solver(param: SolverParameter, path: Path, args: argparse.Namespace, device: str | None) -> Solver:
+    log.info("Initializing solver from parameters:\n%s", text.to_text(param).rstrip())
+    solver = Solver(param, device, path, args.allow_unknown, args.allow_python)
+    log.info("Use %s.", "CPU" if solver.device.type == "cpu" else f"GPU with device ID {solver.device.index}")
+    if args.snapshot:
+        solver.restore(args.snapshot)
+    elif args.weights:
+        solver.load_weights(args.weights)
+    return solver
+
+
+def _solve(solver: Solver) -> None:
+    """Solve, with a progress bar where there is a terminal to draw it on."""
+    with tqdm(total=solver.param.max_iter, initial=solver.iter, unit="iter", disable=None, dynamic_ncols=True) as bar:
+
+        def advance(running: Solver) -> None:
+            if running.iter % LOSS_SHOWN_EVERY == 0 and not bar.disable:
+                bar.set_postfix(loss=f"{running.losses[-1]:.4g}", refresh=False)
+            bar.update()
+
+        solver.on_iteration = advance
+        with logging_redirect_tqdm([log]):
+            solver.solve()
+
+
+if __name__ == "__main__":
+    console.run(main)
