@@ -83,9 +83,10 @@ def _reason(error: OSError) -> str:
 
 
 def find(path: str | os.PathLike[str], near: str | os.PathLike[str] | None = None) -> Path:
-    """Where the file *path* is: as it says, else beside the file *near* that names it, else among the shipped ones.
+    """Where the file *path* is: as it says, beside the file *near* that names it, or among the shipped ones.
 
-    Shipped are the prototxts under ``protos/``. A path found nowhere comes back as it is, for its reader to complain of.
+    Shipped are the prototxts under ``protos/``. A path found nowhere comes back as it is, for its reader to
+    complain of.
     """
     given = Path(path)
     places = [given]

@@ -31,8 +31,8 @@ _TOKEN = re.compile(
     |(?P<name>[a-zA-Z_][0-9a-zA-Z_+-]*)
     |(?P<number>(?:[0-9+-]|\.[0-9])[0-9a-zA-Z_.+-]*)
     |(?P<string>"(?:[^"\n\\]|\\.)*"|'(?:[^'\n\\]|\\.)*')
-    |(?P<broken>["'][^\n]*)
-    |(?P<mark>.)""",
+    |(?P<mark>[{}<>[\]:,;])
+    |(?P<broken>["'][^\n]*|.)""",
     re.VERBOSE,
 )
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
@@ -60,7 +60,7 @@ _V1_ENUMS = {v1_type(name): name for name in _V1_NAMES}
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of text: its kind is name, number, string, broken (a string), mark or end."""
+    """A piece of text: its kind is name, number, string, mark, end, or broken where it is no token."""
 
     kind: str
     text: str
@@ -231,7 +231,7 @@ class _Scanner:
         return _StopScanError()
 
     def expected(self, what: str) -> _StopScanError:
-        if self.next.kind == "broken":
+        if self.next.kind == "broken" and self.next.text[0] in "\"'":
             return self.stop(f"{self.next} lacks its closing quote")
         return self.stop(f"expected {what}, found {self.next}")
 

@@ -13,7 +13,7 @@ protos.errors.ParseError: net.prototxt:1:22: unknown field 'tipe' in LayerParame
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from google.protobuf import text_format
@@ -36,6 +36,7 @@ _OTHER: dict[str, Descriptor] = {
     "NetParameter": descriptor_of(SolverParameter),
     "SolverParameter": descriptor_of(NetParameter),
 }
+_ESCAPES = "\\\"'?abfnrtvxXuU01234567"  # what may stand after a backslash
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 
 
@@ -125,7 +126,9 @@ def _parse_binary(content: bytes, kind: type[M], path: Path, allow_unknown: bool
         what = f"neither prototxt nor a whole binary {kind.DESCRIPTOR.name}: damaged or cut short?"
         raise ParseError(f"{_shown(path)}: {what}") from error
     _check_complete(message, path)
-    unknown = dict.fromkeys(_unknown_numbers(message))
+    if any(_has_raw_bytes(inner) for inner in _within(message)):
+        raise ParseError(f"{_shown(path)}: a string in it is not UTF-8")
+    unknown = dict.fromkeys(number for inner in _within(message) for number in _unknown_numbers(inner))
     if unknown and not allow_unknown:
         raise ParseError(f"{_shown(path)}: unknown {listing(list(unknown))}; {REMEDY}")
     if unknown:
@@ -134,26 +137,51 @@ def _parse_binary(content: bytes, kind: type[M], path: Path, allow_unknown: bool
     return message
 
 
-def _unknown_numbers(message: Message) -> Iterable[str]:
-    """Fields that *message*, read from binary, or one below it has and the schema has not; weights aside."""
-    for unknown in UnknownFieldSet(message):  # type: ignore[attr-defined]  # its stub lacks __iter__
-        yield f"field number {unknown.field_number} in {message.DESCRIPTOR.name}"
+def _within(message: Message) -> Iterator[Message]:
+    """*message* and all messages below it, weights aside."""
+    yield message
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type is not BlobProto.DESCRIPTOR:
             for inner in value if field.is_repeated else [value]:
-                yield from _unknown_numbers(inner)
+                yield from _within(inner)
+
+
+def _unknown_numbers(message: Message) -> Iterator[str]:
+    """The fields that *message* was read with and the schema does not have."""
+    for unknown in UnknownFieldSet(message):  # type: ignore[attr-defined]  # its stub lacks __iter__
+        yield f"field number {unknown.field_number} in {message.DESCRIPTOR.name}"
+
+
+def _has_raw_bytes(message: Message) -> bool:
+    """Whether a string field holds bytes, as protobuf gives them back where they are no UTF-8."""
+    return any(
+        isinstance(text, bytes)
+        for field, value in message.ListFields()
+        if field.type == field.TYPE_STRING
+        for text in (value if field.is_repeated else [value])
+    )
 
 
 def _parse(text: str, kind: type[M], path: Path | None, allow_unknown: bool) -> M:
-    text = text.removeprefix("\ufeff")
+    text = _escaped(text.removeprefix("\ufeff"))
     try:
+        text.encode()
         message = text_format.Parse(text, kind())
     except (text_format.ParseError, RecursionError):
         message = _parse_mended(text, kind, path, allow_unknown)
-    except UnicodeError as error:
-        raise ParseError(f"{_shown(path)}: a string that is not valid Unicode: {error}") from error
+    except UnicodeEncodeError as error:
+        raise ParseError(f"{_shown(path)}:{_place(text, error.start)}: not valid Unicode") from error
     _check_complete(message, path)
     return message
+
+
+def _escaped(text: str) -> str:
+    """*text* with every backslash doubled that begins no escape, so that it stands for itself."""
+
+    def doubled(match: re.Match[str]) -> str:
+        return match[0] if match[1] in _ESCAPES else "\\" + match[0]
+
+    return re.sub(r"\\(.)", doubled, text, flags=re.DOTALL)
 
 
 def _parse_mended(text: str, kind: type[M], path: Path | None, allow_unknown: bool) -> M:
@@ -197,7 +225,7 @@ def _reason(error: text_format.ParseError, text: str) -> str:
     line_number = error.GetLine()
     if line_number:
         line = text.split("\n")[line_number - 1]
-        message = message.removeprefix(f"'{line}': ")
+        message = message.removeprefix(f"'{line}': ").removeprefix("'': ")
     return re.sub(r"\s+", " ", message).replace('"caffe.', '"').rstrip(".")
 
 

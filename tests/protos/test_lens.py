@@ -56,9 +56,7 @@ def test_blob(wire):
     np.testing.assert_array_equal(blob.array(), VALUES.reshape(2, 3))
 
 
-@pytest.mark.parametrize(
-    "kind", [number(10, 2) + packed(12, VALUES, "<f2"), number(13, 1) + packed(11, VALUES, "<f2")]
-)
+@pytest.mark.parametrize("kind", [number(10, 2) + packed(12, VALUES, "<f2"), number(13, 1) + packed(11, VALUES, "<f2")])
 def test_half_precision(kind):
     np.testing.assert_array_equal(read(dims(6) + kind).array(), VALUES.astype(np.float16).astype(np.float32))
 
@@ -84,9 +82,7 @@ def test_scalar_and_empty_blobs():
 def test_runs_of_every_length():
     for count in [*range(1, 70), 1000]:
         values = np.arange(count, dtype=np.float32)
-        wire = (
-            dims(count + 1) + b"".join(b"\x2d" + struct.pack("<f", v) for v in values) + packed(5, [9], "<f4")
-        )
+        wire = dims(count + 1) + b"".join(b"\x2d" + struct.pack("<f", v) for v in values) + packed(5, [9], "<f4")
         np.testing.assert_array_equal(read(wire).array(), [*values, 9])
 
 

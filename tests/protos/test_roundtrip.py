@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor as Field
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,7 +65,7 @@ def message_of(draw, descriptor, depth):
     fields = [f for f in descriptor.fields if f.full_name not in LEFT_OUT]
     fields = [f for f in fields if depth < DEPTH or f.message_type is None]
     chosen = draw(st.lists(st.sampled_from(fields), max_size=4, unique_by=lambda f: f.name)) if fields else []
-    message = descriptor._concrete_class()
+    message = message_factory.GetMessageClass(descriptor)()
     for field in {f.name: f for f in [*chosen, *(f for f in fields if f.is_required)]}.values():
         assign(draw, message, field, depth)
     return message
@@ -120,9 +121,7 @@ def test_any_net_comes_back_from_a_file(net, binary):
         assert text.read_net(Path(folder, "net")) == net
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.rglob("*.prototxt")), ids=lambda path: str(path.relative_to(ROOT))
-)
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.prototxt")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_prototxt_of_the_repository_comes_back(path):
     solver = "solver" in path.name
     read, parse = (text.read_solver, text.parse_solver) if solver else (text.read_net, text.parse_net)
@@ -139,9 +138,7 @@ def test_damage_is_one_line_or_nothing(data):
         "layer { squeeze_param { axis: 2 } type: CONVOLUTION pooling_param { pool: MAX; pad: 1, } }"
     )
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(source))] * 2)))
-    piece = data.draw(
-        st.sampled_from(["", "{", "}", "[", "<", '"', "'", "\\", ":", "x: y", "\ud800", "é", "0x"])
-    )
+    piece = data.draw(st.sampled_from(["", "{", "}", "[", "<", '"', "'", "\\", ":", "x: y", "\ud800", "é", "0x"]))
     damaged = source[:start] + piece + source[end:] + data.draw(st.sampled_from(["", source]))
     for parse in (text.parse_net, text.parse_solver):
         for options in ({}, {"allow_unknown": True}):

@@ -11,9 +11,7 @@ from protos import schema
 
 TABLE = Path(__file__).parents[1] / "golden" / "bvlc.tsv"
 TYPES = {
-    number: name[len("TYPE_") :].lower()
-    for name, number in vars(FieldDescriptor).items()
-    if name.startswith("TYPE_")
+    number: name[len("TYPE_") :].lower() for name, number in vars(FieldDescriptor).items() if name.startswith("TYPE_")
 }
 
 

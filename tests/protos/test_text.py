@@ -33,8 +33,7 @@ def save(tmp_path, content):
     [
         (
             "layer {\n  convolution_param { kernel_sise: 3 }\n}",
-            "prototxt:2:23: unknown field 'kernel_sise' in ConvolutionParameter, did you mean "
-            "kernel_size or kernel_w?",
+            "prototxt:2:23: unknown field 'kernel_sise' in ConvolutionParameter, did you mean kernel_size or kernel_w?",
         ),
         (
             "layer { pooling_param { pool: MAXX } }",
@@ -55,6 +54,7 @@ def save(tmp_path, content):
         ("layer { batch_norm_param { eps: tiny } }", "prototxt:1:33: eps takes a number, not 'tiny'"),
         ('layer {\n  name: "x"', "prototxt:2:12: expected a field or '}', found the end of the text"),
         ('layer { name: "x }', "prototxt:1:15: '\"x }' lacks its closing quote"),
+        ('name: "\ud800"', "prototxt:1:8: not valid Unicode"),
         ('layer { name "x" }', "prototxt:1:14: expected ':', found '\"x\"'"),
         (
             "layer { clip_param { min: 1 } }",
@@ -97,20 +97,19 @@ def test_allow_unknown_still_refuses_what_does_not_parse():
     def parse(source):
         text.parse_net(source, allow_unknown=True)
 
-    refused(
-        parse, "bogus: 1 layer { force: 2 name: 3 }", "prototxt:1:33: name takes a quoted string, not '3'"
-    )
+    refused(parse, "bogus: 1 layer { force: 2 name: 3 }", "prototxt:1:33: name takes a quoted string, not '3'")
+
+
+def test_an_escaped_byte_that_is_not_utf8():
+    with pytest.raises(ParseError, match=r"^prototxt:1:13: Couldn't parse string: .*, at the end of the text$"):
+        text.parse_net(r'name: "\377"')
 
 
 def test_a_solver_is_no_net_and_a_net_is_no_solver():
     for options in ({}, {"allow_unknown": True}):
-        with pytest.raises(
-            ParseError, match=r"x: this is a solver \(it has base_lr, net\), and a net is wanted$"
-        ):
+        with pytest.raises(ParseError, match=r"x: this is a solver \(it has base_lr, net\), and a net is wanted$"):
             text.parse_net('base_lr: 0.1 net: "n"', path="x", **options)
-        with pytest.raises(
-            ParseError, match=r"x: this is a net \(it has name, layer\), and a solver is wanted$"
-        ):
+        with pytest.raises(ParseError, match=r"x: this is a net \(it has name, layer\), and a solver is wanted$"):
             text.parse_solver(f'name: "n" {RELU}', path="x", **options)
 
 
@@ -124,9 +123,7 @@ def test_deep_nesting_is_an_error():
             text.parse_net(opening * depth + closing * depth)
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("missing", "no such file or directory"), ("", "is a directory")]
-)
+@pytest.mark.parametrize(("name", "reason"), [("missing", "no such file or directory"), ("", "is a directory")])
 def test_files_that_cannot_be_read(tmp_path, name, reason):
     for read in (text.read_net, text.read_solver):
         with pytest.raises(CaffeError, match=f"{re.escape(str(tmp_path / name))}: cannot be read: {reason}$"):
@@ -155,6 +152,12 @@ def test_empty_text_is_an_empty_message():
 )
 def test_bytes_of_all_kinds(tmp_path, content):
     assert text.read_net(save(tmp_path, content)) == text.parse_net(RELU)
+
+
+def test_a_backslash_of_windows():
+    net = text.parse_net(r'layer { name: "D:\data\\train \"x\" \101" }')
+    assert net.layer[0].name == r'D:\data\train "x" A'
+    assert text.parse_net(text.to_text(net)) == net
 
 
 def test_byte_order_mark_in_a_string():
@@ -198,17 +201,19 @@ def test_old_binary_nets_are_upgraded(tmp_path):
 def test_truncated_binary(tmp_path):
     content = text.parse_net(RELU).SerializeToString()
     for length in range(3, len(content)):
-        with pytest.raises(
-            ParseError, match="neither prototxt nor a whole binary NetParameter: damaged or cut short"
-        ):
+        with pytest.raises(ParseError, match="neither prototxt nor a whole binary NetParameter: damaged or cut short"):
             text.read_net(save(tmp_path, content[:length]))
+
+
+def test_a_string_of_a_binary_that_is_not_utf8(tmp_path):
+    for tag in (b"\x0a", b"\x1a"):  # name, input
+        with pytest.raises(ParseError, match="a string in it is not UTF-8"):
+            text.read_net(save(tmp_path, tag + b"\x03\0\xcd\xcd"))
 
 
 def test_unknown_fields_of_a_binary_are_listed(tmp_path):
     path = save(tmp_path, b"\xa2\x06\x09\n\x01x\xa8\x46\x01\xb0\x46\x02")
-    with pytest.raises(
-        ParseError, match="unknown field number 1125 in LayerParameter; field number 1126 in Layer"
-    ):
+    with pytest.raises(ParseError, match="unknown field number 1125 in LayerParameter; field number 1126 in Layer"):
         text.read_net(path)
     with pytest.warns(CaffeWarning, match="ignored unknown field number 1125"):
         net = text.read_net(path, allow_unknown=True)

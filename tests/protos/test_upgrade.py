@@ -10,9 +10,7 @@ from protos.upgrade import DATA_PARAMS, upgrade_net, upgrade_solver, v1_type
 PAIRS = Path(__file__).parents[1] / "golden" / "formats" / "upgrade"
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PAIRS.glob("*.in.prototxt")), ids=lambda path: path.name.split(".")[0]
-)
+@pytest.mark.parametrize("path", sorted(PAIRS.glob("*.in.prototxt")), ids=lambda path: path.name.split(".")[0])
 def test_agrees_with_the_upgrade_tools_of_the_original(path):
     read = text.read_solver if "solver" in path.name else text.read_net
     upgraded = read(path)
@@ -95,9 +93,7 @@ def test_v1_every_type_has_a_name(name):
 
 
 def test_v1_fork_layers_keep_their_parameters():
-    (layer,) = layers(
-        "layers { type: CONVOLUTION3D convolution3d_param { num_output: 3 } blobs { data: 1 } }"
-    )
+    (layer,) = layers("layers { type: CONVOLUTION3D convolution3d_param { num_output: 3 } blobs { data: 1 } }")
     assert (layer.type, layer.convolution3d_param.num_output) == ("Convolution3D", 3)
     assert layer.blobs[0].data[0] == 1
 
@@ -116,9 +112,7 @@ def test_v1_parameter_names_of_a_v0_layer_are_kept():
 
 
 def test_both_formats_in_one_net_are_refused():
-    refused(
-        'layer { name: "a" } layers { name: "b" }', r"either 'layer' or 'layers' .*: layer 'a', layers 'b'"
-    )
+    refused('layer { name: "a" } layers { name: "b" }', r"either 'layer' or 'layers' .*: layer 'a', layers 'b'")
 
 
 # ---- data
@@ -129,9 +123,7 @@ def test_v1_data_transforms_move(kind, param):
     enum = {"Data": "DATA", "ImageData": "IMAGE_DATA", "WindowData": "WINDOW_DATA"}[kind]
     options = 'scale: 0.5 mirror: true crop_size: 3 mean_file: "m"'
     old = layers(f'layers {{ type: {enum} {param} {{ source: "s" {options} }} }}')
-    assert old == layers(
-        f'layer {{ type: "{kind}" {param} {{ source: "s" }} transform_param {{ {options} }} }}'
-    )
+    assert old == layers(f'layer {{ type: "{kind}" {param} {{ source: "s" }} transform_param {{ {options} }} }}')
 
 
 def test_current_data_transforms_stay_and_are_warned_of():
@@ -154,9 +146,7 @@ def test_input_without_a_shape_is_kept_unless_a_layer_makes_it():
 
 
 def test_too_few_dims_are_refused():
-    message = (
-        r"prototxt: 2 inputs \(a, b\) have 0 input_shape and 4 input_dim: each takes one input_shape or four"
-    )
+    message = r"prototxt: 2 inputs \(a, b\) have 0 input_shape and 4 input_dim: each takes one input_shape or four"
     refused('input: "a" input: "b" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4', message)
 
 
@@ -171,17 +161,13 @@ def test_dims_beyond_the_inputs_are_ignored_with_a_warning():
 
 def test_solver_type_may_stand_twice_if_it_agrees():
     assert text.parse_solver('solver_type: ADAM type: "Adam"').type == "Adam"
-    with pytest.raises(
-        ParseError, match=r"solver_type: ADAM .the old form. contradicts type: 'SGD'; keep one"
-    ):
+    with pytest.raises(ParseError, match=r"solver_type: ADAM .the old form. contradicts type: 'SGD'; keep one"):
         text.parse_solver('solver_type: ADAM type: "SGD"')
 
 
 def test_inline_nets_of_a_solver_are_upgraded():
     old = "layers { type: RELU }"
-    solver = text.parse_solver(
-        f"net_param {{ {old} }} train_net_param {{ {old} }} test_net_param {{ {old} }}"
-    )
+    solver = text.parse_solver(f"net_param {{ {old} }} train_net_param {{ {old} }} test_net_param {{ {old} }}")
     for net in [solver.net_param, solver.train_net_param, *solver.test_net_param]:
         assert net == text.parse_net('layer { type: "ReLU" }')
 
