@@ -137,9 +137,7 @@ def fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
             yield Field(number, wire, at, at + size, tag)
             at += size
         else:
-            _need(
-                wire in WIDTH and number > 0, first, "no field starts here: not a binary message, or damaged"
-            )
+            _need(wire in WIDTH and number > 0, first, "no field starts here: not a binary message, or damaged")
             _need(at + WIDTH[wire] <= end, at, "a number does not fit: the file is truncated or damaged")
             at = first + _run(buffer, first, end, tag, tag + WIDTH[wire])
             yield Field(number, wire, first, at, tag)

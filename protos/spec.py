@@ -52,9 +52,7 @@ class Top:
 class LayerSpec:
     """A layer before it has a name: its type, the tops that it takes, and its options as a message."""
 
-    def __init__(
-        self, kind: str, bottoms: tuple[Top, ...], ntop: int, in_place: bool, options: dict[str, Any]
-    ):
+    def __init__(self, kind: str, bottoms: tuple[Top, ...], ntop: int, in_place: bool, options: dict[str, Any]):
         for bottom in bottoms:
             if not isinstance(bottom, Top):
                 raise NetError(f"{kind}: a bottom is the top of another layer, not {bottom!r}")

@@ -195,9 +195,7 @@ def upgrade_solver(old: SolverParameter) -> SolverParameter:
         enum = SolverParameter.SolverType.Name(solver.solver_type)
         name = SOLVER_TYPES.get(enum, enum)
         if solver.HasField("type") and solver.type != name:
-            raise ParseError(
-                f"solver_type: {enum} (the old form) contradicts type: {solver.type!r}; keep one"
-            )
+            raise ParseError(f"solver_type: {enum} (the old form) contradicts type: {solver.type!r}; keep one")
         solver.type = name
         solver.ClearField("solver_type")
     for field in ("net_param", "train_net_param"):
