@@ -10,7 +10,6 @@
 {'ip': (2, 4)}
 """
 
-
 from nets import graph, layers
 from nets.layer import LAYERS, Layer
 from nets.model import load

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from nets import console, test, time, train
 from protos.errors import CaffeError
 from protos.registry import suggest
-
-from nets import console, test, time, train
 
 USAGE = """usage: caffe COMMAND [flags]
 

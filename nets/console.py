@@ -13,9 +13,8 @@ from types import FrameType
 
 import torch
 
-from protos.errors import CaffeError
-
 from nets.solver import Action
+from protos.errors import CaffeError
 
 log = logging.getLogger("caffe")
 
@@ -65,6 +64,11 @@ def run(main: Callable[[], int]) -> None:
         print("interrupted", file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
+
+
+def parser(module: str, description: str) -> argparse.ArgumentParser:
+    """A parser for ``python -m MODULE``."""
+    return argparse.ArgumentParser(f"python -m {module}", description=description, allow_abbrev=False)
 
 
 def flag(parser: argparse.ArgumentParser, name: str, help: str, **options: object) -> None:

@@ -42,7 +42,7 @@ class Filler:
             mean=self.mean,
             std=self.std,
             sparse=self.sparse,
-            variance_norm=FillerParameter.VarianceNorm.Value(self.variance_norm),
+            variance_norm=self.variance_norm,
         )
         return fill(shape, proto, generator)
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from data.sources import SOURCES
+from nets.layer import LAYERS, Count, Layer, Shape
 from protos.errors import NetError, listing
 from protos.registry import suggest
-from protos.schema import LayerParameter, NetParameter, NetState, NetStateRule, Phase
+from protos.schema import LayerParameter, NetParameter, NetState, NetStateRule
 from protos.upgrade import upgrade_net
-
-from nets.layer import LAYERS, Count, Layer, Shape
 
 INPUT = "Input"
 
@@ -65,13 +64,13 @@ def build(
     *input_shapes* names the shapes of inputs: tops of data layers, or other shapes for Input layers. *allow_python*
     admits Python layers, which run the user's code. Raises NetError that lists every problem found.
     """
-    state = NetState(phase=Phase.Value(phase), level=level or param.state.level, stage={*param.state.stage, *stages})
+    state = NetState(phase=phase, level=level or param.state.level, stage={*param.state.stage, *stages})
     kept, problems = filter_layers(upgrade_net(param), state)
     wiring = _Wiring(kept, input_shapes or {})
     problems += wiring.problems
     if not allow_python and (python := [f"'{node.name}'" for node in wiring.nodes if node.type == "Python"]):
         problems.append(
-            f"Python layers run the code of their modules, allow them (allow_python=True, --allow-python): {', '.join(python)}"
+            f"Python layers {', '.join(python)} run their own code: allow it with allow_python=True or --allow-python"
         )
     if problems:
         raise NetError(f"net '{param.name}': {listing(problems)}")
@@ -87,7 +86,7 @@ def build(
 
 
 def filter_layers(param: NetParameter, state: NetState) -> tuple[NetParameter, list[str]]:
-    """A copy of *param* with the layers whose include and exclude rules admit *state*; and what is wrong with the rules."""
+    """A copy of *param* with the layers whose include and exclude rules admit *state*; what is wrong with the rules."""
     kept = NetParameter()
     kept.CopyFrom(param)
     del kept.layer[:]
@@ -179,17 +178,17 @@ class _Wiring:
 
     def _loss_weights(self, layer: LayerParameter, cls: type[Layer], tops: int) -> tuple[float, ...]:
         if layer.loss_weight and len(layer.loss_weight) != tops:
-            self._report(layer, f"has {tops} tops but {len(layer.loss_weight)} loss weights: give none, or one for each")
+            self._report(
+                layer, f"has {tops} tops but {len(layer.loss_weight)} loss weights: give none, or one for each"
+            )
         elif layer.loss_weight:
             return tuple(layer.loss_weight)
         return tuple(1.0 if cls.is_loss and i == 0 else 0.0 for i in range(tops))
 
     def _take_bottoms(self, layer: LayerParameter) -> None:
         if layer.propagate_down and len(layer.propagate_down) != len(layer.bottom):
-            self._report(
-                layer,
-                f"has {len(layer.bottom)} bottoms but {len(layer.propagate_down)} propagate_down: give none, or one for each",
-            )
+            counts = f"{len(layer.bottom)} bottoms but {len(layer.propagate_down)} propagate_down"
+            self._report(layer, f"has {counts}: give none, or one for each")
         for bottom in layer.bottom:
             if bottom in self.makers:
                 self.unconsumed.discard(bottom)

@@ -55,9 +55,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Mapping[int, B
     with h5py.File(path, "r") as file:
         data = file.get("data")
         if not isinstance(data, h5py.Group):
-            raise WeightsError(
-                f"{os.fspath(path)}: no group 'data' in this HDF5 file: it holds no Caffe weights"
-            )
+            raise WeightsError(f"{os.fspath(path)}: no group 'data' in this HDF5 file: it holds no Caffe weights")
         layers: dict[str, dict[int, Blob]] = {}
 
         def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from data.sources import Source, open_source
-from protos.errors import NetError
-
 from nets.graph import Graph
+from protos.errors import NetError
 
 
 class Inputs:
@@ -18,7 +17,9 @@ class Inputs:
     Raises NetError where an input has no data layer, and DataError where a store cannot be read.
     """
 
-    def __init__(self, graph: Graph, device: torch.device, seed: int | None, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, graph: Graph, device: torch.device, seed: int | None, rank: int = 0, world_size: int = 1
+    ) -> None:
         fed = {top for source in graph.sources for top in source.top}
         unfed = [f"'{name}'" for name in graph.inputs if name not in fed]
         if unfed:

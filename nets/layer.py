@@ -6,16 +6,15 @@ Caffe calls blobs are its parameters (learned by gradient) and buffers (kept by 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from nets.fillers import Filler
 from protos.errors import NetError
 from protos.registry import Registry
 from protos.schema import LayerParameter
-
-from nets.fillers import Filler
 
 Shape = tuple[int, ...]
 Count = tuple[int, int | None]  # the least and the most; None: no upper bound
@@ -24,7 +23,7 @@ LAYERS: Registry[type["Layer"]] = Registry("layer type")
 
 
 class Layer(nn.Module):
-    """One Caffe layer: bottoms in, tops out.
+    """One Caffe layer: ``forward`` takes the bottoms and gives the top, or a tuple of tops.
 
     A subclass states as class attributes what the graph has to know before there is an instance:
 
@@ -64,10 +63,6 @@ class Layer(nn.Module):
         """Problems of *proto* that show without any shape, a line each."""
         return ()
 
-    def forward(self, *bottoms: Tensor) -> Any:
-        """The top, or a tuple of tops."""
-        raise NotImplementedError
-
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         """dy/dx at each value, as the original works it out in its backward pass from the blobs x and y.
 
@@ -82,7 +77,7 @@ class Layer(nn.Module):
         return [tuple(top.shape) for top in (tops if isinstance(tops, tuple) else (tops,))]
 
     def add_blob(self, name: str, shape: Shape | None, filler: Filler) -> None:
-        """Add a learnable blob *name* of *shape*, filled from *filler* by ``reset``; None: this instance goes without."""
+        """Add a learnable blob *name*, which ``reset`` fills from *filler*; with *shape* None it is absent."""
         self.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
         self.fillers[name] = filler
 

@@ -119,9 +119,7 @@ def _is_set(param: SolverParameter, field: str) -> bool:
     return param.HasField(field)
 
 
-def _bounded(
-    param: SolverParameter, iteration: int, policy: Callable[[SolverParameter, int], float]
-) -> float:
+def _bounded(param: SolverParameter, iteration: int, policy: Callable[[SolverParameter, int], float]) -> float:
     if iteration < param.warmup_iter:
         start, done = param.warmup_start_lr, iteration / param.warmup_iter
         return start + (param.base_lr - start) * done

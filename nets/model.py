@@ -5,15 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data import sources
-from protos import text
-from protos.errors import CaffeError
-from protos.schema import LayerParameter, NetParameter
-
 from nets import graph
 from nets.graph import Graph
 from nets.layer import Shape
 from nets.net import Net
 from nets.weights import load_weights
+from protos import text
+from protos.errors import CaffeError
+from protos.schema import LayerParameter, NetParameter
 
 
 def load(
@@ -59,4 +58,6 @@ def _ask(source: LayerParameter, phase: str) -> dict[str, Shape]:
         return sources.top_shapes(source, phase)
     except CaffeError as error:
         tops = ", ".join(f"'{top}'" for top in source.top)
-        raise type(error)(f"layer '{source.name}' ({source.type}): {error}; or name the shape of {tops} in input_shapes") from error
+        raise type(error)(
+            f"layer '{source.name}' ({source.type}): {error}; or name the shape of {tops} in input_shapes"
+        ) from error

@@ -7,13 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from protos.errors import NetError
-from protos.registry import suggest
-from protos.schema import TRAIN, NetParameter, ParamSpec
-
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from nets.reread import Reread
+from protos.errors import NetError
+from protos.registry import suggest
+from protos.schema import TRAIN, NetParameter, ParamSpec
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,15 @@ class Net(nn.Module):
         return {name: blobs[name] for name in self.graph.outputs}, loss
 
     def loss(self, out: Mapping[str, Tensor]) -> Tensor:
-        """The sum of loss_weight * top over the tops in *out* (scalar); *out* is what ``forward`` or ``activations`` gave."""
+        """The sum of loss_weight * top (a scalar) over *out*, which is what ``forward`` or ``activations`` gave."""
         total: Tensor | None = None
         for node, _ in self._plan:
             for top, weight in zip(node.tops, node.loss_weights, strict=True):
                 if weight != 0:
                     if top not in out:
-                        raise NetError(f"loss '{top}' of {node} is consumed by another layer: give net.activations(...)")
+                        raise NetError(
+                            f"loss '{top}' of {node} is consumed by another layer: give net.activations(...)"
+                        )
                     total = _add(total, weight, out[top])
         return torch.zeros(()) if total is None else total
 
@@ -154,7 +155,9 @@ class Net(nn.Module):
             down = self._detached[node.name]
             bottoms = [x if keep else x.detach() for x, keep in zip(bottoms, down, strict=True)]
         if any(bottoms[i].requires_grad for i in layer.labels if i < len(bottoms)):
-            raise _misfit(node, [tuple(x.shape) for x in bottoms], NetError("no gradient can flow back into its labels"))
+            raise _misfit(
+                node, [tuple(x.shape) for x in bottoms], NetError("no gradient can flow back into its labels")
+            )
         try:
             if layer.fp32 and bottoms and torch.is_autocast_enabled(bottoms[0].device.type):
                 tops = self._call_fp32(layer, bottoms)
@@ -189,7 +192,12 @@ class Net(nn.Module):
         """All blobs of the net in Caffe's order, each once, with its rates."""
         keys = list(self._modules)
         return [
-            Blob(f"{keys[fact.node]}.{fact.name}", getattr(self._plan[fact.node][1], fact.name), fact.lr_mult, fact.decay_mult)
+            Blob(
+                f"{keys[fact.node]}.{fact.name}",
+                getattr(self._plan[fact.node][1], fact.name),
+                fact.lr_mult,
+                fact.decay_mult,
+            )
             for fact in self._facts
         ]
 
@@ -228,7 +236,7 @@ class _Fact:
 
 
 class _Sharing:
-    """Blobs that layers share by the name in their ``param``: STRICT ones are one tensor, PERMISSIVE ones one memory."""
+    """Blobs that layers share by the name in their ``param``: one tensor if STRICT, one memory if PERMISSIVE."""
 
     def __init__(self, plan: list[tuple[Node, Layer]]) -> None:
         self.facts: list[_Fact] = []
@@ -256,7 +264,9 @@ class _Sharing:
         fact = self._owners[spec.name]
         (owner_node, owner), (node, layer) = self._plan[fact.node], self._plan[i]
         source = getattr(owner, fact.name)
-        what = f"param '{spec.name}' of {node} ({shape_text(blob.shape)}) and of {owner_node} ({shape_text(source.shape)})"
+        what = (
+            f"param '{spec.name}' of {node} ({shape_text(blob.shape)}) and of {owner_node} ({shape_text(source.shape)})"
+        )
         permissive = spec.share_mode == ParamSpec.PERMISSIVE
         if source.numel() != blob.numel() or (source.shape != blob.shape and not permissive):
             raise NetError(f"shared {what} differ in {'count' if permissive else 'shape'}")
@@ -269,7 +279,9 @@ class _Sharing:
             layer.share_blob(name, owner, fact.name)
 
 
-def _agreed(field: Literal["lr_mult", "decay_mult"], value: float, spec: ParamSpec, others: list[ParamSpec], what: str) -> float:
+def _agreed(
+    field: Literal["lr_mult", "decay_mult"], value: float, spec: ParamSpec, others: list[ParamSpec], what: str
+) -> float:
     """The rate that all layers that share a blob and state one agree on; *value* where *spec* states none."""
     if not spec.HasField(field):
         return value

@@ -25,7 +25,7 @@ class Reread:
         self.in_place = in_place
         self.final: Tensor | None = None
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
     def joined(self, x: Tensor, y: Tensor) -> Tensor:
         """The top *y* with the gradient to *x* that the original gives."""
         joined: Tensor = _Reread.apply(x, y.detach(), self)  # type: ignore[no-untyped-call]

@@ -10,10 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protos import files, text
-from protos.errors import CaffeError, NetError, WeightsError
-from protos.schema import NetParameter, SolverParameter
-
 from nets import lr_policy, snapshot, updates
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
@@ -22,6 +18,9 @@ from nets.model import with_shapes
 from nets.net import Net
 from nets.trace import Trace
 from nets.weights import load_weights, save_weights
+from protos import files, text
+from protos.errors import CaffeError, NetError, WeightsError
+from protos.schema import NetParameter, SolverParameter
 
 log = logging.getLogger("caffe")
 
@@ -38,10 +37,10 @@ class Action(Enum):
 
 
 class Solver:
-    """Trains a net as its SolverParameter says. ``Solver.load("solver.prototxt").solve()`` does all that the file asks for.
+    """Trains a net as its SolverParameter says: ``Solver.load("solver.prototxt").solve()`` does all that the file asks.
 
-    ``net`` is the training net, ``test_nets`` share its blobs, ``iter`` counts the finished iterations. ``losses`` are the
-    raw training losses of the last 10,000 iterations that this object ran, each that of the last micro-batch.
+    ``net`` is the training net, ``test_nets`` share its blobs, ``iter`` counts the finished iterations. ``losses`` are
+    the raw training losses of the last 10,000 iterations that this object ran, each that of the last micro-batch.
     ``poll`` is called between iterations; ``on_iteration`` after each one, with the solver.
 
     Files named in the message are looked for in the working folder, then beside the solver file.
@@ -215,7 +214,9 @@ class Solver:
         self._unchecked = 0
         if ago is not None:
             self._warned = True
-            log.warning("Iteration %d: the loss is not a number; a lower base_lr or clip_gradients may help", self.iter - ago)
+            log.warning(
+                "Iteration %d: the loss is not a number; a lower base_lr or clip_gradients may help", self.iter - ago
+            )
 
     def _show(self, seconds: float, iterations: int, rate: float) -> None:
         per_second = iterations / seconds if iterations and seconds > 0 else 0.0
@@ -238,7 +239,7 @@ class Solver:
         return all(self._test(i) is not None for i in range(len(self.test_nets)))
 
     def test(self) -> list[dict[str, Any]]:
-        """Run every test net over its ``test_iter`` batches: for each, the mean of every top, as a number or nested lists."""
+        """Run each test net over its ``test_iter`` batches: for each, the means of its tops, numbers or nested lists."""
         results = [self._test(i) for i in range(len(self.test_nets))]
         return [result for result in results if result is not None]
 
@@ -361,7 +362,7 @@ def choose_device(param: SolverParameter, device: str | torch.device | None) -> 
 
 
 def snapshot_prefix(param: SolverParameter, path: Path | None) -> str:
-    """What snapshot names begin with: ``snapshot_prefix``, a file name after the solver's in it where it is a folder."""
+    """What snapshot names begin with: ``snapshot_prefix``, and where that is a folder the solver file's name in it."""
     stem = path.stem if path is not None else "snapshot"
     prefix = param.snapshot_prefix
     if not prefix:
@@ -379,13 +380,15 @@ def share_blobs(net: Net, owner: Net) -> None:
         for name, blob in layer.blob_items:
             if name not in theirs or theirs[name].shape != blob.shape:
                 there = shape_text(theirs[name].shape) if name in theirs else "nothing"
-                raise NetError(f"test net: {node} has {name} {shape_text(blob.shape)} where the training net has {there}")
+                raise NetError(
+                    f"test net: {node} has {name} {shape_text(blob.shape)} where the training net has {there}"
+                )
             if theirs[name] is not blob and name in {**layer._parameters, **layer._buffers}:
                 setattr(layer, name, theirs[name])
 
 
 def output_lines(kind: str, net: Net, outputs: Mapping[str, Tensor]) -> list[str]:
-    """The lines in which Caffe reports the tops of a net: a line for each number, with its loss weight if it has one."""
+    """The lines in which Caffe reports the tops of a net, one a number, with its loss weight if it has one."""
     weights = {top: w for node, _ in net.nodes for top, w in zip(node.tops, node.loss_weights, strict=True)}
     lines: list[str] = []
     for top, value in outputs.items():
@@ -408,5 +411,3 @@ def log_net(net: Net) -> None:
     for output in net.graph.outputs:
         log.info("This network produces output %s", output)
     log.info("Network initialization done.")
-
-

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protos import files, text
-from protos.errors import CaffeError
-
 from nets import console
 from nets.console import log
 from nets.inputs import Inputs
@@ -16,11 +13,13 @@ from nets.model import with_shapes
 from nets.net import Net
 from nets.solver import output_lines
 from nets.weights import load_weights
+from protos import files, text
+from protos.errors import CaffeError
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    made = argparse.ArgumentParser("python -m nets.test", description="Score a net on its test data.", allow_abbrev=False)
+    made = console.parser("nets.test", "Score a net on its test data.")
     console.flag(made, "model", "the net prototxt", required=True, metavar="MODEL")
     console.flag(made, "weights", "its weights, files separated by commas", required=True, metavar="W[,W2]")
     console.flag(made, "iterations", "the number of batches", type=int, default=50, metavar="N")

@@ -7,9 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from protos import files, text
-from protos.errors import CaffeError
-
 from nets import console
 from nets.console import log
 from nets.graph import Node
@@ -17,13 +14,15 @@ from nets.layer import Layer
 from nets.model import with_shapes
 from nets.net import Net
 from nets.weights import load_weights
+from protos import files, text
+from protos.errors import CaffeError
 
 WARM_UP = 2  # passes before the clock runs
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    made = argparse.ArgumentParser("python -m nets.time", description="Time the layers of a net.", allow_abbrev=False)
+    made = console.parser("nets.time", "Time the layers of a net.")
     console.flag(made, "model", "the net prototxt", required=True, metavar="MODEL")
     console.flag(made, "weights", "weights, files separated by commas", metavar="W[,W2]")
     console.flag(made, "iterations", "how many passes to average", type=int, default=50, metavar="N")
@@ -53,7 +52,9 @@ def example_inputs(net: Net, device: torch.device) -> dict[str, Tensor]:
     """Inputs of the net's shapes: random numbers, and zeros for those that a layer takes as labels."""
     labels = {node.bottoms[i] for node, layer in net.nodes for i in layer.labels if i < len(node.bottoms)}
     return {
-        name: torch.zeros(net.shapes[name], device=device) if name in labels else torch.rand(net.shapes[name], device=device)
+        name: torch.zeros(net.shapes[name], device=device)
+        if name in labels
+        else torch.rand(net.shapes[name], device=device)
         for name in net.graph.inputs
     }
 

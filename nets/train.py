@@ -7,26 +7,29 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from protos import files, text
-from protos.errors import CaffeError
-from protos.schema import SolverParameter
-
 from nets import console
 from nets.console import log
 from nets.solver import Solver
+from protos import files, text
+from protos.errors import CaffeError
+from protos.schema import SolverParameter
 
 LOSS_SHOWN_EVERY = 50  # iterations; reading a loss waits for the GPU
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    made = argparse.ArgumentParser("python -m nets.train", description="Train a net as its solver prototxt says.", allow_abbrev=False)
+    made = console.parser("nets.train", "Train a net as its solver prototxt says.")
     made.add_argument("path", nargs="?", metavar="SOLVER", help="the solver prototxt")
     console.flag(made, "solver", "the same, as in the original", metavar="SOLVER")
     console.flag(made, "weights", "weights to start from, files separated by commas", metavar="W[,W2]")
     console.flag(made, "snapshot", "solver state to go on from", metavar="S.solverstate")
-    console.flag(made, "sigint_effect", "on an interrupt: stop, snapshot or none", default="stop", choices=console.EFFECTS)
-    console.flag(made, "sighup_effect", "on a hang-up: stop, snapshot or none", default="snapshot", choices=console.EFFECTS)
+    console.flag(
+        made, "sigint_effect", "on an interrupt: stop, snapshot or none", default="stop", choices=console.EFFECTS
+    )
+    console.flag(
+        made, "sighup_effect", "on a hang-up: stop, snapshot or none", default="snapshot", choices=console.EFFECTS
+    )
     console.net_flags(made)
     return made
 

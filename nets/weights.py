@@ -166,15 +166,11 @@ def _matched(path: Path_, stored: Stored, targets: Mapping[str, _Target]) -> lis
             problems += _misfits(name, blobs, targets[name])
             pairs += [(blobs[i], tensor) for i, tensor in enumerate(targets[name].blobs) if i in blobs]
     if problems:
-        raise WeightsError(
-            f"{os.fspath(path)}: {listing(problems)}; a layer of another name keeps its own values"
-        )
+        raise WeightsError(f"{os.fspath(path)}: {listing(problems)}; a layer of another name keeps its own values")
     if not pairs and any(target.blobs for target in targets.values()):
         have = ", ".join(name for name, blobs in stored.items() if blobs) or "none"
         want = ", ".join(name for name, target in targets.items() if target.blobs)
-        raise WeightsError(
-            f"{os.fspath(path)}: no layer has weights for this net: it has {have}; the net has {want}"
-        )
+        raise WeightsError(f"{os.fspath(path)}: no layer has weights for this net: it has {have}; the net has {want}")
     return pairs
 
 
@@ -247,17 +243,13 @@ def _write_caffemodel(net: Net, path: Path_, gradients: Mapping[int, Tensor | No
             bare.CopyFrom(proto)
             del bare.blobs[:]
             head = bare.SerializeToString(deterministic=True)
-            size = sum(
-                lens.blob_size(lens.LAYER_BLOBS, blob.shape, gradients is not None) for blob in target.blobs
-            )
+            size = sum(lens.blob_size(lens.LAYER_BLOBS, blob.shape, gradients is not None) for blob in target.blobs)
             file.write(lens.header(lens.NET_LAYER, len(head) + size) + head)
             for blob in target.blobs:
                 diffs = None if gradients is None else _gradient(blob, gradients)
                 lens.write_blob(file, lens.LAYER_BLOBS, _values(blob), diffs)
         if file.tell() > LARGEST_MESSAGE:
-            log.warning(
-                "%s: the original cannot read 2 GB in one message: save as .h5 for it", os.fspath(path)
-            )
+            log.warning("%s: the original cannot read 2 GB in one message: save as .h5 for it", os.fspath(path))
 
 
 def _hdf5_layers(net: Net, gradients: Mapping[int, Tensor | None] | None) -> Iterator[hdf5_weights.Layer]:

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.fillers import Filler
+from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
-from nets.fillers import Filler
-from nets.layer import LAYERS, Layer, Shape
+QUARTER = Filler(value=0.25)
 
 
 @LAYERS("ReLU")
@@ -58,7 +59,7 @@ class PReLU(Layer):
     blob_names = ("weight",)
     weight: Tensor
 
-    def __init__(self, channels: int, channel_shared: bool = False, filler: Filler = Filler(value=0.25)) -> None:
+    def __init__(self, channels: int, channel_shared: bool = False, filler: Filler = QUARTER) -> None:
         super().__init__()
         self.add_blob("weight", () if channel_shared else (channels,), filler)
 
@@ -67,7 +68,7 @@ class PReLU(Layer):
         p = proto.prelu_param
         if len(bottoms[0]) < 2:
             raise NetError("its bottom needs at least 2 axes, N x C")
-        filler = Filler.from_proto(p.filler) if p.HasField("filler") else Filler(value=0.25)
+        filler = Filler.from_proto(p.filler) if p.HasField("filler") else QUARTER
         return cls(bottoms[0][1], p.channel_shared, filler)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,10 +196,10 @@ class Power(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.power == 0 or self.scale == 0:  # a constant, still joined to the graph so that its gradient is 0
-            return x * 0 + self.shift**self.power
+            return x * 0 + float(self.shift**self.power)
         y = x if self.scale == 1 else x * self.scale
         y = y if self.shift == 0 else y + self.shift
-        return y if self.power == 1 else y**self.power
+        return y if self.power == 1 else torch.pow(y, self.power)
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         if self.power == 0 or self.scale == 0 or self.power == 1:

@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protos.errors import NetError
-from protos.schema import ConvolutionParameter, LayerParameter
-
 from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from protos.errors import NetError
+from protos.schema import ConvolutionParameter, LayerParameter
 
 WINDOW_OPTIONS = frozenset(
     f"{kind}{suffix}" for kind in ("pad", "stride") for suffix in ("", "_h", "_w")
@@ -50,19 +49,22 @@ class Window:
 def _spatial(p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
     """The figure *name* for each spatial axis: as two fields ``stem_h`` and ``stem_w``, or repeated."""
     values = tuple(getattr(p, name))
-    if stem and (p.HasField(f"{stem}_h") or p.HasField(f"{stem}_w")):  # type: ignore[arg-type]  # name of a field
-        if axes != 2 or values:
-            raise NetError(f"{stem}_h and {stem}_w go with two spatial axes, and without {name}")
-        if default is None and not (p.HasField(f"{stem}_h") and p.HasField(f"{stem}_w")):  # type: ignore[arg-type]
-            raise NetError(f"{stem}_h and {stem}_w are needed both")
-        return tuple(
-            getattr(p, field) if p.HasField(field) else default for field in (f"{stem}_h", f"{stem}_w")  # type: ignore[arg-type, misc]
-        )
+    if stem and (p.HasField(f"{stem}_h") or p.HasField(f"{stem}_w")):
+        return _by_axis(p, name, stem, axes, default)
     if not values and default is not None:
         return (default,) * axes
     if len(values) not in (1, axes):
         raise NetError(f"{name} has {len(values)} figures where it needs 1, or one for each of {axes} spatial axes")
     return values if len(values) == axes else values * axes
+
+
+def _by_axis(p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
+    if axes != 2 or getattr(p, name):
+        raise NetError(f"{stem}_h and {stem}_w go with two spatial axes, and without {name}")
+    fields = (f"{stem}_h", f"{stem}_w")
+    if default is None and not all(p.HasField(field) for field in fields):
+        raise NetError(f"{stem}_h and {stem}_w are needed both")
+    return tuple(int(getattr(p, field)) if p.HasField(field) else default or 0 for field in fields)
 
 
 def _extra_padding(p: ConvolutionParameter, axes: int) -> tuple[int, ...]:
@@ -100,9 +102,7 @@ class _Filtering(Layer):
     ) -> None:
         super().__init__()
         if num_output <= 0 or group <= 0 or channels % group or num_output % group:
-            raise NetError(
-                f"num_output {num_output} must be positive, and it and the {channels} channels divisible by group {group}"
-            )
+            raise NetError(f"num_output {num_output} and {channels} channels must divide into {group} groups")
         self.window = window
         self.group = group
         rows, columns = (channels, num_output) if self.transposed else (num_output, channels)
@@ -189,7 +189,7 @@ def convolve(
 
 @LAYERS("Deconvolution")
 class Deconvolution(_Filtering):
-    """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x stride * (size - 1) + kernel - 2 pad.
+    """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x (stride (size - 1) + kernel - 2 pad).
 
     Options: as Convolution's. Blobs: weight (C x num_output/group x kernel), bias (num_output).
     """
@@ -238,5 +238,5 @@ class Im2col(Layer):
                 raise NetError(f"the kernel does not fit into spatial axis {i}")
             place = torch.arange(k, device=x.device)[:, None] * d + torch.arange(out, device=x.device) * s
             places.append(place.reshape((1,) * i + (k,) + (1,) * (axes - 1) + (out,) + (1,) * (axes - 1 - i)))
-        patches = x[(..., *places)]  # leading axes, kernel axes, positions
+        patches = x[(..., *places)]  # type: ignore[index]  # leading axes, kernel axes, positions
         return patches.reshape(*x.shape[: lead - 1], -1, *patches.shape[lead + axes :])

@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protos.errors import NetError
-from protos.schema import LayerParameter
-
 from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+from protos.errors import NetError
+from protos.schema import LayerParameter
 
 
 @LAYERS("InnerProduct")

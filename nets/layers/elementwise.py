@@ -6,11 +6,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from protos.errors import NetError
-from protos.schema import EltwiseParameter, LayerParameter
-
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+from protos.errors import NetError
+from protos.schema import EltwiseParameter, LayerParameter
 
 
 @LAYERS("Eltwise")
@@ -29,7 +28,7 @@ class Eltwise(Layer):
 
     def __init__(self, operation: str = "SUM", coeff: Sequence[float] = ()) -> None:
         super().__init__()
-        self.join = {"PROD": _product, "SUM": self._sum, "MAX": _maximum}[operation]
+        self.operation = operation
         self.coeff = tuple(coeff)
 
     @classmethod
@@ -47,7 +46,9 @@ class Eltwise(Layer):
         return cls(operation, p.coeff)
 
     def forward(self, *xs: Tensor) -> Tensor:
-        return self.join(*xs)
+        if self.operation == "SUM":
+            return self._sum(*xs)
+        return _product(*xs) if self.operation == "PROD" else _maximum(*xs)
 
     def _sum(self, *xs: Tensor) -> Tensor:
         coeff = self.coeff or (1.0,) * len(xs)
@@ -80,8 +81,11 @@ class _Broadcast(Layer):
         super().__init__()
         self.trailing = trailing
 
-    def spread(self, blob: Tensor) -> Tensor:
-        """*blob* with axes of 1 behind it, so that it lines up with the bottom."""
+    def spread(self, learned: Tensor | None, given: Tensor | None) -> Tensor:
+        """The *learned* blob, or the bottom *given* in its place, with axes of 1 behind it to line up with x."""
+        blob = learned if given is None else given
+        if blob is None:
+            raise NetError("needs its second bottom")
         return blob.reshape(tuple(blob.shape) + (1,) * self.trailing)
 
 
@@ -137,8 +141,8 @@ class Scale(_Broadcast):
         return cls(shape, trailing, len(bottoms) == 1, p.bias_term, filler, Filler.from_proto(p.bias_filler))
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        weight = self.spread(self.weight if scale is None else scale)
-        return x * weight if self.bias is None else torch.addcmul(self.spread(self.bias), x, weight)
+        weight = self.spread(self.weight, scale)
+        return x * weight if self.bias is None else torch.addcmul(self.spread(self.bias, None), x, weight)
 
 
 @LAYERS("Bias")
@@ -164,4 +168,4 @@ class Bias(_Broadcast):
         return cls(shape, trailing, len(bottoms) == 1, Filler.from_proto(p.filler))
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        return x + self.spread(self.bias if bias is None else bias)
+        return x + self.spread(self.bias, bias)

@@ -7,11 +7,10 @@ from typing import Self
 
 from torch import Tensor
 
-from data.hdf5 import Hdf5Writer
+from data.hdf5_writer import Hdf5Writer
+from nets.layer import LAYERS, Layer, Shape, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter
-
-from nets.layer import LAYERS, Layer, Shape, shape_text
 
 
 @LAYERS("HDF5Output")

@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.transform import read_mean
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
 from protos.errors import NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
-
-from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
 
 # The original takes the logarithm of no probability below the smallest normal float: a loss of 87.3365 says "diverged".
 MOST_SURPRISED = -log(torch.finfo(torch.float32).tiny)
@@ -73,14 +72,15 @@ def flat_labels(x: Sequence[int], label: Sequence[int], axis: int) -> None:
         raise NetError("its bottoms must have the same number of items")
     positions = torch.Size(x).numel() // x[axis]
     if torch.Size(label).numel() != positions:
-        raise NetError(f"needs {positions} labels, one for each position outside of axis {axis}, not {shape_text(label)}")
+        raise NetError(
+            f"needs {positions} labels, one for each position outside of axis {axis}, not {shape_text(label)}"
+        )
 
 
 class _SoftmaxLoss(Loss):
     """What the two losses with a softmax inside share. Logits are brought to (outer, classes, inner)."""
 
     tops = (1, 2)
-    labels = (1,)
 
     def __init__(self, axis: int, normalization: str, ignore_label: int | None, with_prob: bool) -> None:
         super().__init__()
@@ -129,6 +129,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
     message = "softmax_param"
     options = frozenset({"axis"})
     hints = frozenset({"engine"})
+    labels = (1,)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -197,7 +198,9 @@ class InfogainLoss(_SoftmaxLoss):
         given = self.matrix if matrix is None else matrix
         if given is None:
             raise NetError("needs its matrix")
-        counts = index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
+        counts = (
+            index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
+        )
         gains = given.reshape(classes, classes)[index.where(counts, 0)] * counts[..., None]
         floored = F.log_softmax(rows, 1)
         floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
@@ -284,7 +287,8 @@ class ContrastiveLoss(Loss):
     """The sum of y d^2 + (1 - y) max(margin - d, 0)^2, by 2N; d is the distance of a and b.
 
     bottoms: a and b (N x C), y (N; 1: similar, 0: not); top: scalar. legacy_version takes max(margin - d^2, 0).
-    The gradient of dissimilar pairs has the original's 1e-4 in its divisor. Options: margin (1), legacy_version (false).
+    The gradient of dissimilar pairs has the original's 1e-4 in its divisor.
+    Options: margin (1), legacy_version (false).
     """
 
     message = "contrastive_loss_param"

@@ -6,11 +6,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from protos.errors import NetError
-from protos.schema import LayerParameter
-
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
 from nets.layers.loss import check_labels, flat_labels
+from protos.errors import NetError
+from protos.schema import LayerParameter
 
 
 @LAYERS("Accuracy")
@@ -48,7 +47,9 @@ class Accuracy(Layer):
         rows = x.movedim(self.axis, -1).reshape(-1, x.shape[self.axis])
         index = label.reshape(-1).long()
         check_labels(index, rows.shape[1], self.ignore_label)
-        counts = index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
+        counts = (
+            index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
+        )
         index = index.where(counts, 0)
         score = rows.gather(1, index[:, None])
         right = ((rows >= score).sum(1) <= self.top_k) & counts

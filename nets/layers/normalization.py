@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
-
-from nets.layer import LAYERS, Layer, Shape
 
 
 @LAYERS("BatchNorm")
@@ -145,6 +144,6 @@ class MVN(Layer):
             # The norm has a finite gradient where all values are equal; the square root of the variance has not.
             deviation = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * rows.shape[-1] ** -0.5
             fixed = deviation.detach()
-            # The original's gradient treats eps as a part of the deviation: it is smaller by deviation / (deviation + eps).
+            # The original's gradient takes eps for a part of the deviation; without it the factor behind would be 1.
             rows = rows / (fixed + self.eps + (deviation - fixed) * (fixed / (fixed + self.eps)))
         return rows.reshape(x.shape)

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, PoolingParameter, SPPParameter
-
-from nets.layer import LAYERS, Layer, Shape
 
 LOWEST = torch.finfo(torch.float32).min
 SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
@@ -27,7 +26,7 @@ class Axis:
     pad_end: int = 0
 
     def steps(self, size: int, floor: bool, clip: bool) -> int:
-        """The number of windows along an axis of *size*: rounded up (or down), the last clipped if it starts outside."""
+        """The number of windows along an axis of *size*: rounded up (or down), the last cut off if outside."""
         room = size + self.pad + self.pad_end - self.kernel
         if room < 0:
             raise NetError(f"the kernel of {self.kernel} does not fit into {size} pixels with padding {self.pad}")
@@ -202,7 +201,11 @@ def _axes(p: PoolingParameter, method: str) -> tuple[Axis, Axis] | None:
         if any(_pair(p, "pad", "pad", 0)) or any(stride != 1 for stride in _pair(p, "stride", "stride", 1)):
             raise NetError("global_pooling goes with pad 0 and stride 1")
         return None
-    kernel, stride, pad = _pair(p, "kernel_size", "kernel", 0), _pair(p, "stride", "stride", 1), _pair(p, "pad", "pad", 0)
+    kernel, stride, pad = (
+        _pair(p, "kernel_size", "kernel", 0),
+        _pair(p, "stride", "stride", 1),
+        _pair(p, "pad", "pad", 0),
+    )
     if not all(kernel) or not all(stride):
         raise NetError("kernel sizes and strides must be set and positive")
     sides = [getattr(p, side) for side in SIDES]
@@ -217,12 +220,12 @@ def _axes(p: PoolingParameter, method: str) -> tuple[Axis, Axis] | None:
 
 def _pair(p: PoolingParameter, name: str, stem: str, default: int) -> tuple[int, int]:
     """The figure *name* for height and width, from one field or from two; never both."""
-    both = [p.HasField(f"{stem}_h"), p.HasField(f"{stem}_w")]  # type: ignore[arg-type]  # names of fields
+    both = [p.HasField(f"{stem}_h"), p.HasField(f"{stem}_w")]
     if any(both):
-        if p.HasField(name) or not all(both):  # type: ignore[arg-type]
+        if p.HasField(name) or not all(both):
             raise NetError(f"give {name}, or both {stem}_h and {stem}_w")
         return getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w")
-    value = getattr(p, name) if p.HasField(name) else default  # type: ignore[arg-type]
+    value = getattr(p, name) if p.HasField(name) else default
     return value, value
 
 

@@ -18,11 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protos.errors import NetError
-from protos.schema import TEST, TRAIN, LayerParameter
-
 from nets.fillers import ZERO
 from nets.layer import LAYERS, Layer, Shape
+from protos.errors import NetError
+from protos.schema import TEST, TRAIN, LayerParameter
 
 
 class ArrayBlob:
@@ -187,7 +186,7 @@ class Python(Layer):
         for parameter, blob in zip(self.blobs, self.user.blobs, strict=True):
             parameter.copy_(torch.from_numpy(blob.data))
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         return _Call.apply(self, *xs, *self.blobs)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -222,6 +221,6 @@ class Python(Layer):
         try:
             method(*args)
         except Exception as error:  # the user's code may raise anything; the message names it
-            raise NetError(f"{type(self.user).__name__}.{method.__name__} raised {type(error).__name__}: {error}") from error
-
-
+            raise NetError(
+                f"{type(self.user).__name__}.{method.__name__} raised {type(error).__name__}: {error}"
+            ) from error

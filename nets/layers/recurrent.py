@@ -6,11 +6,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from nets.fillers import Filler
+from nets.layer import LAYERS, Layer, Shape, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter
-
-from nets.fillers import ZERO, Filler
-from nets.layer import LAYERS, Layer, Shape, shape_text
 
 
 class _Recurrent(Layer):
@@ -52,11 +51,19 @@ class _Recurrent(Layer):
             if shape != (1, x[1], p.num_output):
                 raise NetError(f"its first states must be 1x{x[1]}x{p.num_output}, not {shape_text(shape)}")
         sizes = torch.Size(x[2:]).numel(), None if static is None else torch.Size(static[1:]).numel()
-        return cls.sized(*sizes, p.num_output, p.expose_hidden, Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler))
+        return cls.sized(
+            *sizes, p.num_output, p.expose_hidden, Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler)
+        )
 
     @classmethod
     def sized(
-        cls, inputs: int, static: int | None, num_output: int, expose_hidden: bool, weight_filler: Filler, bias_filler: Filler
+        cls,
+        inputs: int,
+        static: int | None,
+        num_output: int,
+        expose_hidden: bool,
+        weight_filler: Filler,
+        bias_filler: Filler,
     ) -> Self:
         """The layer for inputs and static inputs of these sizes."""
         raise NotImplementedError
@@ -115,8 +122,8 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
 class LSTM(_Recurrent):
     """i, f, o = sigmoid, g = tanh of W_x x + b + W_s s + W_h (cont h); c = cont f c + i g; h = o tanh(c).
 
-    Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false: two more bottoms h_0, c_0 and
-    tops h_T, c_T). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static input), weight_h (4D x D);
+    Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false; true: two more bottoms h_0,
+    c_0 and tops h_T, c_T). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static input), weight_h (4D x D);
     gates in the order i, f, o, g. torch's is i, f, g, o.
     """
 
@@ -131,7 +138,13 @@ class LSTM(_Recurrent):
 
     @classmethod
     def sized(
-        cls, inputs: int, static: int | None, num_output: int, expose_hidden: bool, weight_filler: Filler, bias_filler: Filler
+        cls,
+        inputs: int,
+        static: int | None,
+        num_output: int,
+        expose_hidden: bool,
+        weight_filler: Filler,
+        bias_filler: Filler,
     ) -> Self:
         layer = cls(static is not None, expose_hidden)
         rows = 4 * num_output
@@ -180,7 +193,13 @@ class RNN(_Recurrent):
 
     @classmethod
     def sized(
-        cls, inputs: int, static: int | None, num_output: int, expose_hidden: bool, weight_filler: Filler, bias_filler: Filler
+        cls,
+        inputs: int,
+        static: int | None,
+        num_output: int,
+        expose_hidden: bool,
+        weight_filler: Filler,
+        bias_filler: Filler,
     ) -> Self:
         layer = cls(static is not None, expose_hidden)
         layer.add_blob("weight_x", (num_output, inputs), weight_filler)

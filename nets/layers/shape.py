@@ -1,15 +1,15 @@
 """Layers that move values and change none: Concat, Slice, Split, Flatten, Reshape, Tile, Crop, Reduction, ..."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter, ReductionParameter
-
-from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
 
 
 @LAYERS("Concat")
@@ -68,9 +68,11 @@ class Slice(Layer):
             if len(p.slice_point) != tops - 1:
                 raise NetError(f"has {tops} tops but {len(p.slice_point)} slice points: give one fewer than tops")
             cuts = [0, *p.slice_point, size]
-            sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+            sizes = [b - a for a, b in pairwise(cuts)]
             if min(sizes) <= 0:
-                raise NetError(f"slice points {list(p.slice_point)} must rise, and stay below the {size} of axis {axis}")
+                raise NetError(
+                    f"slice points {list(p.slice_point)} must rise, and stay below the {size} of axis {axis}"
+                )
         elif size % tops:
             raise NetError(f"axis {axis} of size {size} does not divide into {tops} equal tops: give slice points")
         else:
