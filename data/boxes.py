@@ -45,9 +45,7 @@ def read_pools(param: WindowDataParameter) -> Pools:
                 pools.background.append(replace(window, label=0))
     unnamed = next((window for window in pools.foreground if window.label < 1), None)
     if unnamed is not None:
-        raise DataError(
-            f"{param.source}: a foreground window of {unnamed.path} has the label {unnamed.label}"
-        )
+        raise DataError(f"{param.source}: a foreground window of {unnamed.path} has the label {unnamed.label}")
     wanted = int(param.batch_size * param.fg_fraction)
     if (wanted and not pools.foreground) or (wanted < param.batch_size and not pools.background):
         found = f"{len(pools.foreground)} foreground and {len(pools.background)} background windows"
@@ -100,9 +98,7 @@ class Placement:
     target: tuple[int, int, int, int]
 
 
-def place(
-    window: Window, mirrored: bool, image: tuple[int, int], param: WindowDataParameter, crop: int
-) -> Placement:
+def place(window: Window, mirrored: bool, image: tuple[int, int], param: WindowDataParameter, crop: int) -> Placement:
     """Which part of an *image* (height, width) fills which part of a *crop* x *crop* square."""
     left, top, right, bottom = window.left, window.top, window.right, window.bottom
     square = param.crop_mode == "square"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data import datum
-from data.hdf5 import Hdf5Writer
+from data.hdf5_writer import Hdf5Writer
 from data.stores import create_store
 from protos.errors import DataError
 from protos.files import replacing
@@ -114,9 +114,7 @@ def build(path: Path, dataset: Dataset, options: Options) -> tuple[int, int]:
     order = np.random.default_rng(options.seed).permutation(count) if options.shuffle else np.arange(count)
     indices = order[: options.limit].tolist()
     bad = _Bad(options.skip_bad)
-    items = bad.leave_out(
-        dataset.items(tqdm(indices, desc=path.name, unit=" records", disable=None, leave=False))
-    )
+    items = bad.leave_out(dataset.items(tqdm(indices, desc=path.name, unit=" records", disable=None, leave=False)))
     write = _write_hdf5 if options.backend == "hdf5" else _write_store
     return write(path, items, options), bad.count
 

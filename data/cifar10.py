@@ -56,9 +56,7 @@ def _from_archive(source: Path, names: Mapping[str, bool]) -> tuple[bytes, bool]
         for member in archive:
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts:
-                raise DataError(
-                    f"{source}: member {member.name!r} climbs out of the folder; the archive is not used"
-                )
+                raise DataError(f"{source}: member {member.name!r} climbs out of the folder; the archive is not used")
             file = archive.extractfile(member) if member.isfile() and path.name in names else None
             if file is not None:
                 return file.read(), names[path.name]
@@ -115,9 +113,7 @@ class _Unpickler(pickle.Unpickler):
         package = module.replace("numpy._core", "numpy.core")
         if (package, name) in _ADMITTED:
             return _ADMITTED[package, name]
-        raise DataError(
-            f"{self._where}: the pickle calls {module}.{name}; only arrays and plain containers are read"
-        )
+        raise DataError(f"{self._where}: the pickle calls {module}.{name}; only arrays and plain containers are read")
 
     def persistent_load(self, pid: Any) -> Any:
         raise DataError(f"{self._where}: the pickle refers to something outside of it")

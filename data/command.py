@@ -26,9 +26,7 @@ def run(main: Callable[[], None]) -> None:
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every builder takes."""
-    parser.add_argument(
-        "--backend", choices=("lmdb", "leveldb", "hdf5"), default="lmdb", help="default: lmdb"
-    )
+    parser.add_argument("--backend", choices=("lmdb", "leveldb", "hdf5"), default="lmdb", help="default: lmdb")
     parser.add_argument("--shuffle", action="store_true", help="store the records in a random order")
     parser.add_argument("--seed", type=int, default=0, help="of the order; default: 0")
     parser.add_argument("--limit", type=natural, metavar="N", help="store the first N records only")

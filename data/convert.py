@@ -148,9 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         if name != "otto":
             kind.add_argument("--download", action="store_true", help="fetch the files to SOURCE_DIR first")
     kinds.choices["cifar10"].add_argument("--gray", action="store_true", help="one channel")
-    kinds.choices["cifar10"].add_argument(
-        "--mean", action="store_true", help="write cifar10_mean.binaryproto"
-    )
+    kinds.choices["cifar10"].add_argument("--mean", action="store_true", help="write cifar10_mean.binaryproto")
     _add_otto_options(kinds.choices["otto"])
     _add_imageset_options(add("imageset", convert_imageset))
     _add_table_options(add("csv", convert_csv), add("numpy", convert_numpy))
@@ -158,26 +156,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_otto_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument(
-        "--holdout", type=_share, default=0.0, help="share of each class for otto_val; default: 0"
-    )
-    kind.add_argument(
-        "--standardize", action="store_true", help="mean 0 and deviation 1, by the training set"
-    )
+    kind.add_argument("--holdout", type=_share, default=0.0, help="share of each class for otto_val; default: 0")
+    kind.add_argument("--standardize", action="store_true", help="mean 0 and deviation 1, by the training set")
     kind.add_argument("--log1p", action="store_true", help="log(1 + count) first")
 
 
 def _add_imageset_options(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("root", type=Path, metavar="ROOT", help="folder of the images")
     kind.add_argument("store", type=Path, metavar="STORE", help="the store to build")
-    kind.add_argument(
-        "--list", type=Path, metavar="FILE", help="lines `name label`; default: a folder a class"
-    )
+    kind.add_argument("--list", type=Path, metavar="FILE", help="lines `name label`; default: a folder a class")
     kind.add_argument("--resize", type=_size, metavar="HxW", help="resize to this height and width")
     kind.add_argument("--gray", action="store_true", help="one channel")
-    kind.add_argument(
-        "--encoded", action="store_true", help="store encoded images, as jpg unless --encode-type"
-    )
+    kind.add_argument("--encoded", action="store_true", help="store encoded images, as jpg unless --encode-type")
     kind.add_argument("--encode-type", metavar="KIND", help="png or jpg; implies --encoded")
     kind.add_argument("--skip-bad", action="store_true", help="leave unreadable images out, and count them")
 

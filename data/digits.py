@@ -70,9 +70,7 @@ def sample(source: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8
     """The balanced, shuffled sample of the full set's *part* in *source*: how the digits were chosen."""
     images, labels = mnist.read_set(source, part)
     chance = np.random.default_rng(_SEED)
-    chosen = [
-        chance.choice(np.flatnonzero(labels == digit), _PER_CLASS[part], replace=False) for digit in range(10)
-    ]
+    chosen = [chance.choice(np.flatnonzero(labels == digit), _PER_CLASS[part], replace=False) for digit in range(10)]
     order = chance.permutation(np.concatenate(chosen))
     return images[order], labels[order]
 

@@ -155,10 +155,14 @@ class Stream(Feed):
 
     def _work(self, number: int, raw: tuple[list[Any], NDArray[np.float64]]) -> tuple[Tensor, Tensor, Cuts]:
         raws, draws = raw
-        examples = [self._recipe.records.decode(each) for each in raws]
+        records, transform = self._recipe.records, self._recipe.transform
+        plain = records.decode_plain(raws)
+        if plain is not None:
+            cuts = self._recipe.cuts(records.first[0].shape, draws)
+            return transform.cut(torch.from_numpy(plain[0]), cuts), torch.from_numpy(plain[1]), cuts
+        examples = [records.decode(each) for each in raws]
         columns = [self._recipe.cuts(values.shape, draws[:, [at]]) for at, (values, _) in enumerate(examples)]
         cuts = np.concatenate(columns, 1)
-        transform = self._recipe.transform
         cut = [transform.cut_one(values, cuts[:, at]) for at, (values, _) in enumerate(examples)]
         self._check(examples, [each.shape for each in cut], number)
         return torch.from_numpy(np.stack(cut)), torch.tensor([label for _, label in examples]), cuts

@@ -1,12 +1,10 @@
-"""HDF5: the HDF5Data source, and a writer of files that it (and the original) reads."""
+"""HDF5Data: batches of the datasets in HDF5 files."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -19,7 +17,6 @@ from data.loader import Loader
 from data.order import Indices, Order
 from data.source import SOURCES, Place, Shapes, Source, check_batch_size, check_options
 from protos.errors import DataError
-from protos.files import replacing
 from protos.schema import LayerParameter
 
 Arrays = list[NDArray[np.float32]]
@@ -51,9 +48,7 @@ class Hdf5Files:
         with _opened(path) as file:
             missing = [name for name in self._names if not isinstance(file.get(name), h5py.Dataset)]
             if missing:
-                raise DataError(
-                    f"{path}: no dataset {', '.join(missing)}; it has {', '.join(file) or 'none'}"
-                )
+                raise DataError(f"{path}: no dataset {', '.join(missing)}; it has {', '.join(file) or 'none'}")
             shapes: list[tuple[int, ...]] = [file[name].shape for name in self._names]
         if any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) != 1:
             raise DataError(f"{path}: datasets {', '.join(self._names)} differ in rows: {shapes}")
@@ -97,9 +92,7 @@ class Hdf5Source(Source):
         self._loader: Loader[Arrays, Arrays] | None = None
         self._resident: list[Tensor] = []
         if self._shuffle and self._dealt[1] > 1 and place.seed is None:
-            raise DataError(
-                f"layer {layer.name!r}: shuffling for several ranks needs a common seed (random_seed)"
-            )
+            raise DataError(f"layer {layer.name!r}: shuffling for several ranks needs a common seed (random_seed)")
         self._reseed()
 
     @classmethod
@@ -174,9 +167,7 @@ def _read_paths(list_file: str) -> list[str]:
     except OSError as error:
         raise DataError(f"{list_file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DataError(
-            f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line"
-        ) from None
+        raise DataError(f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line") from None
     if not paths:
         raise DataError(f"{list_file}: it names no HDF5 files")
     return paths
@@ -191,66 +182,3 @@ def _opened(path: str) -> Iterator[h5py.File]:
         raise DataError(f"{path}: no such HDF5 file") from None
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as HDF5 ({' '.join(str(error).split())})") from None
-
-
-class Hdf5Writer:
-    """Writes arrays into an HDF5 file, for a ``with`` statement; the file appears whole when it ends.
-
-    HDF5Output is this with datasets ``data`` and ``label``. Raises DataError where *path* exists (unless
-    *overwrite*), cannot be written, or rows change their shape.
-    """
-
-    def __init__(self, path: str | Path, overwrite: bool = True) -> None:
-        self.path = Path(path)
-        if self.path.exists() and not overwrite:
-            raise DataError(f"{path}: exists already; --overwrite replaces it")
-        with self._caught(), ExitStack() as stack:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = stack.enter_context(replacing(self.path))
-            self._file = stack.enter_context(h5py.File(temporary.name, "w"))
-            self._stack = stack.pop_all()
-
-    def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add rows: float32, for each dataset the same number of them along the first axis."""
-        with self._caught():
-            for name, values in arrays.items():
-                self._append(name, values)
-
-    def _append(self, name: str, values: NDArray[Any]) -> None:
-        if name not in self._file:
-            self._file.create_dataset(
-                name,
-                (0, *values.shape[1:]),
-                np.float32,
-                maxshape=(None, *values.shape[1:]),
-                chunks=_chunks(values),
-            )
-        dataset = self._file[name]
-        if dataset.shape[1:] != values.shape[1:]:
-            raise DataError(
-                f"{self.path}: rows of {name} change from {dataset.shape[1:]} to {values.shape[1:]}"
-            )
-        count = len(dataset)
-        dataset.resize(count + len(values), 0)
-        dataset[count:] = values
-
-    @contextmanager
-    def _caught(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{self.path}: cannot be written ({' '.join(str(error).split())})") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._caught():
-            self._stack.__exit__(kind, error, trace)
-
-
-def _chunks(values: NDArray[Any]) -> tuple[int, ...]:
-    row = 4 * max(1, prod(values.shape[1:]))
-    return (max(1, (1 << 18) // row), *values.shape[1:])

@@ -43,9 +43,7 @@ def encode(pixels: Pixels, kind: str = "png") -> bytes:
     extension = f".{kind.lower().lstrip('.')}"
     if extension not in formats:
         raise DataError(f"unknown image encoding {kind!r}; png and jpg are the usual ones")
-    to_image(pixels).save(
-        out, formats[extension], **({"quality": 95} if formats[extension] == "JPEG" else {})
-    )
+    to_image(pixels).save(out, formats[extension], **({"quality": 95} if formats[extension] == "JPEG" else {}))
     return out.getvalue()
 
 

@@ -83,9 +83,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m data.inspect", description="Describe a store.")
     parser.add_argument("store", type=Path)
-    parser.add_argument(
-        "--images", type=Path, metavar="OUT.png", help="write a contact sheet of the first records"
-    )
+    parser.add_argument("--images", type=Path, metavar="OUT.png", help="write a contact sheet of the first records")
     parser.add_argument("--count", type=natural, default=100, help="how many images it shows; default: 100")
     args = parser.parse_args()
     with open_store(args.store) as store:

@@ -30,9 +30,7 @@ class LabelledSource(Source):
         self._dealt = (place.rank, place.world_size) if phase == "TRAIN" else (0, 1)
         self._batch_size, self._skip, self._shuffle = self._plan(layer)
         if self._shuffle and self._dealt[1] > 1 and place.seed is None:
-            raise DataError(
-                f"layer {layer.name!r}: shuffling for several ranks needs a common seed (random_seed)"
-            )
+            raise DataError(f"layer {layer.name!r}: shuffling for several ranks needs a common seed (random_seed)")
         self._records = self._open_records(layer)
         self._feed: Feed | None = None
         try:
@@ -71,9 +69,7 @@ class LabelledSource(Source):
         rank, world_size = self._dealt
         start = int(chance.generator(self.seed, chance.SKIP).integers(self._skip)) if self._skip else 0
         shuffle_seed = self.seed if self._shuffle else None
-        order = Order(
-            len(self._records), start=start, rank=rank, world_size=world_size, shuffle_seed=shuffle_seed
-        )
+        order = Order(len(self._records), start=start, rank=rank, world_size=world_size, shuffle_seed=shuffle_seed)
         recipe = Recipe(
             records=self._records,
             order=order,
@@ -120,9 +116,7 @@ class DataSource(LabelledSource):
         color = transform.force_color or layer.data_param.force_encoded_color
         if color and transform.force_gray:
             raise DataError(f"layer {layer.name!r}: force_color and force_gray exclude each other")
-        return StoreRecords(
-            layer.data_param.source, True if color else False if transform.force_gray else None
-        )
+        return StoreRecords(layer.data_param.source, True if color else False if transform.force_gray else None)
 
 
 @SOURCES("ImageData")
@@ -147,9 +141,7 @@ class ImageDataSource(LabelledSource):
         check_options(layer, param, (*cls._OPTIONS, "cache"))
         check_options(layer, layer.transform_param, HONOURED)
         if bool(param.new_height) != bool(param.new_width):
-            raise DataError(
-                f"layer {layer.name!r}: new_height and new_width go together; one of them is missing"
-            )
+            raise DataError(f"layer {layer.name!r}: new_height and new_width go together; one of them is missing")
         return check_batch_size(layer, param.batch_size), param.rand_skip, param.shuffle
 
     @classmethod

@@ -17,9 +17,7 @@ class Loader(Generic[Raw, Batch]):
     exception of either appears where its batch is taken. Memory is bounded by *depth* + 1 batches.
     """
 
-    def __init__(
-        self, read: Callable[[int], Raw], work: Callable[[int, Raw], Batch], workers: int, depth: int
-    ) -> None:
+    def __init__(self, read: Callable[[int], Raw], work: Callable[[int, Raw], Batch], workers: int, depth: int) -> None:
         self._read = read
         self._work = work
         self._depth = depth

@@ -24,9 +24,7 @@ def mean_of(store: Store) -> NDArray[np.float32]:
         if total is None:
             total = np.zeros(values.shape)
         if values.shape != total.shape:
-            raise DataError(
-                f"{where}: shape {list(values.shape)}, but the first record has {list(total.shape)}"
-            )
+            raise DataError(f"{where}: shape {list(values.shape)}, but the first record has {list(total.shape)}")
         total += values
     if total is None:
         raise DataError(f"{store.path}: there are no records in it")
@@ -50,9 +48,7 @@ def main() -> None:
     with open_store(args.store) as store:
         mean = mean_of(store)
         write_mean(args.out, mean)
-        log.info(
-            "%s: the mean of %d records; by channel: %s", args.out, len(store), mean.mean((1, 2)).round(3)
-        )
+        log.info("%s: the mean of %d records; by channel: %s", args.out, len(store), mean.mean((1, 2)).round(3))
 
 
 if __name__ == "__main__":

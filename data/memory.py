@@ -44,9 +44,7 @@ class MemoryData(Source):
         values, targets = torch.as_tensor(data), torch.as_tensor(labels)
         wanted = self.shapes[self.tops[0]]
         if tuple(values.shape[1:]) != wanted[1:] or not len(values) or len(values) % wanted[0]:
-            raise DataError(
-                f"layer {self.name!r}: data {list(values.shape)} are not whole batches of {list(wanted)}"
-            )
+            raise DataError(f"layer {self.name!r}: data {list(values.shape)} are not whole batches of {list(wanted)}")
         if targets.numel() != len(values):
             raise DataError(f"layer {self.name!r}: {targets.numel()} labels for {len(values)} records")
         self._arrays = tuple(x.to(self._device, torch.float32) for x in (values, targets.reshape(-1)))
@@ -55,9 +53,7 @@ class MemoryData(Source):
 
     def _batch(self, number: int) -> dict[str, Tensor]:
         if not self._arrays:
-            raise DataError(
-                f"layer {self.name!r}: MemoryData has no data; call set_arrays(data, labels) first"
-            )
+            raise DataError(f"layer {self.name!r}: MemoryData has no data; call set_arrays(data, labels) first")
         size = self.shapes[self.tops[0]][0]
         at = number * size % len(self._arrays[0])
         return {top: array[at : at + size] for top, array in zip(self.tops, self._arrays, strict=True)}

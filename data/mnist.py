@@ -27,9 +27,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
     if values.size != np.prod(shape):
-        raise DataError(
-            f"{path}: {values.size} values for the shape {list(shape)}; the file is cut short or damaged"
-        )
+        raise DataError(f"{path}: {values.size} values for the shape {list(shape)}; the file is cut short or damaged")
     return values.reshape(shape)
 
 

@@ -47,8 +47,15 @@ class Records(ABC, Generic[Raw]):
     def decode(self, raw: Raw) -> Example:
         """One example: C x H x W values, label."""
 
+    def decode_plain(self, raws: Sequence[Raw]) -> Examples | None:
+        """Values B x C x H x W and labels (B,) at one go, where the records allow that."""
+        return None
+
     def decode_all(self, raws: Sequence[Raw], pool: ThreadPoolExecutor) -> Examples:
         """Values B x C x H x W and labels (B,), all of the first one's shape; else MixedShapesError."""
+        plain = self.decode_plain(raws)
+        if plain is not None:
+            return plain
         examples = list(pool.map(self.decode, raws))
         shape, dtype = self.first[0].shape, self.first[0].dtype
         if any(values.shape != shape or values.dtype != dtype for values, _ in examples):
@@ -108,12 +115,10 @@ class StoreRecords(Records[tuple[int, bytes]]):
         record = datum.parse(raw[1], where)
         return datum.values(record, self._color, where), float(record.label)
 
-    def decode_all(self, raws: Sequence[tuple[int, bytes]], pool: ThreadPoolExecutor) -> Examples:
-        """See :meth:`Records.decode_all`."""
+    def decode_plain(self, raws: Sequence[tuple[int, bytes]]) -> Examples | None:
+        """See :meth:`Records.decode_plain`."""
         found = self._raw.read([value for _, value in raws])
-        if found is None:
-            return super().decode_all(raws, pool)
-        return found[0].reshape(-1, *self.first[0].shape), found[1]
+        return None if found is None else (found[0].reshape(-1, *self.first[0].shape), found[1])
 
     def close(self) -> None:
         """See :meth:`Records.close`."""
@@ -164,9 +169,7 @@ def read_list(path: str | Path) -> list[tuple[str, int]]:
         if not line.strip():
             continue
         if not name or not _is_integer(label):
-            raise DataError(
-                f"{path}, line {number}: {line[:80]!r} is not a name, a blank and a label (an integer)"
-            )
+            raise DataError(f"{path}, line {number}: {line[:80]!r} is not a name, a blank and a label (an integer)")
         entries.append((name, int(label)))
     return entries
 

@@ -107,9 +107,7 @@ def check_options(layer: LayerParameter, param: Message, honoured: Iterable[str]
     unknown = [field.name for field, _ in param.ListFields() if field.name not in known]
     if unknown:
         kind = type(param).DESCRIPTOR.name
-        raise DataError(
-            f"layer {layer.name!r} ({layer.type}): {kind} options not supported: {listing(unknown)}"
-        )
+        raise DataError(f"layer {layer.name!r} ({layer.type}): {kind} options not supported: {listing(unknown)}")
 
 
 def check_tops(layer: LayerParameter, least: int, most: int) -> None:

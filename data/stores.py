@@ -21,6 +21,7 @@ import lmdb
 from protos.errors import DataError
 
 BACKENDS = ("lmdb", "leveldb")
+_FULL = 1 << 20  # bytes; with less room a failed write is put down to the disk
 
 
 def open_store(path: str | Path, backend: str | None = None) -> "Store":
@@ -100,16 +101,12 @@ _environments = _Environments()
 def _open_environment(path: Path) -> lmdb.Environment:
     file = path if path.is_file() else path / "data.mdb"
     with _lmdb_errors(path):
-        env = lmdb.open(
-            str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1
-        )
+        env = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1)
         wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
         size = file.stat().st_size
         if size < wanted:  # reading behind the end of the file would end the process
             env.close()
-            raise DataError(
-                f"{path}: the LMDB is cut short: {size} of {wanted} bytes; copy or build it again"
-            )
+            raise DataError(f"{path}: the LMDB is cut short: {size} of {wanted} bytes; copy or build it again")
         return env
 
 
@@ -275,9 +272,7 @@ class StoreWriter:
         try:
             yield
         except (OSError, lmdb.Error) as error:
-            raise DataError(
-                f"{self.path}: cannot be written ({_one_line(error)}); nothing was left"
-            ) from None
+            raise DataError(f"{self.path}: cannot be written ({_one_line(error)}); nothing was left") from None
 
     @abstractmethod
     def _open(self, folder: Path) -> None: ...
@@ -379,4 +374,5 @@ def _sync(path: Path) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+    return " ".join(text.split()) or type(error).__name__

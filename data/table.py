@@ -58,9 +58,7 @@ def _table(path: Path, lines: Iterator[list[str]], label: str | None, drop: tupl
     return Table([header[at] for at in chosen], np.stack(values), labels if at_label is not None else None)
 
 
-def _row(
-    path: Path, number: int, line: list[str], chosen: list[int], header: list[str]
-) -> NDArray[np.float32]:
+def _row(path: Path, number: int, line: list[str], chosen: list[int], header: list[str]) -> NDArray[np.float32]:
     try:
         row = [float(line[at]) for at in chosen]
     except ValueError:
@@ -116,11 +114,7 @@ def read_npz(path: Path, data: str, label: str) -> tuple[NDArray[np.generic], ND
 
 
 def _examples(path: Path, values: NDArray[np.generic]) -> NDArray[np.generic]:
-    shapes = (
-        {2: (*values.shape, 1, 1), 3: (len(values), 1, *values.shape[1:]), 4: values.shape}
-        if values.ndim
-        else {}
-    )
+    shapes = {2: (*values.shape, 1, 1), 3: (len(values), 1, *values.shape[1:]), 4: values.shape} if values.ndim else {}
     if values.ndim not in shapes or values.dtype.kind not in "uifb":
         raise DataError(f"{path}: an array of {values.dtype} and shape {list(values.shape)} is not examples")
     out = values if values.dtype == np.uint8 else values.astype(np.float32)

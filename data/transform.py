@@ -46,9 +46,7 @@ class Transform:
         """C x H x W of what comes of records of *shape*; DataError where a crop or the mean does not fit."""
         channels, height, width = shape
         if self._mean_image is not None and tuple(self._mean_image.shape) != shape:
-            raise DataError(
-                f"mean_file has the shape {_by(self._mean_image.shape)}, but the records have {_by(shape)}"
-            )
+            raise DataError(f"mean_file has the shape {_by(self._mean_image.shape)}, but the records have {_by(shape)}")
         if not self.crop:
             return shape
         if self.crop > min(height, width):
@@ -118,9 +116,7 @@ def read_mean(path: str | Path) -> NDArray[np.float32]:
     shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
     values = np.array(blob.data or blob.double_data, np.float32)
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[0] != 1) or values.size != np.prod(shape):
-        raise DataError(
-            f"mean_file {path}: {values.size} values of shape {_by(shape)} are not one image's mean"
-        )
+        raise DataError(f"mean_file {path}: {values.size} values of shape {_by(shape)} are not one image's mean")
     return values.reshape(shape[-3:])
 
 
@@ -134,9 +130,7 @@ def _mean(param: TransformationParameter, channels: int) -> Tensor | None:
         return None
     if len(param.mean_value) not in (1, channels):
         given = len(param.mean_value)
-        raise DataError(
-            f"transform_param has {given} mean_value for {channels} channels; give 1 or {channels}"
-        )
+        raise DataError(f"transform_param has {given} mean_value for {channels} channels; give 1 or {channels}")
     return torch.tensor(list(param.mean_value)).view(-1, 1, 1)
 
 

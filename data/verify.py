@@ -34,9 +34,7 @@ def problems(store: Store, classes: int | None = None) -> Iterator[str]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.verify", description="Check every record of a store."
-    )
+    parser = argparse.ArgumentParser(prog="python -m data.verify", description="Check every record of a store.")
     parser.add_argument("store", type=Path)
     parser.add_argument("--classes", type=natural, metavar="N", help="labels must be below N")
     args = parser.parse_args()

@@ -112,13 +112,9 @@ def _read(layer: LayerParameter) -> Pools:
     check_options(layer, layer.transform_param, HONOURED)
     check_batch_size(layer, param.batch_size)
     if not crop or param.crop_mode not in ("warp", "square"):
-        raise DataError(
-            f"layer {layer.name!r}: WindowData needs a crop_size and a crop_mode of warp or square"
-        )
+        raise DataError(f"layer {layer.name!r}: WindowData needs a crop_size and a crop_mode of warp or square")
     if 2 * param.context_pad >= crop:
-        raise DataError(
-            f"layer {layer.name!r}: context_pad {param.context_pad} leaves nothing of crop_size {crop}"
-        )
+        raise DataError(f"layer {layer.name!r}: context_pad {param.context_pad} leaves nothing of crop_size {crop}")
     return read_pools(param)
 
 
@@ -128,7 +124,7 @@ def _shapes(layer: LayerParameter, pools: Pools) -> Shapes:
 
 
 def _mean(param: TransformationParameter, channels: int) -> NDArray[np.float32]:
-    """C x crop x crop of a mean file, or C x 1 x 1; as in the original, the margin of the width serves both axes."""
+    """C x crop x crop of a mean file, or C x 1 x 1; as in the original, one margin serves both axes."""
     if param.mean_file:
         mean = read_mean(param.mean_file)
         margin = (mean.shape[2] - param.crop_size) // 2
