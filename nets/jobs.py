@@ -1,4 +1,4 @@
-"""Which nets a solver trains and tests: the nine ways in which a solver message can name them."""
+"""Which nets a solver trains and tests, in all the ways in which a solver message can name them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -239,7 +239,7 @@ class Solver:
         return all(self._test(i) is not None for i in range(len(self.test_nets)))
 
     def test(self) -> list[dict[str, Any]]:
-        """Run each test net over its ``test_iter`` batches: for each, the means of its tops, numbers or nested lists."""
+        """Run each test net over its ``test_iter`` batches: for each, the mean of every top, as nested lists."""
         results = [self._test(i) for i in range(len(self.test_nets))]
         return [result for result in results if result is not None]
 

@@ -1,0 +1,224 @@
+"""The solver against the original's traces, and what it does between iterations."""
+
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nets
+from nets.solver import Action, snapshot_prefix
+from nets.trace import Trace
+from protos import text
+from protos.errors import CaffeError, NetError, WeightsError
+from protos.schema import SolverParameter
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "solvers"
+CASES = sorted(path.parent.name for path in GOLDEN.glob("*/trace.npz"))
+Make = Callable[..., nets.Solver]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the stores of the reference runs, as the working folder."""
+    shutil.copytree(GOLDEN / "digits_lmdb", tmp_path / "digits_lmdb")
+    shutil.copytree(GOLDEN / "digits_leveldb", tmp_path / "digits_leveldb")
+    for case in CASES:
+        shutil.copytree(GOLDEN / case, tmp_path / case)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def make(work: Path) -> Make:
+    def made(case: str = "sgd_momentum_inv", **fields: object) -> nets.Solver:
+        param = text.read_solver(Path(case) / "solver.prototxt")
+        param.snapshot = 0
+        param.snapshot_prefix = "out/snap"
+        for name, value in fields.items():
+            setattr(param, name, value)
+        solver = nets.Solver(param, "cpu")
+        solver.load_weights(f"{case}/init.caffemodel")
+        return solver
+
+    return made
+
+
+def blob(solver: nets.Solver, key: str) -> np.ndarray:
+    _, layer, index = key.split("/")
+    return solver.net.layer(layer).blobs[int(index)].detach().numpy()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_trace_of_the_original(case: str, make: Make) -> None:
+    trace = np.load(GOLDEN / case / "trace.npz")
+    solver = make(case)
+    solver.step(20)
+    np.testing.assert_allclose(solver.losses, trace["loss"], rtol=1e-4, atol=1e-5)
+    for key in (key for key in trace.files if key.startswith("param/")):
+        np.testing.assert_allclose(blob(solver, key), trace[key], rtol=1e-4, atol=1e-4, err_msg=key)
+    result = solver.test()[0]
+    np.testing.assert_allclose([result["accuracy"], result["loss"]], trace["test"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resume_from_the_original(case: str, make: Make) -> None:
+    trace = np.load(GOLDEN / case / "trace.npz")
+    solver = make(case)
+    (state,) = Path(case).glob("snap_iter_12.solverstate*")
+    solver.restore(state)
+    assert solver.iter == 12
+    solver.step(8)
+    np.testing.assert_allclose(solver.losses, trace["loss"][12:], rtol=1e-4, atol=1e-5)
+
+
+DROPOUT = """
+layer { name: "drop" type: "Dropout" bottom: "ip1" top: "ip1" }
+layer { name: "accuracy\""""
+
+
+@pytest.mark.parametrize("ending", ["BINARYPROTO", "HDF5"])
+@pytest.mark.parametrize("at", [1, 7, 15])
+def test_resume_is_exact(ending: str, at: int, make: Make) -> None:
+    """Weights, history, dropout's random state, cursors of training and test data: all bit for bit."""
+    net = Path("adam/net.prototxt")
+    net.write_text(net.read_text().replace('layer { name: "accuracy"', DROPOUT.strip("\n")))
+    fields = {"snapshot_format": SolverParameter.SnapshotFormat.Value(ending), "test_interval": 4, "average_loss": 3}
+    unbroken = make("adam", **fields)
+    unbroken.step(20)
+    first = make("adam", **fields)
+    first.step(at)
+    state = first.snapshot()
+    torch.manual_seed(99)
+    second = make("adam", **fields)
+    second.restore(state)
+    second.step(20 - at)
+    assert second.losses == unbroken.losses[at:]
+    for a, b in zip(unbroken.net.learnable, second.net.learnable, strict=True):
+        assert torch.equal(a.tensor, b.tensor)
+    assert second.test() == unbroken.test()
+
+
+def test_log_lines_are_the_originals(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Every line of the original's log from "Solving" on, figures included, but for speeds and times."""
+    caplog.set_level(logging.INFO, logger="caffe")
+    solver = make(display=2, test_interval=5, snapshot=12, snapshot_after_train=True, test_initialization=True)
+    solver.solve()
+    ours = [message for message in caplog.messages if "Finetuning" not in message]
+    ours = ours[ours.index("Solving digits") :]
+    log = (GOLDEN.parent / "formats" / "train.log").read_text().splitlines()
+    theirs = [line.split("] ", 1)[1] for line in log if "] " in line]
+    theirs = theirs[theirs.index("Solving digits") :]
+    skipped = ("Waiting for data", "Restarting data prefetching", "Snapshotting", "Ignoring source layer")
+
+    def timeless(lines: list[str]) -> list[str]:
+        kept = [line for line in lines if not line.startswith(skipped)]
+        return [re.sub(r" \(\S+ iter/s, \S+s/", " (# iter/s, #s/", line) for line in kept]
+
+    assert timeless(ours) == timeless(theirs[:-1])  # the last line is the command's
+
+
+def test_snapshots_are_whole_and_named_after_the_iteration(make: Make) -> None:
+    solver = make(snapshot=5)
+    solver.step(10)
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "snap_iter_10.caffemodel", "snap_iter_10.solverstate", "snap_iter_5.caffemodel", "snap_iter_5.solverstate",
+    ]  # fmt: skip
+
+
+def test_stop_ends_after_the_iteration_and_solve_snapshots(make: Make) -> None:
+    solver = make(snapshot_after_train=True)
+    solver.poll = lambda: Action.STOP if solver.iter == 3 else Action.NONE
+    solver.solve()
+    assert solver.iter == 3
+    assert Path("out/snap_iter_3.solverstate").exists()
+
+
+def test_snapshot_on_request_goes_on(make: Make) -> None:
+    solver = make()
+    solver.poll = lambda: Action.SNAPSHOT if solver.iter == 3 else Action.NONE
+    solver.step(5)
+    assert solver.iter == 5
+    assert Path("out/snap_iter_3.solverstate").exists()
+
+
+def test_a_loss_that_is_no_number_is_warned_of_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    solver = make()
+    solver.step(2)
+    with torch.no_grad():
+        solver.net.layer("ip1").blobs[0].fill_(float("nan"))
+    solver.step(3)
+    solver.step(3)
+    warnings = [message for message in caplog.messages if "not a number" in message]
+    assert warnings == ["Iteration 2: the loss is not a number; a lower base_lr or clip_gradients may help"]
+
+
+def test_test_nets_share_the_blobs(make: Make) -> None:
+    solver = make()
+    assert solver.test_nets[0].layer("ip1").blobs[0] is solver.net.layer("ip1").blobs[0]
+
+
+def test_weights_of_the_message_are_loaded(make: Make) -> None:
+    solver = make("adam")
+    solver.step(1)
+    solver.snapshot()
+    again = make()
+    again.load_weights("out/snap_iter_1.caffemodel")
+    assert torch.equal(again.net.layer("ip1").blobs[0], solver.net.layer("ip1").blobs[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lr_policy": "invv"}, "unknown lr_policy 'invv', did you mean inv"),
+        ({"type": "Sgd"}, "unknown solver type 'Sgd', did you mean SGD"),
+        ({"test_interval": 0}, "needs a test_interval above 0"),
+        ({"net": "nowhere.prototxt"}, "nowhere.prototxt"),
+        ({"iter_size": 0}, "iter_size"),
+    ],
+)
+def test_bad_messages_are_refused(fields: dict[str, object], message: str, make: Make) -> None:
+    with pytest.raises(CaffeError, match=message):
+        make(**fields).step(1)
+
+
+def test_state_of_another_net_is_refused(make: Make) -> None:
+    solver = make("adam")
+    state = solver.snapshot()
+    with pytest.raises(WeightsError, match="history"):
+        make().restore(state)
+
+
+def test_input_that_nothing_feeds_is_refused(work: Path) -> None:
+    param = SolverParameter(lr_policy="fixed", base_lr=0.1)
+    layer = param.net_param.layer.add(name="data", type="Input", top=["data"])
+    layer.input_param.shape.add(dim=[2, 3])
+    with pytest.raises(NetError, match="no data layer feeds 'data'"):
+        nets.Solver(param, "cpu")
+
+
+def test_snapshot_prefix(tmp_path: Path) -> None:
+    assert snapshot_prefix(SolverParameter(snapshot_prefix="a/b"), tmp_path / "s.prototxt") == "a/b"
+    assert snapshot_prefix(SolverParameter(snapshot_prefix=str(tmp_path)), Path("x/s.prototxt")) == str(tmp_path / "s")
+    assert snapshot_prefix(SolverParameter(), Path("x/s.prototxt")) == "x/s"
+
+
+def test_gpu_mode_without_a_gpu_warns_once_and_runs(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    param = SolverParameter(solver_mode=SolverParameter.GPU)
+    assert nets.solver.choose_device(param, None).type == "cpu"
+    assert caplog.messages == ["solver_mode is GPU, and no GPU is found: running on the CPU"]
+
+
+def test_trace_wraps_around() -> None:
+    trace = Trace(4, torch.device("cpu"))
+    for value in (1.0, float("inf"), 3.0, 4.0, 5.0):
+        trace.append(torch.tensor(value))
+    assert trace.last(2) == [4.0, 5.0]
+    assert trace.first_bad(4) == 4
+    assert trace.first_bad(3) is None
