@@ -26,9 +26,7 @@ EXTRA = {
 def state() -> State:
     draw = np.random.default_rng(0)
     shapes = [(4, 1, 3, 3), (4,), (10, 100), (), (0, 3)]
-    return State(
-        12, "run/snap_iter_12.caffemodel", 3, [draw.random(shape, np.float32) for shape in shapes], EXTRA
-    )
+    return State(12, "run/snap_iter_12.caffemodel", 3, [draw.random(shape, np.float32) for shape in shapes], EXTRA)
 
 
 def assert_equal(a: State, b: State) -> None:
@@ -51,9 +49,7 @@ def test_state_of_the_original(case):
     found = snapshot.read(path)
     assert (found.iter, found.extra) == (12, {})
     assert found.learned_net.endswith(path.name.replace("solverstate", "caffemodel"))
-    assert found.current_step == {"step": 11 // max(solver.stepsize, 1), "multistep": 1}.get(
-        solver.lr_policy, 0
-    )
+    assert found.current_step == {"step": 11 // max(solver.stepsize, 1), "multistep": 1}.get(solver.lr_policy, 0)
     learnable = NetParameter.FromString((folder / "init.caffemodel").read_bytes()).layer
     shapes = [tuple(blob.shape.dim) for layer in learnable for blob in layer.blobs]
     copies = 2 if solver.type in ("Adam", "AdaDelta") else 1

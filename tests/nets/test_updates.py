@@ -302,9 +302,7 @@ def test_unknown_rule():
 
 def test_history_that_does_not_fit():
     update = optimizer("Adam", blobs(torch.float32))
-    with pytest.raises(
-        WeightsError, match=r"^the solver state has 5 history blobs, Adam needs 10 for this net: it "
-    ):
+    with pytest.raises(WeightsError, match=r"^the solver state has 5 history blobs, Adam needs 10 for this net: it "):
         update.load_history(optimizer("SGD", blobs(torch.float32)).history, 0)
     history = update.history
     history[2] = history[2][:, :-1]

@@ -75,9 +75,7 @@ def error(net: nets.Net, path, content: bytes | None = None) -> str:
 # ---- reading
 
 
-@pytest.mark.parametrize(
-    "path", sorted(GOLDEN.glob("*/*.caffemodel")), ids=lambda p: f"{p.parent.name}/{p.name}"
-)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/*.caffemodel")), ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_binary_file_of_the_original(path):
     shapes = {"data": (16, 1, 12, 12), "label": (16,)}
     net = nets.load(path.parent / "net.prototxt", weights=path, phase="TRAIN", input_shapes=shapes)
@@ -182,9 +180,7 @@ def test_files_that_are_no_weights(tmp_path):
     assert error(make(), tmp_path / "w", b"<html>not found</html>")
     with h5py.File(tmp_path / "keras.h5", "w") as file:
         file["model_weights"] = 1
-    assert (
-        error(make(), tmp_path / "keras.h5") == "no group 'data' in this HDF5 file: it holds no Caffe weights"
-    )
+    assert error(make(), tmp_path / "keras.h5") == "no group 'data' in this HDF5 file: it holds no Caffe weights"
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
