@@ -21,7 +21,8 @@ from data.records import WORKERS, Example, MixedShapesError, Records
 from data.transform import Cuts, Transform
 from protos.errors import DataError
 
-_CHUNK_BYTES = 1 << 25  # how much is decoded at a time
+_CHUNK_BYTES = 1 << 22  # how much is decoded at a time
+_READY_BYTES = 1 << 28  # above this, making records ready costs more at the start than it gains later
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def open_feed(recipe: Recipe, budget: int | None) -> Feed:
     first, order = recipe.records.first[0], recipe.order
     count = (order.count if order.shuffled else order.period) + recipe.batch_size
     ready = 4 * count * prod(recipe.transform.shape(first.shape))
-    ready_made = recipe.transform.fixed and ready <= budget
+    ready_made = recipe.transform.fixed and ready <= min(budget, _READY_BYTES)
     if ready_made or count * first.nbytes <= budget:
         try:
             return Resident(recipe, ready_made)
@@ -135,7 +136,7 @@ class Resident(Feed):
 
 
 def _chunks(records: Records[Any], layout: NDArray[np.int64]) -> Iterator[tuple[Values, NDArray[np.float32]]]:
-    size = max(1, _CHUNK_BYTES // max(1, records.first[0].nbytes))
+    size = max(64, _CHUNK_BYTES // max(1, records.first[0].nbytes))
     with ThreadPoolExecutor(WORKERS, "data-load") as pool:
         for at in range(0, len(layout), size):
             yield records.decode_all(records.read(layout[at : at + size]), pool)

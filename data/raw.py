@@ -1,56 +1,56 @@
-"""The fast way through a store of plain Datums: many records at once, by their common layout."""
+"""The fast way through a store of plain Datums: by their common layout on the wire."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-_LABEL = 0x28  # the wire tag of Datum.label, a varint
-_NOT_ENCODED = (0x38, 0x00)  # Datum.encoded = false, which the original writes
+from protos.schema import Datum
 
 
 class RawReader:
-    """Reads Datums of ``data`` bytes that share the shape of *sample*, a Datum's bytes with *size* values.
+    """Reads Datums of ``data`` bytes that are laid out like *sample*, one Datum's bytes that hold *values*.
 
-    The wire format of such records is a common head, the values, then a label: three columns of a matrix.
+    Such records are a common head (the shape), the values, and a tail (the label), which is a message by itself.
     """
 
     def __init__(self, sample: bytes, values: bytes) -> None:
-        start = sample.find(values) if values else -1
-        self._head = np.frombuffer(sample[: max(start, 0)], np.uint8)
-        self._size = len(values) if start > 0 else 0
+        self._size = len(values)
+        self._head = sample[: sample.find(values)] if values else b""
+        self._labels: dict[bytes, float] = {}  # by tail
 
     def read(self, records: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
         """Values (B, size) and labels (B,) of *records*; None where one of them has another layout."""
-        if not self._size:
+        if not self._head:
             return None
         values = np.empty((len(records), self._size), np.uint8)
-        labels = np.empty(len(records), np.float32)
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for at, record in enumerate(records):
-            by_length[len(record)].append(at)
+        labels = []
+        target, place = values.data.cast("B"), 0
         start, stop = len(self._head), len(self._head) + self._size
-        for length, places in by_length.items():
-            chosen = records if len(by_length) == 1 else [records[at] for at in places]
-            matrix = np.frombuffer(b"".join(chosen), np.uint8).reshape(-1, length)
-            if length < stop or (matrix[:, :start] != self._head).any():
+        for record in records:
+            label = self._label(record[stop:])
+            if label is None or len(record) < stop or not record.startswith(self._head):
                 return None
-            decoded = _labels(matrix[:, stop:])
-            if decoded is None:
-                return None
-            values[places], labels[places] = matrix[:, start:stop], decoded
-        return values, labels
+            target[place : place + self._size] = record[start:stop]
+            labels.append(label)
+            place += self._size
+        return values, np.array(labels, np.float32)
+
+    def _label(self, tail: bytes) -> float | None:
+        label = self._labels.get(tail)
+        if label is None:
+            label = _parse(tail)
+            if label is not None:
+                self._labels[tail] = label
+        return label
 
 
-def _labels(tail: NDArray[np.uint8]) -> NDArray[np.int64] | None:
-    """The labels in the bytes after the values; None where these are anything else than a label."""
-    if tail.shape[1] > 2 and (tail[:, -2:] == _NOT_ENCODED).all():
-        tail = tail[:, :-2]
-    if not tail.shape[1]:
-        return np.zeros(len(tail), np.int64)
-    digits = tail[:, 1:].astype(np.int64)
-    whole = 1 <= digits.shape[1] <= 5 and (digits[:, -1] < 128).all() and (digits[:, :-1] >= 128).all()
-    if not whole or (tail[:, 0] != _LABEL).any():
+def _parse(tail: bytes) -> float | None:
+    """The label of a Datum's last fields; None where there is more among them than a label."""
+    try:
+        datum = Datum.FromString(tail)
+    except DecodeError:
         return None
-    return ((digits & 127) << (7 * np.arange(digits.shape[1]))).sum(1)  # type: ignore[no-any-return]
+    more = {field.name for field, _ in datum.ListFields()} - {"label", "encoded"}
+    return None if more or datum.encoded else float(datum.label)

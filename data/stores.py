@@ -167,9 +167,13 @@ class LeveldbStore(Store):
         self._errors = (plyvel.Error, plyvel.CorruptionError)
         self._shadow = tempfile.TemporaryDirectory(prefix="leveldb-", ignore_cleanup_errors=True)
         self._length: int | None = None
-        with self._caught():
-            _link(path, Path(self._shadow.name))
-            self._db = plyvel.DB(self._shadow.name, create_if_missing=False)
+        try:
+            with self._caught():
+                _link(path, Path(self._shadow.name))
+                self._db = plyvel.DB(self._shadow.name, create_if_missing=False)
+        except DataError:
+            self._shadow.cleanup()
+            raise
 
     @contextmanager
     def _caught(self) -> Iterator[None]:

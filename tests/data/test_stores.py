@@ -1,0 +1,164 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data import stores
+from data.stores import create_store, open_store
+from protos.errors import DataError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+BACKENDS = pytest.mark.parametrize("backend", stores.BACKENDS)
+RECORDS = {b"%08d_%d" % (k, k * k): b"value %d" % k * (k + 1) for k in range(50)}
+
+
+def build(path, backend="lmdb", records=RECORDS, **options):
+    with create_store(path, backend, **options) as store:
+        for key, value in records.items():
+            store.put(key, value)
+    return path
+
+
+@BACKENDS
+def test_a_store_is_a_mapping_in_the_order_of_its_keys(tmp_path, backend):
+    build(tmp_path / "s", backend, dict(reversed(RECORDS.items())))
+    with open_store(tmp_path / "s") as store:
+        assert dict(store) == RECORDS
+        assert list(store) == sorted(RECORDS)
+        assert list(store.scan(48)) == list(RECORDS.items())[48:]
+        assert list(store.scan(50)) == []
+        assert len(store) == 50
+        assert b"nothing" not in store
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [
+        ("formats/raw_lmdb", 12),
+        ("formats/encoded_lmdb", 12),
+        ("formats/gray_resized_leveldb", 12),
+        ("formats/features_lmdb", 12),
+        ("solvers/digits_lmdb", 240),
+        ("solvers/digits_leveldb", 240),
+    ],
+)
+def test_the_stores_of_the_original_are_read_and_not_touched(path, count):
+    folder = GOLDEN / path
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with open_store(folder) as one, open_store(folder) as two:
+        assert len(one) == len(list(two.scan())) == count
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+@BACKENDS
+def test_a_read_only_folder_is_read(tmp_path, backend):
+    path = build(tmp_path / "s", backend)
+    (path / "lock.mdb").unlink(missing_ok=True)
+    path.chmod(0o555)
+    try:
+        with open_store(path) as store:
+            assert len(store) == 50
+        assert not (path / "lock.mdb").exists()
+    finally:
+        path.chmod(0o755)
+
+
+def test_the_map_grows_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores.LmdbWriter, "_MAP", 1 << 16)
+    records = {b"%08d" % k: bytes(10_000) for k in range(2500)}
+    with open_store(build(tmp_path / "s", records=records)) as store:
+        assert len(store) == 2500
+
+
+@BACKENDS
+def test_an_interrupted_build_leaves_nothing(tmp_path, backend):
+    class Interrupting(dict):
+        def items(self):
+            yield b"a", b"b"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "s", backend, Interrupting())
+    assert list(tmp_path.iterdir()) == []
+
+
+@BACKENDS
+def test_an_existing_store_stays_unless_overwritten(tmp_path, backend):
+    path = build(tmp_path / "s", backend)
+    with pytest.raises(DataError, match="exists already; --overwrite"):
+        create_store(path, backend)
+    with pytest.raises(ZeroDivisionError), create_store(path, backend, overwrite=True) as store:
+        store.put(b"a", b"%d" % (1 // 0))
+    with open_store(path) as store:
+        assert len(store) == 50
+    build(path, backend, {b"a": b"b"}, overwrite=True)
+    with open_store(path) as store:
+        assert dict(store) == {b"a": b"b"}
+    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+
+
+FILL_THE_DISK = """
+import resource, sys
+from data.stores import create_store
+from protos.errors import DataError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    with create_store(sys.argv[1], sys.argv[2]) as store:
+        for k in range(5000):
+            store.put(b"%08d" % k, bytes(2000))
+except DataError as error:
+    print(error)
+"""
+
+
+@BACKENDS
+def test_a_disk_that_takes_no_more_ends_in_one_line(tmp_path, backend):
+    command = [sys.executable, "-c", FILL_THE_DISK, str(tmp_path / "s"), backend]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    assert "cannot be written" in run.stdout
+    assert run.stdout.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_lmdb_is_found_out(tmp_path):
+    path = build(tmp_path / "s")
+    content = (path / "data.mdb").read_bytes()
+    for size in (len(content) - 4096, 6000, 100, 0):
+        (path / "data.mdb").write_bytes(content[:size])
+        with pytest.raises(DataError, match=r"cut short|cannot be read as an LMDB"):
+            open_store(path)
+
+
+def test_a_damaged_lmdb_is_found_out(tmp_path):
+    path = build(tmp_path / "s")
+    content = bytearray((path / "data.mdb").read_bytes())
+    content[8192:] = b"\xaa" * (len(content) - 8192)
+    (path / "data.mdb").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as an LMDB"), open_store(path) as store:
+        list(store.scan())
+
+
+@pytest.mark.parametrize("name", ["000005.ldb", "CURRENT", "MANIFEST-000004"])
+def test_a_truncated_leveldb_is_found_out(tmp_path, name):
+    path = Path(shutil.copytree(GOLDEN / "formats" / "gray_resized_leveldb", tmp_path / "s"))
+    (path / name).write_bytes(b"short")
+    with pytest.raises(DataError, match=f"{path}: cannot be read as a LevelDB"), open_store(path) as store:
+        list(store.scan())
+
+
+def test_what_is_no_store_says_so(tmp_path):
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "folder").mkdir()
+    for name, message in [
+        ("none", "no such store"),
+        ("folder", r"neither an LMDB .* nor a LevelDB"),
+        ("file", "cannot be read as an LMDB"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            open_store(tmp_path / name)
+    with pytest.raises(DataError, match="this store is lmdb, not leveldb"):
+        open_store(build(tmp_path / "s"), "LEVELDB")
+    with pytest.raises(DataError, match="unknown store backend 'sqlite'"):
+        create_store(tmp_path / "t", "sqlite")
