@@ -126,8 +126,17 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _frombuffer(
+    content: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any, axes: tuple[int, ...] | None = None
+) -> NDArray[Any]:
+    """How protocol 5 builds an array."""
+    flat = np.frombuffer(content, dtype)
+    return flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)
+
+
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,

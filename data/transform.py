@@ -74,21 +74,8 @@ class Transform:
         if self.fixed:
             top, left = int(cuts[0, 0]), int(cuts[1, 0])
             return records[:, :, top : top + height, left : left + width]
-        if records.device.type == "cpu":
-            return self._cut_each(records, cuts, height, width)
-        top, left, mirrored = torch.from_numpy(cuts).to(records.device, non_blocking=True).unsqueeze(2)
-        steps = torch.arange(width, device=records.device)
-        columns = left + torch.where(mirrored > 0, width - 1 - steps, steps)
-        rows = top + torch.arange(height, device=records.device)
-        batch = torch.arange(len(records), device=records.device)[:, None, None, None]
-        channels = torch.arange(records.shape[1], device=records.device)[:, None, None]
-        return records[batch, channels, rows[:, None, :, None], columns[:, None, None, :]]
-
-    def _cut_each(self, records: Tensor, cuts: Cuts, height: int, width: int) -> Tensor:
-        out = records.new_empty((*records.shape[:2], height, width))
-        for target, record, cut in zip(out.numpy(), records.numpy(), cuts.T, strict=True):
-            target[...] = self.cut_one(record, cut)
-        return out
+        cut = cut_each if records.device.type == "cpu" else cut_together
+        return cut(records, cuts, height, width)
 
     def level(self, cut: Tensor, cuts: Cuts) -> Tensor:
         """The float32 batch ``(x - mean) * scale`` of cut records B x C x h x w; never the input's memory."""
@@ -103,6 +90,27 @@ class Transform:
             self._mean_by_device[cut.device] = self._mean.to(cut.device)
         mean = self._mean_by_device[cut.device]
         return mean if self._mean_image is None else self.cut(mean.expand(len(cut), -1, -1, -1), cuts)
+
+
+def cut_each(records: Tensor, cuts: Cuts, height: int, width: int) -> Tensor:
+    """Cut records B x C x H x W one by one: the faster way on a CPU."""
+    out = records.new_empty((*records.shape[:2], height, width))
+    for target, record, (top, left, mirrored) in zip(out.numpy(), records.numpy(), cuts.T.tolist(), strict=True):
+        box = record[:, top : top + height, left : left + width]
+        target[...] = box[:, :, ::-1] if mirrored else box
+    return out
+
+
+def cut_together(records: Tensor, cuts: Cuts, height: int, width: int) -> Tensor:
+    """Cut records B x C x H x W by one gather: the faster way on a GPU; the same values as :func:`cut_each`."""
+    device = records.device
+    top, left, mirrored = torch.from_numpy(cuts).to(device, non_blocking=True).unsqueeze(2)
+    steps = torch.arange(width, device=device)
+    columns = left + torch.where(mirrored > 0, width - 1 - steps, steps)
+    rows = top + torch.arange(height, device=device)
+    batch = torch.arange(len(records), device=device)[:, None, None, None]
+    channels = torch.arange(records.shape[1], device=device)[:, None, None]
+    return records[batch, channels, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def read_mean(path: str | Path) -> NDArray[np.float32]:

@@ -1,0 +1,311 @@
+import io
+import logging
+import pickle
+import sys
+import tarfile
+
+import h5py
+import numpy as np
+import pytest
+
+from data import convert, datum, images, mnist, open_store, otto
+from data.cifar10 import load_pickle
+from data.command import run
+from data.sources import open_source
+from data.stores import create_store
+from data.transform import read_mean
+from protos.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs ``python -m data.convert`` in an empty folder; gives the exit status and what stderr says."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
+        try:
+            run(convert.main)
+        except SystemExit as end:
+            return end.code, capsys.readouterr().err
+        finally:
+            logging.getLogger().handlers.clear()
+        return 0, capsys.readouterr().err
+
+    return call
+
+
+def content(path):
+    with open_store(path) as store:
+        records = [datum.parse(value) for value in store.values()]
+        return list(store), [datum.values(record) for record in records], [record.label for record in records]
+
+
+def write_mnist(folder, gz=True):
+    folder.mkdir(exist_ok=True)
+    images = RNG.integers(0, 256, (30, 28, 28), dtype=np.uint8)
+    labels = np.arange(30, dtype=np.uint8) % 10
+    for stem in ("train", "t10k"):
+        mnist.write_idx(folder / f"{stem}-images-idx3-ubyte.gz", images)
+        mnist.write_idx(folder / f"{stem}-labels-idx1-ubyte.gz", labels)
+    if not gz:
+        import gzip  # noqa: PLC0415
+
+        for file in folder.glob("*.gz"):
+            file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+            file.unlink()
+    return images, labels
+
+
+@pytest.mark.parametrize("gz", [True, False])
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_mnist(command, tmp_path, gz, backend):
+    images, labels = write_mnist(tmp_path / "in", gz)
+    assert command("mnist", "in", "--out", "out", "--backend", backend)[0] == 0
+    keys, values, found = content(tmp_path / f"out/mnist_train_{backend}")
+    assert keys == [b"%08d" % k for k in range(30)]
+    np.testing.assert_array_equal(np.array(values)[:, 0], images)
+    assert found == labels.tolist()
+    status, error = command("mnist", "in", "--out", "out", "--backend", backend)
+    assert status == 2
+    assert "exists already; --overwrite replaces it" in error
+    assert command("mnist", "in", "--out", "out", "--backend", backend, "--overwrite", "--limit", 5)[0] == 0
+    assert content(tmp_path / f"out/mnist_train_{backend}")[2] == [0, 1, 2, 3, 4]
+
+
+def test_shuffling_is_by_the_seed(command, tmp_path):
+    write_mnist(tmp_path / "in")
+    orders = []
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        command("mnist", "in", "--out", out, "--shuffle", "--seed", seed)
+        orders.append(content(tmp_path / out / "mnist_test_lmdb")[2])
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_hdf5_is_ready_for_hdf5_data(command, tmp_path, layer):
+    images, _ = write_mnist(tmp_path / "in")
+    assert command("mnist", "in", "--out", "out", "--backend", "hdf5")[0] == 0
+    h5_layer = layer("type: 'HDF5Data' hdf5_data_param { source: 'out/mnist_train.txt' batch_size: 30 }")
+    with open_source(h5_layer, "TRAIN") as source:
+        np.testing.assert_array_equal(source.next()["data"][:, 0].numpy(), images)
+
+
+def test_damaged_mnist_says_so(command, tmp_path):
+    write_mnist(tmp_path / "in", gz=False)
+    file = tmp_path / "in/train-images-idx3-ubyte"
+    whole = file.read_bytes()
+    for damaged, message in [(whole[:-1], "cut short or damaged"), (b"text" * 9, "not an IDX file")]:
+        file.write_bytes(damaged)
+        assert message in command("mnist", "in", "--out", "out")[1]
+    file.unlink()
+    assert "no train-images-idx3-ubyte" in command("mnist", "in", "--out", "out")[1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["mnist", "cifar10"])
+def test_a_download_without_torchvision_says_so(command, monkeypatch, part):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    status, error = command(part, "in", "--out", "out", "--download")
+    assert status == 2
+    assert "needs torchvision, which cannot be imported" in error
+
+
+def cifar_batches():
+    data = RNG.integers(0, 256, (6, 4, 3072), dtype=np.uint8)
+    labels = RNG.integers(0, 10, (6, 4))
+    names = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
+    return data, labels, names
+
+
+def write_cifar(folder, kind):
+    data, labels, names = cifar_batches()
+    folder.mkdir()
+    files = {}
+    for name, x, y in zip(names, data, labels, strict=True):
+        if kind == "binary":
+            files[f"{name}.bin"] = np.concatenate([y[:, None].astype(np.uint8), x], 1).tobytes()
+        else:
+            files[name] = pickle.dumps({b"data": x, b"labels": y.tolist()}, protocol=2)
+    for name, blob in files.items():
+        (folder / name).write_bytes(blob)
+    if kind == "archive":
+        with tarfile.open(folder.with_suffix(".tar.gz"), "w:gz") as archive:
+            archive.add(folder, "cifar-10-batches-py")
+    return data[:5].reshape(-1, 3, 32, 32), labels[:5].ravel()
+
+
+@pytest.mark.parametrize("kind", ["python", "binary", "archive"])
+def test_cifar10(command, tmp_path, kind):
+    values, labels = write_cifar(tmp_path / "in", kind)
+    source = "in.tar.gz" if kind == "archive" else "in"
+    assert command("cifar10", source, "--out", "out", "--mean")[0] == 0
+    _, found, found_labels = content(tmp_path / "out/cifar10_train_lmdb")
+    np.testing.assert_array_equal(found, values)
+    assert found_labels == labels.tolist()
+    np.testing.assert_allclose(read_mean(tmp_path / "out/cifar10_mean.binaryproto"), values.mean(0), rtol=1e-6)
+    command("cifar10", source, "--out", "gray", "--gray")
+    _, grey, _ = content(tmp_path / "gray/cifar10_train_lmdb")
+    wanted = np.tensordot(values, [0.299, 0.587, 0.114], (1, 0))
+    assert np.abs(np.array(grey)[:, 0] - wanted).max() <= 0.51
+
+
+def test_an_archive_that_climbs_is_not_used(command, tmp_path):
+    write_cifar(tmp_path / "in", "archive")
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../data_batch_1"), io.BytesIO())
+    assert "climbs out of the folder" in command("cifar10", "bad.tar.gz", "--out", "out")[1]
+
+
+class Caller:
+    def __reduce__(self):
+        return print, ("called",)
+
+
+def test_a_pickle_that_calls_code_is_refused(capsys):
+    with pytest.raises(DataError, match=r"x: the pickle calls builtins\.print; only arrays"):
+        load_pickle(pickle.dumps(Caller()), "x")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(DataError, match="not a readable pickle"):
+        load_pickle(b"garbage", "x")
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_pickle_of_arrays_is_read(protocol):
+    value = {b"a": np.arange(6.0).reshape(2, 3), "b": [1, (2, b"\xff"), None]}
+    found = load_pickle(pickle.dumps(value, protocol), "x")
+    np.testing.assert_array_equal(found[b"a"], value[b"a"])
+    assert found["b"] == value["b"]
+
+
+def write_otto(path, rows, target=True):
+    names = ["id", *(f"feat_{k}" for k in range(1, 94)), *(["target"] if target else [])]
+    counts = RNG.integers(0, 9, (rows, 93))
+    lines = [",".join(names)]
+    for k, row in enumerate(counts):
+        lines.append(",".join([str(k + 1), *map(str, row), *([f"Class_{k % 9 + 1}"] if target else [])]))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return counts
+
+
+def test_otto_holds_out_by_class_and_scales_the_test_set_alike(command, tmp_path):
+    counts = write_otto(tmp_path / "in/train.csv", 180)
+    test = write_otto(tmp_path / "in/test.csv", 20, target=False)
+    assert command("otto", "in", "--out", "out", "--holdout", "0.1", "--log1p", "--standardize")[0] == 0
+    _, train, labels = content(tmp_path / "out/otto_train_lmdb")
+    _, _, held = content(tmp_path / "out/otto_val_lmdb")
+    assert np.bincount(held).tolist() == [2] * 9
+    assert np.bincount(labels).tolist() == [18] * 9
+    assert np.array(train).shape == (162, 93, 1, 1)
+    np.testing.assert_allclose(np.array(train).mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.array(train).std(0), 1, rtol=1e-5)
+    scaling = otto.Scaling.load(tmp_path / "out/otto_scaling.json")
+    _, found, _ = content(tmp_path / "out/otto_test_lmdb")
+    wanted = (np.log1p(test) - scaling.mean) / scaling.std
+    np.testing.assert_allclose(np.array(found)[:, :, 0, 0], wanted, rtol=1e-5, atol=1e-6)
+    command("otto", "in", "--out", "plain")
+    np.testing.assert_array_equal(np.array(content(tmp_path / "plain/otto_train_lmdb")[1])[:, :, 0, 0], counts)
+
+
+def test_imageset_by_list_and_by_folders(command, tmp_path):
+    pixels = RNG.integers(0, 256, (4, 3, 9, 8), dtype=np.uint8)
+    for k, name in enumerate(["cat/x 1.png", "cat/y.png", "ant/z.png", "ant/w.png"]):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(images.encode(pixels[k]))
+    (tmp_path / "list").write_text("cat/x 1.png 5\nant/z.png 3\n")
+    assert command("imageset", "in", "a", "--list", "list")[0] == 0
+    keys, values, labels = content("a")
+    assert keys == [b"00000000_cat/x 1.png", b"00000001_ant/z.png"]
+    np.testing.assert_array_equal(values, pixels[[0, 2]])
+    assert labels == [5, 3]
+    assert command("imageset", "in", "b", "--encode-type", "png", "--resize", "4x6", "--gray")[0] == 0
+    _, values, labels = content("b")
+    assert labels == [0, 0, 1, 1]
+    assert (tmp_path / "b_classes.txt").read_text() == "ant\ncat\n"
+    assert np.array(values).shape == (4, 1, 4, 6)
+
+
+def test_a_bad_image_is_named_or_left_out_and_counted(command, tmp_path, capsys):
+    (tmp_path / "good.png").write_bytes(images.encode(np.zeros((3, 2, 2), np.uint8)))
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    (tmp_path / "list").write_text("good.png 0\nbad.png 1\nnone.png 2\n")
+    status, error = command("imageset", ".", "s", "--list", "list")
+    assert status == 2
+    assert "bad.png: cannot be read as an image" in error
+    assert not (tmp_path / "s").exists()
+    status, error = command("imageset", ".", "s", "--list", "list", "--skip-bad")
+    assert status == 0
+    assert "s: 1 records, 2 left out" in error
+    assert content("s")[2] == [0]
+
+
+CSV = "name,a,b,kind\nx,1,2.5,dog\ny,3,-4e2,cat\n"
+
+
+def test_csv(command, tmp_path):
+    (tmp_path / "t.csv").write_text(CSV)
+    assert command("csv", "t.csv", "s", "--label", "kind", "--drop", "name")[0] == 0
+    _, values, labels = content("s")
+    np.testing.assert_array_equal(np.array(values)[:, :, 0, 0], [[1, 2.5], [3, -400]])
+    assert labels == [1, 0]
+    assert (tmp_path / "s_classes.txt").read_text() == "cat\ndog\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("2.5", ""), "t.csv, line 2, column b: the cell is empty"),
+        (("2.5", "two"), "t.csv, line 2, column b: 'two' is not a finite number"),
+        (("-4e2", "nan"), "t.csv, line 3, column b: 'nan' is not a finite number"),
+        (("2.5,", ""), "t.csv, line 2: 3 cells, but the header has 4"),
+        (("dog", " "), "t.csv, line 2: the label is missing"),
+        (("kind", "sort"), "no column kind; it has name, a, b, sort"),
+        ((CSV[14:], ""), "there are no lines below the header"),
+    ],
+)
+def test_a_bad_table_says_where(command, tmp_path, change, message):
+    (tmp_path / "t.csv").write_text(CSV.replace(*change))
+    status, error = command("csv", "t.csv", "s", "--label", "kind", "--drop", "name")
+    assert status == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "s").exists()
+
+
+def test_numpy(command, tmp_path):
+    np.savez("t.npz", x=np.arange(6.0).reshape(2, 3), y=[4, 5], bad=[[1.0, np.nan]], text=["a"])
+    assert command("numpy", "t.npz", "s", "--data", "x", "--label", "y")[0] == 0
+    _, values, labels = content("s")
+    np.testing.assert_array_equal(np.array(values), np.arange(6.0).reshape(2, 3, 1, 1))
+    assert labels == [4, 5]
+    assert "example 0 holds NaN" in command("numpy", "t.npz", "t", "--data", "bad")[1]
+    assert "is not examples" in command("numpy", "t.npz", "t", "--data", "text")[1]
+    assert "no array 'data'; it has x, y" in command("numpy", "t.npz", "t")[1]
+    (tmp_path / "t.npz").write_bytes(b"text")
+    assert "not a readable .npz" in command("numpy", "t.npz", "t")[1]
+
+
+def test_encoded_images_do_not_go_into_hdf5(command, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x.png").write_bytes(images.encode(np.zeros((3, 2, 2), np.uint8)))
+    status, error = command("imageset", ".", "s.h5", "--backend", "hdf5", "--encoded")
+    assert status == 2
+    assert "HDF5 files hold values, not encoded images" in error
+    assert command("imageset", ".", "s.h5", "--backend", "hdf5")[0] == 0
+    with h5py.File("s.h5") as file:
+        assert file["data"].shape == (1, 3, 2, 2)
+
+
+def test_labels_of_another_number_are_refused(command):
+    np.savez("t.npz", data=np.zeros((3, 2)), label=[1, 2])
+    assert "labels are 2 of int64, not 3 integers" in command("numpy", "t.npz", "s")[1]
+
+
+def test_a_store_cannot_be_empty(command, tmp_path):
+    np.savez("t.npz", data=np.zeros((0, 2)))
+    assert "not a single example" in command("numpy", "t.npz", "s")[1]
+    with create_store(tmp_path / "e"):
+        pass

@@ -1,0 +1,123 @@
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from data.hdf5_writer import Hdf5Writer
+from data.sources import open_source, top_shapes
+from protos.errors import DataError
+
+BUDGETS = pytest.mark.parametrize("budget", [None, 0], ids=["resident", "stream"])
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three files with 3, 4 and 5 rows; row k of all holds k."""
+    start = 0
+    for number, rows in enumerate((3, 4, 5)):
+        with Hdf5Writer(tmp_path / f"{number}.h5") as file:
+            for row in range(start, start + rows):  # a row at a time, so that datasets grow
+                file.append({"data": np.full((1, 2), row), "label": np.full(1, row)})
+        start += rows
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{number}.h5\n" for number in range(3)))
+    return tmp_path
+
+
+@pytest.fixture
+def hdf5_layer(layer, files):
+    def build(options=""):
+        return layer(f"type: 'HDF5Data' hdf5_data_param {{ source: '{files}/list.txt' batch_size: 4 {options} }}")
+
+    return build
+
+
+@BUDGETS
+def test_rows_come_in_order_over_the_ends_of_files(hdf5_layer, budget):
+    layer = hdf5_layer()
+    assert top_shapes(layer, "TRAIN") == {"data": (4, 2), "label": (4,)}
+    with open_source(layer, "TRAIN", budget=budget) as source:
+        rows = torch.cat([source.next()["label"] for _ in range(6)])
+        assert rows.tolist() == [*range(12), *range(12)]
+        source.restore({"batches": 2, "seed": source.seed})
+        assert source.next()["data"][:, 1].tolist() == [8, 9, 10, 11]
+
+
+@BUDGETS
+def test_shuffling_permutes_files_and_the_rows_of_each(hdf5_layer, budget):
+    with open_source(hdf5_layer("shuffle: true"), "TRAIN", seed=2, budget=budget) as source:
+        passes = [torch.cat([source.next()["label"] for _ in range(3)]).int().tolist() for _ in range(3)]
+    file_of = [0] * 3 + [1] * 4 + [2] * 5
+    for rows in passes:
+        assert sorted(rows) == list(range(12))
+        changes = sum(file_of[a] != file_of[b] for a, b in pairwise(rows))
+        assert changes == 2
+    assert len({tuple(rows) for rows in passes}) == 3
+
+
+@BUDGETS
+def test_ranks_share_the_rows(hdf5_layer, budget):
+    found = []
+    for rank in range(2):
+        with open_source(hdf5_layer(), "TRAIN", rank=rank, world_size=2, budget=budget) as source:
+            found.append(torch.cat([source.next()["label"] for _ in range(3)]))
+    assert torch.stack(found).T.flatten().tolist() == [k % 12 for k in range(24)]
+
+
+def test_bad_files_say_so(hdf5_layer, files, layer):
+    def refused(message):
+        with pytest.raises(DataError, match=message):
+            top_shapes(hdf5_layer(), "TRAIN")
+
+    (files / "1.h5").write_bytes(b"text")
+    refused(r"1\.h5: cannot be read as HDF5")
+    (files / "1.h5").unlink()
+    refused(r"1\.h5: no such HDF5 file")
+    for arrays, message in [
+        ({"data": np.zeros((2, 2))}, r"no dataset label; it has data"),
+        ({"data": np.zeros((2, 3)), "label": np.zeros(2)}, "other shapes than those of"),
+        ({"data": np.zeros((2, 2)), "label": np.zeros(3)}, "differ in rows"),
+        ({"data": np.zeros((0, 2)), "label": np.zeros(0)}, "no rows"),
+    ]:
+        with Hdf5Writer(files / "1.h5") as file:
+            file.append(arrays)
+        refused(message)
+    (files / "list.txt").write_text("\n")
+    refused("names no HDF5 files")
+    (files / "list.txt").write_bytes(b"\x89HDF\xff")
+    refused("not a list of files")
+    (files / "list.txt").unlink()
+    refused("No such file")
+    with pytest.raises(DataError, match="does not transform its data"):
+        top_shapes(layer("type: 'HDF5Data' transform_param { scale: 2 } hdf5_data_param { batch_size: 1 }"), "TRAIN")
+
+
+def write(path, *rows):
+    with Hdf5Writer(path) as file:
+        for values in rows:
+            file.append({"data": values})
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "out.h5"
+    with pytest.raises(DataError, match=r"rows of data change from \(2,\) to \(3,\)"):
+        write(path, np.zeros((1, 2)), np.zeros((1, 3)))
+    assert list(tmp_path.iterdir()) == []
+    write(path, np.arange(6).reshape(3, 2))
+    with h5py.File(path) as file:
+        assert file["data"].dtype == np.float32
+        np.testing.assert_array_equal(file["data"], np.arange(6).reshape(3, 2))
+    with pytest.raises(DataError, match="exists already"):
+        Hdf5Writer(path, overwrite=False)
+
+
+def test_a_disk_that_takes_no_more_ends_in_one_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.raises(DataError, match=r"cannot be written .No space left on device."):
+        write(tmp_path / "out.h5", np.zeros((1000, 1000)))
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
