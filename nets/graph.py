@@ -6,7 +6,6 @@ graph. All that is wrong without knowing a shape is reported in one go.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from data.sources import SOURCES
 from nets.layer import LAYERS, Count, Layer, Shape
@@ -77,7 +76,7 @@ def build(
     return Graph(
         name=param.name,
         phase=phase,
-        inputs=MappingProxyType(wiring.inputs),
+        inputs=wiring.inputs,
         layers=tuple(wiring.nodes),
         outputs=tuple(sorted(wiring.unconsumed)),
         sources=tuple(wiring.sources),

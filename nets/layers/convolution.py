@@ -189,9 +189,9 @@ def convolve(
 
 @LAYERS("Deconvolution")
 class Deconvolution(_Filtering):
-    """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x (stride (size - 1) + kernel - 2 pad).
+    """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x spatial.
 
-    Options: as Convolution's. Blobs: weight (C x num_output/group x kernel), bias (num_output).
+    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's. Blobs: weight (C x num_output/group x kernel), bias (num_output).
     """
 
     transposed = True

@@ -3,8 +3,9 @@
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from data.hdf5_writer import Hdf5Writer
@@ -42,11 +43,19 @@ class HDF5Output(Layer):
 
     def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
         if data.device.type != "meta":
-            if self._writer is None:
-                self._writer = Hdf5Writer(self.path)
-                self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
-            self._writer.append({"data": data.detach().cpu().numpy(), "label": label.detach().cpu().numpy()})
+            self._write(data, label)
         return ()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
+    def _write(self, data: Tensor, label: Tensor) -> None:
+        if self._writer is None:
+            self._writer = Hdf5Writer(self.path)
+            self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
+        blobs = {"data": data, "label": label}
+        self._writer.append({name: blob.detach().float().cpu().numpy() for name, blob in blobs.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_writer": None, "_finish": None}  # a copy begins a file of its own
 
     def close(self) -> None:
         """Give the file its name; a further batch begins it anew."""

@@ -12,7 +12,7 @@ from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, PoolingParameter, SPPParameter
 
-LOWEST = torch.finfo(torch.float32).min
+LOWEST = torch.finfo(torch.float32).min  # what the original begins a maximum with
 SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
 
 
@@ -85,11 +85,12 @@ def max_pool(x: Tensor, windows: _Windows, indices: bool) -> tuple[Tensor, Tenso
                 y, mask = F.max_pool2d_with_indices(x, k, s, p, ceil_mode=ceil)
                 return y, mask
             return F.max_pool2d(x, k, s, p, ceil_mode=ceil), None
-    wide = windows.spread(x, LOWEST)
+    lowest = max(LOWEST, torch.finfo(x.dtype).min)
+    wide = windows.spread(x, lowest)
     y, mask = F.max_pool2d_with_indices(wide, windows.kernel, windows.stride)
     width = wide.shape[3]
     rows, columns = mask // width - windows.pad[0], mask % width - windows.pad[1]
-    return y, torch.where(y > LOWEST, rows * windows.size[1] + columns, -1)
+    return y, torch.where(y > lowest, rows * windows.size[1] + columns, -1)
 
 
 def average_pool(x: Tensor, windows: _Windows, include_pad: bool = True) -> Tensor:

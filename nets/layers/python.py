@@ -38,9 +38,21 @@ class ArrayBlob:
         else:
             self.data, self.diff = np.zeros(shape, self.data.dtype), np.zeros(shape, self.data.dtype)
 
-    def put(self, data: NDArray[Any]) -> None:
-        """Take *data* as the values, and zeros of its shape as the gradient."""
-        self.data, self.diff = data, np.zeros_like(data)
+    def put(self, values: Tensor) -> None:
+        """Take a copy of *values*, and zeros as the gradient."""
+        values = values.detach() if values.dtype == torch.float64 else values.detach().float()
+        self.data = np.array(values.cpu().numpy())
+        self.diff = np.zeros_like(self.data)
+
+    def put_gradient(self, gradient: Tensor) -> None:
+        """Take a copy of *gradient*, and leave the values."""
+        self.diff = np.array(gradient.to("cpu", torch.from_numpy(self.data).dtype).numpy())
+
+    def take_type(self, dtype: torch.dtype) -> None:
+        """Hold float64 where that is *dtype*, and float32 otherwise, as the original always does."""
+        wanted = np.float64 if dtype == torch.float64 else np.float32
+        if self.data.dtype != wanted:
+            self.data, self.diff = self.data.astype(wanted), self.diff.astype(wanted)
 
     @property
     def shape(self) -> Shape:
@@ -194,9 +206,11 @@ class Python(Layer):
         """The tops of *tensors*: the bottoms, then the blobs."""
         self._put(tensors)
         self.user.phase = TRAIN if self.training else TEST
+        like = tensors[0] if tensors else self.place
+        for blob in self.top:
+            blob.take_type(like.dtype)
         self._call(self.user.reshape, self.bottom, self.top)
         self._call(self.user.forward, self.bottom, self.top)
-        like = tensors[0] if tensors else self.place
         return tuple(torch.tensor(blob.data, dtype=like.dtype, device=like.device) for blob in self.top)
 
     def run_backward(
@@ -205,7 +219,7 @@ class Python(Layer):
         """The gradients of *tensors* from those of the tops; None where none is *needed*."""
         self._put(tensors)
         for blob, gradient in zip(self.top, gradients, strict=True):
-            blob.diff = gradient.cpu().numpy().copy()
+            blob.put_gradient(gradient)
         self._call(self.user.backward, self.top, list(needed[: len(self.bottom)]), self.bottom)
         blobs = [*self.bottom, *self.user.blobs]
         return [
@@ -215,7 +229,7 @@ class Python(Layer):
 
     def _put(self, tensors: Sequence[Tensor]) -> None:
         for blob, tensor in zip([*self.bottom, *self.user.blobs], tensors, strict=True):
-            blob.put(tensor.detach().cpu().numpy().copy())
+            blob.put(tensor)
 
     def _call(self, method: Any, *args: Any) -> None:
         try:

@@ -69,6 +69,13 @@ class _Recurrent(Layer):
         raise NotImplementedError
 
     def forward(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # few CPUs have these kernels in bfloat16
+            with torch.autocast("cpu", enabled=False):
+                return self.sequence(x.float(), cont.float(), *[other.float() for other in others])
+        return self.sequence(x, cont, *others)
+
+    def sequence(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The tops: all steps, stretch by stretch."""
         steps = x.flatten(2)
         weight, recurrent, bias = self.weights()
         static = others[0].flatten(1) if self.has_static else None
@@ -123,8 +130,8 @@ class LSTM(_Recurrent):
     """i, f, o = sigmoid, g = tanh of W_x x + b + W_s s + W_h (cont h); c = cont f c + i g; h = o tanh(c).
 
     Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false; true: two more bottoms h_0,
-    c_0 and tops h_T, c_T). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static input), weight_h (4D x D);
-    gates in the order i, f, o, g. torch's is i, f, g, o.
+    c_0 and tops h_T, c_T). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static input), weight_h
+    (4D x D); gates in the order i, f, o, g. torch's is i, f, g, o.
     """
 
     bottoms = (2, 5)

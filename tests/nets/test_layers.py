@@ -1,0 +1,265 @@
+"""Every layer, by one table of cases: the same numbers, however it is run, stored, converted or compiled."""
+
+import copy
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES, Case
+from torch import Tensor
+
+import nets
+from data.sources import SOURCES
+from nets.layer import LAYERS
+from nets.weights import load_weights, save_weights
+from protos import text
+
+Run = Callable[..., dict[str, Tensor]]
+
+TOP, GRADIENT, NEAR_ZERO = 1e-5, 1e-4, 1e-6
+
+# Cases whose gradient, as in the original, is not the derivative of what the net computes.
+NOT_THE_DERIVATIVE = {
+    "eltwise_max_ties": "its values are tied: the maximum has a kink there",
+    "loss_softmax_saturated": "the loss is capped where it is saturated, the gradient is not",
+    "lstm_expose": "no gradient flows through exposed states",
+    "rnn_expose": "no gradient flows through exposed states",
+    "net_propagate_down": "propagate_down stops the gradient",
+}
+
+
+def ids(cases: Iterable[Case]) -> object:
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in cases])
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+
+
+def make(case: Case, param=None) -> nets.Net:
+    net = nets.load(case.param if param is None else param, phase=case.phase, allow_python=True)
+    with torch.no_grad():
+        for key, value in case.part("param").items():
+            layer, i = key.rsplit("/", 1)
+            net.layer(layer).blobs[int(i)].copy_(torch.from_numpy(value))
+    return net
+
+
+def bottoms(case: Case, device="cpu", dtype=torch.float32) -> dict[str, Tensor]:
+    wanted = case.part("bottom_diff")
+    return {
+        name: torch.from_numpy(value).to(device, dtype, copy=True).requires_grad_(name in wanted)
+        for name, value in case.part("bottom").items()
+    }
+
+
+def backward(case: Case, net: nets.Net, blobs: dict[str, Tensor]) -> None:
+    """Run the backward pass as the original did: from the given gradients, or from the losses of the net."""
+    given = case.part("top_diff")
+    tops = [blobs[name] for name in given] if given else [net.loss(blobs)]
+    gradients = [torch.from_numpy(given[name]).to(blobs[name]) for name in given] if given else [None]
+    pairs = [(top, gradient) for top, gradient in zip(tops, gradients, strict=True) if top.requires_grad]
+    assert pairs, "no gradient flows"
+    torch.autograd.backward(*zip(*pairs, strict=True))
+
+
+def gradients(case: Case, net: nets.Net, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {f"bottom_diff/{name}": x for name, x in inputs.items()}
+    for name in {key.rsplit("/", 1)[0] for key in case.part("param_diff")}:
+        for i, blob in enumerate(net.layer(name).blobs):
+            found[f"param_diff/{name}/{i}"] = blob if blob.is_leaf else owner(net, name, i)
+    return {
+        key: torch.zeros_like(blob) if blob.grad is None else blob.grad.reshape(case.values[key].shape)
+        for key, blob in found.items()
+        if key in case.values
+    }
+
+
+def owner(net: nets.Net, name: str, i: int) -> Tensor:
+    """The blob whose memory blob *i* of layer *name* shares; the original keeps one gradient for both, their sum."""
+    shared = net.layer(name).blobs[i]
+    return next(p for p in net.parameters() if p.data_ptr() == shared.data_ptr())
+
+
+def compare(case: Case, net: nets.Net, inputs: dict[str, Tensor], slack: float = 1.0, run: Run | None = None) -> None:
+    """Forward and backward, everything that the case has a value for; *slack* times the tolerances."""
+    blobs = (run or net.activations)(**inputs)
+    for name, value in case.part("top").items():
+        close(blobs[name], value, TOP * slack, NEAR_ZERO * slack, f"top {name}")
+    for key, value in case.part("param_after").items():
+        layer, i = key.rsplit("/", 1)
+        close(net.layer(layer).blobs[int(i)], value, TOP * slack, NEAR_ZERO * slack, f"blob {key} afterwards")
+    if not differentiable(case):
+        return
+    backward(case, net, blobs)
+    for key, gradient in gradients(case, net, inputs).items():
+        # Behind the scalar "gate", which made the original run backwards at all, its gradient of x is that of xw.
+        factor = case.values["param/gate/0"] if key == "bottom_diff/x" and "param/gate/0" in case.values else 1
+        close(gradient, factor * case.values[key], GRADIENT * slack, NEAR_ZERO * slack, key)
+
+
+def close(found: Tensor, wanted: object, rtol: float, atol: float, what: str) -> None:
+    values = found.detach().cpu().double().numpy()
+    np.testing.assert_allclose(values, wanted, rtol=rtol, atol=atol, err_msg=what)
+
+
+def differentiable(case: Case) -> bool:
+    return any(key.startswith(("bottom_diff/", "param_diff/")) for key in case.values)
+
+
+def types(case: Case) -> set[str]:
+    return set(re.findall(r'type: "(\w+)"', case.prototxt)) & set(LAYERS)
+
+
+def first_of_each_type() -> list[Case]:
+    found: dict[str, Case] = {}
+    for case in sorted(CASES, key=lambda case: len(types(case))):
+        for name in types(case):
+            found.setdefault(name, case)
+    return list({case.name: case for case in found.values()}.values())
+
+
+# ---- the table is whole
+
+
+def test_every_layer_type_has_a_case():
+    assert set(LAYERS) == set().union(*map(types, CASES))
+
+
+def test_every_data_layer_type_has_a_test_of_its_batches():
+    tests = Path(__file__).parents[1]
+    written = [*tests.glob("data/*.py"), *tests.glob("golden/formats/**/*.prototxt")]
+    seen = "\n".join(path.read_text() for path in written)
+    assert [name for name in SOURCES if f'"{name}"' not in seen] == []
+
+
+# ---- the numbers
+
+
+@ids(CASES)
+def test_numbers_of_the_original(case):
+    compare(case, make(case), bottoms(case))
+
+
+@ids(CASES)
+def test_the_shape_is_known_before_the_run(case):
+    net = make(case)
+    for name, blob in net.activations(**bottoms(case)).items():
+        if "Filter" in types(case) and name in case.part("top"):
+            assert blob.shape[1:] == net.shapes[name][1:]
+            assert len(blob) <= net.shapes[name][0]
+        else:
+            assert tuple(blob.shape) == net.shapes[name], name
+
+
+@ids(case for case in CASES if differentiable(case))
+def test_the_gradient_is_the_derivative(case):
+    if case.name in NOT_THE_DERIVATIVE:
+        pytest.skip(NOT_THE_DERIVATIVE[case.name])
+    net = make(case).double()
+    inputs = bottoms(case, dtype=torch.float64)
+    varied = [x for x in (*inputs.values(), *net.parameters()) if x.requires_grad]
+
+    def run(*_: Tensor) -> tuple[Tensor, ...]:
+        blobs = net.activations(**inputs)
+        return tuple(blobs[name] for name in net.graph.outputs if blobs[name].requires_grad and blobs[name].numel())
+
+    if run():
+        assert torch.autograd.gradcheck(run, varied, fast_mode=True, check_undefined_grad=False)
+
+
+@ids(CASES)
+def test_text_and_back_gives_the_same_numbers(case):
+    net = make(case)
+    again = text.parse_net(text.to_text(net.to_proto()))
+    assert again == net.to_proto()
+    assert_same(net.activations(**bottoms(case)), make(case, again).activations(**bottoms(case)))
+
+
+@ids(case for case in CASES if case.part("param"))
+@pytest.mark.parametrize("kind", ["caffemodel", "caffemodel.h5"])
+def test_weights_out_and_back_give_the_same_numbers(case, kind):
+    net = make(case)
+    save_weights(net, f"net.{kind}")
+    again = nets.load(case.param, phase=case.phase, allow_python=True)
+    load_weights(again, f"net.{kind}")
+    assert_same(net.activations(**bottoms(case)), again.activations(**bottoms(case)))
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, blob in found.items():
+        assert torch.equal(blob, wanted[name]), name
+
+
+# ---- however it is run
+
+
+@ids(CASES)
+def test_double_precision_gives_the_same_numbers(case):
+    compare(case, make(case).double(), bottoms(case, dtype=torch.float64))
+
+
+@ids(case for case in CASES if any(value.ndim == 4 for value in case.part("bottom").values()))
+def test_channels_last_gives_the_same_numbers(case):
+    net = make(case).to(memory_format=torch.channels_last)
+    inputs = {
+        name: x.detach().contiguous(memory_format=torch.channels_last).requires_grad_(x.requires_grad)
+        if x.dim() == 4
+        else x
+        for name, x in bottoms(case).items()
+    }
+    compare(case, net, inputs)
+
+
+@ids(CASES)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_gives_the_same_numbers(case, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    compare(case, make(case).cuda(), bottoms(case, "cuda"), slack=10)
+
+
+@ids(first_of_each_type())
+def test_a_compiled_net_gives_the_same_numbers(case):
+    torch._dynamo.reset()
+    net = make(case)
+    compare(case, net, bottoms(case), run=torch.compile(net.activations, backend="aot_eager"))
+
+
+@ids(CASES)
+def test_autocast_keeps_losses_and_normalisations_in_float32(case):
+    net, inputs = make(case), bottoms(case)
+    wanted = make(case).activations(**bottoms(case))
+    with torch.autocast("cpu", torch.bfloat16):
+        blobs = net.activations(**inputs)
+        half = {name: x.bfloat16() if x.requires_grad else x for name, x in inputs.items()}
+        from_half = make(case).activations(**half)
+    for node, layer in net.nodes:
+        if layer.fp32:
+            assert {blobs[top].dtype for top in node.tops} <= {torch.float32}, node
+            assert {from_half[top].dtype for top in node.tops} <= {torch.float32}, node
+    for name, blob in blobs.items():
+        if blob.numel():
+            error = (blob.float() - wanted[name]).norm()
+            assert error <= 0.03 * wanted[name].norm() + 1e-3, name
+    if differentiable(case):
+        backward(case, net, blobs)
+        assert all(x.grad.isfinite().all() for x in (*inputs.values(), *net.parameters()) if x.grad is not None)
+
+
+@ids(first_of_each_type())
+def test_a_copy_is_a_net_of_its_own(case):
+    net = make(case)
+    twin = copy.deepcopy(net)
+    torch.save(net.state_dict(), "state.pt")
+    again = nets.load(case.param, phase=case.phase, allow_python=True)
+    again.load_state_dict(torch.load("state.pt"))
+    compare(case, net, bottoms(case))
+    for other in (twin, again):
+        compare(case, other, bottoms(case))
