@@ -35,6 +35,11 @@ class Inputs:
             self.close()
             raise
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of a batch, by blob."""
+        return {top: shape for source in self.sources for top, shape in source.shapes.items()}
+
     def next(self) -> dict[str, Tensor]:
         """The next batch: blob -> tensor on the device."""
         if len(self.sources) == 1:

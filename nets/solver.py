@@ -16,6 +16,7 @@ from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
 from nets.model import with_shapes
 from nets.net import Net
+from nets.step import Options, Result, Step
 from nets.trace import Trace
 from nets.weights import load_weights, save_weights
 from protos import files, text
@@ -25,6 +26,7 @@ from protos.schema import NetParameter, SolverParameter
 log = logging.getLogger("caffe")
 
 LOSSES_KEPT = 10_000
+FP32 = Options()
 CHECKED_EVERY = 100  # iterations between two looks for a loss that is no number
 
 
@@ -43,7 +45,8 @@ class Solver:
     the raw training losses of the last 10,000 iterations that this object ran, each that of the last micro-batch.
     ``poll`` is called between iterations; ``on_iteration`` after each one, with the solver.
 
-    Files named in the message are looked for in the working folder, then beside the solver file.
+    *options* say how to compute. Files named in the message are looked for in the working folder, then beside the
+    solver file.
     Raises CaffeError of one kind or another for everything that is wrong with the files.
     """
 
@@ -54,6 +57,7 @@ class Solver:
         path: Path | None = None,
         allow_unknown: bool = False,
         allow_python: bool = False,
+        options: Options = FP32,
     ) -> None:
         self.param = param
         self.path = path
@@ -62,6 +66,7 @@ class Solver:
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_iteration: Callable[[Solver], None] | None = None
         lr_policy.check(param)
+        options.apply(self.device)
         self._allow_unknown = allow_unknown
         self._allow_python = allow_python
         self._seed = param.random_seed if param.random_seed >= 0 else None
@@ -75,10 +80,13 @@ class Solver:
             share_blobs(net, self.net)
             self.test_nets.append(net)
             self._test_inputs.append(inputs)
-        self._update = updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
+        update = updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
         self._plateau = lr_policy.Plateau()
-        self._losses = Trace(LOSSES_KEPT, self.device)
-        self._displayed = Trace(max(1, param.average_loss), self.device)
+        self._update = update
+        run = torch.compile(self.net.forward_with_loss) if options.compile else self.net.forward_with_loss
+        self._step = Step(self.net, run, self._inputs, update, param, self.device, options)
+        self._losses = Trace(LOSSES_KEPT)
+        self._displayed = Trace(max(1, param.average_loss))
         self._unchecked = 0
         self._warned = False
         for weights in param.weights:
@@ -92,12 +100,14 @@ class Solver:
         device: str | torch.device | None = None,
         allow_unknown: bool = False,
         allow_python: bool = False,
+        options: Options = FP32,
     ) -> "Solver":
         """The solver of a solver prototxt. *device* None: a GPU if there is one and the file asks for it."""
         if isinstance(path, SolverParameter):
-            return cls(path, device, None, allow_unknown, allow_python)
+            return cls(path, device, None, allow_unknown, allow_python, options)
         found = files.find(path)
-        return cls(text.read_solver(found, allow_unknown=allow_unknown), device, found, allow_unknown, allow_python)
+        param = text.read_solver(found, allow_unknown=allow_unknown)
+        return cls(param, device, found, allow_unknown, allow_python, options)
 
     # ---- setting up
 
@@ -155,15 +165,13 @@ class Solver:
         while self.iter < end:
             if self._test_is_due() and not self._test_all():
                 return False
-            self._train_once()
-            display = self.param.display and self.iter % self.param.display == 0
-            rate = self._rate()
-            if display:
+            result = self._step(self._rate)
+            self._losses.append(result.loss)
+            self._displayed.append(result.mean_loss)
+            if self.param.display and self.iter % self.param.display == 0:
                 now = time.perf_counter()
-                self._show(now - started, self.iter - since, rate)
+                self._show(result, now - started, self.iter - since)
                 started, since = now, self.iter
-            self._update.rate = rate
-            self._update.step()
             self.iter += 1
             if self.on_iteration is not None:
                 self.on_iteration(self)
@@ -177,22 +185,11 @@ class Solver:
         self._look_for_bad_loss()
         return True
 
-    def _train_once(self) -> None:
-        """Gradients of ``iter_size`` micro-batches."""
-        self._update.zero_grad()
-        total: Tensor | None = None
-        for _ in range(self.param.iter_size):
-            self._outputs, loss = self.net.forward_with_loss(self._inputs.next())
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = loss.detach() if total is None else total + loss.detach()
-        if total is None:
-            raise CaffeError("solver: iter_size must be at least 1")
-        self._losses.append(loss)
-        self._displayed.append(total if self.param.iter_size == 1 else total / self.param.iter_size)
-
-    def _rate(self) -> float:
-        if self.param.lr_policy == "plateau":
-            return self._plateau.rate(self.param, self.iter, self._smoothed_loss())
+    def _rate(self, loss: Tensor | None) -> float:
+        """The rate of this iteration; plateau looks at its mean *loss*, smoothed with those before."""
+        if self.param.lr_policy == "plateau" and loss is not None:
+            values = [*self._displayed.last(self.param.average_loss - 1), float(loss)]
+            return self._plateau.rate(self.param, self.iter, sum(values) / len(values))
         return lr_policy.rate(self.param, self.iter)
 
     def _smoothed_loss(self) -> float:
@@ -218,15 +215,15 @@ class Solver:
                 "Iteration %d: the loss is not a number; a lower base_lr or clip_gradients may help", self.iter - ago
             )
 
-    def _show(self, seconds: float, iterations: int, rate: float) -> None:
+    def _show(self, result: Result, seconds: float, iterations: int) -> None:
         per_second = iterations / seconds if iterations and seconds > 0 else 0.0
         log.info(
             "Iteration %d (%g iter/s, %gs/%d iters), loss = %g",
             self.iter, per_second, seconds, self.param.display, self._smoothed_loss(),
         )  # fmt: skip
-        for line in output_lines("Train", self.net, self._outputs):
+        for line in output_lines("Train", self.net, result.outputs):
             log.info("%s", line)
-        log.info("Iteration %d, lr = %g", self.iter, rate)
+        log.info("Iteration %d, lr = %g", self.iter, result.rate)
 
     # ---- testing
 
@@ -291,7 +288,9 @@ class Solver:
         log.info("Snapshotting to %s file %s", kind, weights)
         save_weights(self.net, weights, diff=self.param.snapshot_diff)
         log.info("Snapshotting solver state to %s file %s", kind, state)
-        step = self._plateau.step if self.param.lr_policy == "plateau" else lr_policy.step_index(self.param, self.iter)
+        step = (
+            self._plateau.step if self.param.lr_policy == "plateau" else lr_policy.step_index(self.param, self.iter - 1)
+        )
         snapshot.write(state, snapshot.State(self.iter, str(weights), step, self._update.history, self._extra()))
         return state
 

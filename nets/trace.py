@@ -1,5 +1,7 @@
-"""The losses of the last iterations, kept on the device so that no step waits for a number."""
+"""The losses of the last iterations, kept where they are so that no step waits for a number."""
 
+from collections import deque
+from itertools import islice
 from math import isfinite
 
 import torch
@@ -7,30 +9,27 @@ from torch import Tensor
 
 
 class Trace:
-    """A ring of the last *size* numbers.
+    """A ring of the last *size* scalars.
 
-    >>> trace = Trace(3, torch.device("cpu"))
+    >>> trace = Trace(3)
     >>> for x in (1.0, 2.0, 3.0, 4.0):
     ...     trace.append(torch.tensor(x))
-    >>> trace.last(2), trace.last(10), trace.count
-    ([3.0, 4.0], [2.0, 3.0, 4.0], 4)
+    >>> trace.last(2), trace.last(10)
+    ([3.0, 4.0], [2.0, 3.0, 4.0])
     """
 
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.count = 0
-        self._ring = torch.zeros(size, device=device)
+    def __init__(self, size: int) -> None:
+        self._ring: deque[Tensor] = deque(maxlen=size)
 
     def append(self, value: Tensor) -> None:
-        """Add a scalar."""
-        self._ring[self.count % len(self._ring)].copy_(value.detach())
-        self.count += 1
+        """Add a scalar that nobody writes to any more."""
+        self._ring.append(value.detach())
 
     def last(self, n: int) -> list[float]:
         """The last *n* numbers, fewer if there have not been so many, oldest first."""
-        n = min(n, self.count, len(self._ring))
-        places = torch.arange(self.count - n, self.count, device=self._ring.device) % len(self._ring)
-        values: list[float] = self._ring[places].tolist()
-        return values
+        values = list(islice(self._ring, max(0, len(self._ring) - n), None))
+        numbers: list[float] = torch.stack(values).tolist() if values else []
+        return numbers
 
     def first_bad(self, n: int) -> int | None:
         """How many numbers ago, among the last *n*, the first came that is not finite; None for none."""

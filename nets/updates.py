@@ -126,13 +126,15 @@ class Update(torch.optim.Optimizer):
 
     # ---- a step
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the blobs, as ``update`` does; *closure* works out the gradients first, and its value comes back."""
+        loss = closure() if closure is not None else None
+        self.update()
+        return loss
+
+    @torch.no_grad()
+    def update(self) -> None:
         """Update the blobs by their gradients, which are used up; without a gradient it counts as zero."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         grads = [self._gradients(block) for block in self._blocks]
         self._scale([grad for part in grads for grad in part])
         rate = self._corrected(self.rate)
@@ -140,7 +142,12 @@ class Update(torch.optim.Optimizer):
             if part:
                 mult = block.group["lr_mult"]
                 self._apply(block, part, rate if mult == 1 else rate * mult)
-        return loss
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for block in self._blocks:
+            for param in block.params:
+                param.grad = None
 
     def _apply(self, block: _Block, grads: list[Tensor], rate: Rate) -> None:
         """The rule itself, with the gradients scaled and the rate of the block; it adds the decay."""
@@ -203,6 +210,11 @@ class Update(torch.optim.Optimizer):
         else:
             for group in self.param_groups:
                 group["lr"] = value
+
+    def hold_rate(self, rate: Rate) -> None:
+        """Keep the rate in this tensor from now on, or again as a number."""
+        for group in self.param_groups:
+            group["lr"] = rate
 
     @property
     def history(self) -> list[Tensor]:

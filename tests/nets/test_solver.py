@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,20 +16,10 @@ from protos import text
 from protos.errors import CaffeError, NetError, WeightsError
 from protos.schema import SolverParameter
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "solvers"
+from tests.nets.conftest import GOLDEN
+
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/trace.npz"))
 Make = Callable[..., nets.Solver]
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the stores of the reference runs, as the working folder."""
-    shutil.copytree(GOLDEN / "digits_lmdb", tmp_path / "digits_lmdb")
-    shutil.copytree(GOLDEN / "digits_leveldb", tmp_path / "digits_leveldb")
-    for case in CASES:
-        shutil.copytree(GOLDEN / case, tmp_path / case)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -216,7 +205,7 @@ def test_gpu_mode_without_a_gpu_warns_once_and_runs(make: Make, caplog: pytest.L
 
 
 def test_trace_wraps_around() -> None:
-    trace = Trace(4, torch.device("cpu"))
+    trace = Trace(4)
     for value in (1.0, float("inf"), 3.0, 4.0, 5.0):
         trace.append(torch.tensor(value))
     assert trace.last(2) == [4.0, 5.0]

@@ -1,0 +1,275 @@
+"""Training, data included: nets.Solver beside a plain PyTorch loop and beside the usual tutorial loop, in one run.
+
+    python benchmarks/train.py [--nets lenet,cifar10_quick,mlp,caffenet] [--seconds 5] [--device cpu]
+
+plain: a hand-written module, torch.optim.SGD, eager, batches sliced from tensors that are already float and on the device.
+tutorial: the same module fed by a DataLoader with 2 workers and a transform for each sample.
+ours: nets.Solver on an LMDB store of the same size, from prototxts. Each contender runs in turns of about a second, and its
+median speed counts, so that a busy machine slows all alike.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import nets
+from data.stores import create_store
+from protos import text
+from protos.schema import Datum
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """A net to train: its input, batch and records, the plain module, and the layers of the prototxt."""
+
+    shape: tuple[int, int, int]
+    batch: int
+    records: int
+    module: Callable[[], nn.Module]
+    layers: str
+
+
+def conv(name: str, bottom: str, outputs: int, size: int, pad: int = 0, stride: int = 1, group: int = 1) -> str:
+    return (
+        f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" '
+        f"convolution_param {{ num_output: {outputs} kernel_size: {size} pad: {pad} stride: {stride} group: {group} "
+        'weight_filler { type: "xavier" } } }\n'
+    )
+
+
+def pool(name: str, bottom: str, kind: str, size: int = 3, stride: int = 2) -> str:
+    param = f"pooling_param {{ pool: {kind} kernel_size: {size} stride: {stride} }}"
+    return f'layer {{ name: "{name}" type: "Pooling" bottom: "{bottom}" top: "{name}" {param} }}\n'
+
+
+def dense(name: str, bottom: str, outputs: int) -> str:
+    param = f'inner_product_param {{ num_output: {outputs} weight_filler {{ type: "xavier" }} }}'
+    return f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" {param} }}\n'
+
+
+def in_place(kind: str, blob: str, param: str = "") -> str:
+    return f'layer {{ name: "{kind}_{blob}" type: "{kind}" bottom: "{blob}" top: "{blob}" {param} }}\n'
+
+
+def lrn(name: str, bottom: str) -> str:
+    return f'layer {{ name: "{name}" type: "LRN" bottom: "{bottom}" top: "{name}" lrn_param {{ alpha: 0.0001 }} }}\n'
+
+
+LENET = (
+    conv("conv1", "data", 20, 5) + pool("pool1", "conv1", "MAX", 2) + conv("conv2", "pool1", 50, 5)
+    + pool("pool2", "conv2", "MAX", 2) + dense("ip1", "pool2", 500) + in_place("ReLU", "ip1") + dense("out", "ip1", CLASSES)
+)  # fmt: skip
+QUICK = (
+    conv("conv1", "data", 32, 5, 2) + pool("pool1", "conv1", "MAX") + in_place("ReLU", "pool1")
+    + conv("conv2", "pool1", 32, 5, 2) + in_place("ReLU", "conv2") + pool("pool2", "conv2", "AVE")
+    + conv("conv3", "pool2", 64, 5, 2) + in_place("ReLU", "conv3") + pool("pool3", "conv3", "AVE")
+    + dense("ip1", "pool3", 64) + dense("out", "ip1", CLASSES)
+)  # fmt: skip
+MLP = dense("ip1", "data", 512) + in_place("ReLU", "ip1") + dense("out", "ip1", CLASSES)
+CAFFENET = (
+    conv("conv1", "data", 96, 11, stride=4) + in_place("ReLU", "conv1") + pool("pool1", "conv1", "MAX") + lrn("n1", "pool1")
+    + conv("conv2", "n1", 256, 5, 2, group=2) + in_place("ReLU", "conv2") + pool("pool2", "conv2", "MAX") + lrn("n2", "pool2")
+    + conv("conv3", "n2", 384, 3, 1) + in_place("ReLU", "conv3")
+    + conv("conv4", "conv3", 384, 3, 1, group=2) + in_place("ReLU", "conv4")
+    + conv("conv5", "conv4", 256, 3, 1, group=2) + in_place("ReLU", "conv5") + pool("pool5", "conv5", "MAX")
+    + dense("fc6", "pool5", 4096) + in_place("ReLU", "fc6") + in_place("Dropout", "fc6")
+    + dense("fc7", "fc6", 4096) + in_place("ReLU", "fc7") + in_place("Dropout", "fc7") + dense("out", "fc7", CLASSES)
+)  # fmt: skip
+
+JOBS = {
+    "lenet": Job(
+        (1, 28, 28), 64, 6400,
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, CLASSES),
+        ),
+        LENET,
+    ),
+    "cifar10_quick": Job(
+        (3, 32, 32), 100, 5000,
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.ReLU(),
+            nn.Conv2d(32, 32, 5, padding=2), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True),
+            nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True), nn.Flatten(),
+            nn.Linear(1024, 64), nn.Linear(64, CLASSES),
+        ),
+        QUICK,
+    ),
+    "mlp": Job(
+        (93, 1, 1), 64, 6400,
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(93, 512), nn.ReLU(), nn.Linear(512, CLASSES)),
+        MLP,
+    ),
+    "caffenet": Job(
+        (3, 227, 227), 32, 128,
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 96, 11, 4), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), nn.LocalResponseNorm(5, 1e-4),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True),
+            nn.LocalResponseNorm(5, 1e-4), nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(),
+            nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
+            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, CLASSES),
+        ),
+        CAFFENET,
+    ),
+}  # fmt: skip
+
+
+class Samples(Dataset[tuple[Tensor, int]]):
+    """What a tutorial writes: an image at a time, to float, scaled."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(self.images[index]).float().div(256), int(self.labels[index])
+
+
+def plain_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[int], None]:
+    x = torch.from_numpy(images).float().div(256).to(device)
+    y = torch.from_numpy(labels).to(device)
+    step = _module_step(job, device)
+    position = 0
+
+    def steps(count: int) -> None:
+        nonlocal position
+        for _ in range(count):
+            if position + job.batch > len(y):
+                position = 0
+            step(x[position : position + job.batch], y[position : position + job.batch])
+            position += job.batch
+        _wait(device)
+
+    return steps
+
+
+def tutorial_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[int], None]:
+    loader = DataLoader(Samples(images, labels), job.batch, shuffle=True, num_workers=2, persistent_workers=True)
+    step = _module_step(job, device)
+
+    def forever() -> Iterator[list[Tensor]]:
+        while True:
+            yield from loader
+
+    batches = forever()
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            x, y = next(batches)
+            step(x.to(device), y.to(device))
+        _wait(device)
+
+    return steps
+
+
+def _module_step(job: Job, device: torch.device) -> Callable[[Tensor, Tensor], None]:
+    module = job.module().to(device)
+    optimizer = torch.optim.SGD(module.parameters(), 0.001, momentum=0.9, weight_decay=0.0005)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(module(x), y)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def our_steps(
+    job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device, folder: Path
+) -> Callable[[int], None]:
+    store = folder / "store"
+    with create_store(store) as writer:
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            channels, height, width = job.shape
+            datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
+            writer.put(b"%08d" % i, datum.SerializeToString())
+    net = (
+        'layer { name: "in" type: "Data" top: "data" top: "label" transform_param { scale: 0.00390625 } '
+        f'data_param {{ source: "{store}" batch_size: {job.batch} backend: LMDB }} }}\n{job.layers}'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "out" bottom: "label" top: "loss" }'
+    )
+    solver = nets.Solver(
+        text.parse_solver(f"net_param {{ {net} }} base_lr: 0.001 momentum: 0.9 weight_decay: 0.0005 lr_policy: 'fixed'"),
+        device,
+    )
+
+    def steps(count: int) -> None:
+        solver.step(count)
+        _wait(device)
+
+    return steps
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(contenders: dict[str, Callable[[int], None]], seconds: float) -> dict[str, float]:
+    """Steps a second of each: the median of turns of about a second each."""
+    counts = {}
+    for name, steps in contenders.items():
+        steps(3)
+        start = time.perf_counter()
+        steps(3)
+        counts[name] = max(1, round(3 / (time.perf_counter() - start)))
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(max(1, round(seconds))):
+        for name, steps in contenders.items():
+            start = time.perf_counter()
+            steps(counts[name])
+            speeds[name].append(counts[name] / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(JOBS))
+    parser.add_argument("--seconds", type=float, default=5, help="turns of about a second for each contender")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    logging.disable(logging.INFO)
+    device = torch.device(args.device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {name}; steps a second")
+    print(f"{'net':14} {'batch':>5} {'ours':>9} {'plain':>9} {'tutorial':>9} {'ours/plain':>11} {'ours/tutorial':>14}")
+    for net in args.nets.split(","):
+        job = JOBS[net]
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (job.records, *job.shape), dtype=np.uint8)
+        labels = rng.integers(0, CLASSES, job.records)
+        with tempfile.TemporaryDirectory() as folder:
+            speeds = measure(
+                {
+                    "ours": our_steps(job, images, labels, device, Path(folder)),
+                    "plain": plain_steps(job, images, labels, device),
+                    "tutorial": tutorial_steps(job, images, labels, device),
+                },
+                args.seconds,
+            )
+        ours, plain, tutorial = speeds["ours"], speeds["plain"], speeds["tutorial"]
+        print(
+            f"{net:14} {job.batch:5} {ours:9.1f} {plain:9.1f} {tutorial:9.1f} {ours / plain:11.2f} {ours / tutorial:14.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""One training iteration: the gradients of its micro-batches, then the update. Eager, or a replayed CUDA graph."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nets.inputs import Inputs
+from nets.net import Net
+from nets.updates import Update
+from protos.errors import CaffeError
+from protos.registry import suggest
+from protos.schema import SolverParameter
+
+log = logging.getLogger("caffe")
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+EAGER_FIRST = 3  # iterations before a capture: libraries set themselves up in them
+
+Rate = Callable[[Tensor | None], float]  # the rate, given the mean loss of the iteration where that is known
+Run = Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compute. ``precision``: one of fp32, tf32, bf16 and fp16, the last two by autocast.
+
+    ``compile``: through torch.compile; ``deterministic``: only algorithms that give the same bits each time;
+    ``graph``: on a GPU, replay the iteration as one CUDA graph where that can be.
+    """
+
+    precision: str = "fp32"
+    compile: bool = False
+    deterministic: bool = False
+    graph: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise CaffeError(f"unknown precision '{self.precision}'{suggest(self.precision, PRECISIONS)}")
+
+    def apply(self, device: torch.device) -> None:
+        """Set what PyTorch keeps for the whole process."""
+        if self.deterministic:
+            torch.use_deterministic_algorithms(True)
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+            torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+            torch.backends.cudnn.benchmark = not self.deterministic
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        """The context in which the net runs."""
+        dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        if self.precision not in dtypes:
+            return nullcontext()
+        return torch.autocast(device.type, dtypes[self.precision])
+
+
+class Result(NamedTuple):
+    """The outputs and the loss of the last micro-batch, the mean loss over all of them, and the rate of the update."""
+
+    outputs: dict[str, Tensor]
+    loss: Tensor
+    mean_loss: Tensor
+    rate: float
+
+
+class Step:
+    """Runs iterations of *net* on *inputs*, and updates its blobs by *update*.
+
+    *run* maps a batch to the outputs and the loss of the net; it is the net itself, compiled or spread over processes.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        run: Run,
+        inputs: Inputs,
+        update: Update,
+        param: SolverParameter,
+        device: torch.device,
+        options: Options,
+    ) -> None:
+        if param.iter_size < 1:
+            raise CaffeError("solver: iter_size must be at least 1")
+        self._inputs = inputs
+        self._update = update
+        self._iter_size = param.iter_size
+        self._device = device
+        self._options = options
+        self._run = run
+        scaled = options.precision == "fp16" and device.type == "cuda"
+        self._scaler = torch.amp.GradScaler(device.type) if scaled else None
+        self._eager_left = EAGER_FIRST if self._can_capture(net, param) else None
+        self._graph: _Graph | None = None
+
+    def _can_capture(self, net: Net, param: SolverParameter) -> bool:
+        if self._device.type != "cuda" or not self._options.graph:
+            return False
+        held = {node.type for node, _ in net.nodes} & {"Python", "Filter", "LSTM", "RNN", "HDF5Output"}
+        reasons = [f"of its {', '.join(sorted(held))} layers"] if held else []
+        reasons += ["iter_size is above 1"] if self._iter_size > 1 else []
+        reasons += ["its rate waits for the loss"] if param.lr_policy == "plateau" else []
+        reasons += ["of fp16's loss scaling"] if self._scaler is not None else []
+        if reasons:
+            log.info("Running without a CUDA graph, because %s", " and ".join(reasons))
+        return not reasons
+
+    def __call__(self, rate: Rate) -> Result:
+        """Run one iteration; *rate* is asked for between the gradients and the update."""
+        if self._eager_left == 0:
+            self._eager_left = None
+            self._graph = self._captured(rate(None))
+        if self._graph is not None:
+            return self._graph.replay(self._inputs, rate(None))
+        if self._eager_left is not None:
+            self._eager_left -= 1
+        return self._eagerly(rate)
+
+    def _eagerly(self, rate: Rate) -> Result:
+        self._update.clear()
+        total: Tensor | None = None
+        for _ in range(self._iter_size):
+            outputs, loss = self._forward_backward(self._inputs.next())
+            total = loss if total is None else total + loss
+        assert total is not None  # iter_size is at least 1
+        mean = total if self._iter_size == 1 else total / self._iter_size
+        self._update.rate = used = rate(mean)
+        if self._scaler is None:
+            self._update.update()
+        else:
+            self._scaler.unscale_(self._update)
+            self._scaler.step(self._update)
+            self._scaler.update()
+        return Result(outputs, loss, mean, used)
+
+    def _forward_backward(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        with self._options.autocast(self._device):
+            outputs, loss = self._run(batch)
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        if scaled.requires_grad:
+            scaled.backward()  # type: ignore[no-untyped-call]
+        return outputs, loss.detach()
+
+    def _captured(self, rate: float) -> "_Graph | None":
+        try:
+            return _Graph(self._forward_backward, self._inputs, self._update, rate, self._device)
+        except RuntimeError as error:
+            log.warning("Running without a CUDA graph, because capturing one failed: %s", str(error).splitlines()[0])
+            return None
+
+
+class _Graph:
+    """An iteration as a CUDA graph: fixed input buffers, the rate in a tensor."""
+
+    def __init__(
+        self,
+        forward_backward: Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], Tensor]],
+        inputs: Inputs,
+        update: Update,
+        rate: float,
+        device: torch.device,
+    ) -> None:
+        self._buffers = {top: torch.zeros(shape, device=device) for top, shape in inputs.shapes.items()}
+        self._update = update
+        update.hold_rate(torch.tensor(rate, device=device))
+        self._graph = torch.cuda.CUDAGraph()
+        update.clear()
+        try:
+            with torch.cuda.graph(self._graph):
+                self._outputs, self._loss = forward_backward(self._buffers)
+                update.update()
+        except RuntimeError:
+            update.hold_rate(rate)
+            update.clear()
+            raise
+
+    def replay(self, inputs: Inputs, rate: float) -> Result:
+        """Run the iteration on the next batch."""
+        inputs.next_into(self._buffers)
+        self._update.rate = rate
+        self._graph.replay()
+        loss = self._loss.clone()
+        return Result(self._outputs, loss, loss, rate)
