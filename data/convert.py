@@ -107,7 +107,7 @@ def _download(name: str, folder: Path) -> None:
     """Fetch a set through torchvision, which checks the sums of the files."""
     try:
         from torchvision import datasets  # noqa: PLC0415  # needed for this alone, and slow to import
-    except ImportError as error:
+    except (ImportError, RuntimeError, OSError) as error:  # what a torchvision that does not fit torch raises, too
         raise DataError(f"--download needs torchvision, which cannot be imported ({error})") from None
     try:
         for train in (True, False):

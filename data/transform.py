@@ -31,7 +31,7 @@ class Transform:
     def __init__(self, param: TransformationParameter, phase: str, channels: int) -> None:
         self.crop = param.crop_size
         self.mirror = param.mirror
-        self._scale = None if param.scale == 1 else torch.tensor(param.scale, dtype=torch.float32)
+        self._scale = param.scale
         self.random_crop = bool(self.crop) and phase == "TRAIN"
         self._mean_by_device: dict[torch.device, Tensor] = {}
         self._mean = _mean(param, channels)
@@ -79,13 +79,26 @@ class Transform:
 
     def level(self, cut: Tensor, cuts: Cuts) -> Tensor:
         """The float32 batch ``(x - mean) * scale`` of cut records B x C x h x w; never the input's memory."""
-        out = cut - self._mean_for(cut, cuts) if self._mean is not None else cut
-        if self._scale is not None:
-            return out * self._scale
-        return out if self._mean is not None else out.to(torch.float32, copy=True)
+        mean = self._mean_for(cut, cuts)
+        if cut.device.type == "cpu":
+            return self._level_on_cpu(cut, mean)
+        out = cut.to(torch.float32, copy=True)
+        if mean is not None:
+            out.sub_(mean)
+        return out if self._scale == 1 else out.mul_(self._scale)
 
-    def _mean_for(self, cut: Tensor, cuts: Cuts) -> Tensor:
-        assert self._mean is not None
+    def _level_on_cpu(self, cut: Tensor, mean: Tensor | None) -> Tensor:
+        """NumPy does this in one thread: faster than waking torch's for what takes 50 microseconds."""
+        out = cut.numpy().astype(np.float32, order="C")
+        if mean is not None:
+            out -= mean.numpy()
+        if self._scale != 1:
+            out *= np.float32(self._scale)
+        return torch.from_numpy(out)
+
+    def _mean_for(self, cut: Tensor, cuts: Cuts) -> Tensor | None:
+        if self._mean is None:
+            return None
         if cut.device not in self._mean_by_device:
             self._mean_by_device[cut.device] = self._mean.to(cut.device)
         mean = self._mean_by_device[cut.device]
