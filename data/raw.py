@@ -20,13 +20,15 @@ class RawReader:
         self._head = sample[: sample.find(values)] if values else b""
         self._labels: dict[bytes, float] = {}  # by tail
 
-    def read(self, records: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
-        """Values (B, size) and labels (B,) of *records*; None where one of them has another layout."""
-        if not self._head:
+    def read(self, records: Sequence[bytes], out: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Write the values of *records* to *out* (B x size, contiguous); their labels (B,).
+
+        None where one of them has another layout; *out* is then of no use.
+        """
+        if not self._head or out.nbytes != len(records) * self._size:
             return None
-        values = np.empty((len(records), self._size), np.uint8)
         labels = []
-        target, place = values.data.cast("B"), 0
+        target, place = out.data.cast("B"), 0
         start, stop = len(self._head), len(self._head) + self._size
         for record in records:
             label = self._label(record[stop:])
@@ -35,7 +37,7 @@ class RawReader:
             target[place : place + self._size] = record[start:stop]
             labels.append(label)
             place += self._size
-        return values, np.array(labels, np.float32)
+        return np.array(labels, np.float32)
 
     def _label(self, tail: bytes) -> float | None:
         label = self._labels.get(tail)

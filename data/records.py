@@ -20,7 +20,7 @@ from protos.errors import DataError
 
 Raw = TypeVar("Raw")
 Example = tuple[Values, float]
-Examples = tuple[Values, NDArray[np.float32]]
+Labels = NDArray[np.float32]
 WORKERS = min(8, cpu_count() or 1)
 
 
@@ -47,21 +47,21 @@ class Records(ABC, Generic[Raw]):
     def decode(self, raw: Raw) -> Example:
         """One example: C x H x W values, label."""
 
-    def decode_plain(self, raws: Sequence[Raw]) -> Examples | None:
-        """Values B x C x H x W and labels (B,) at one go, where the records allow that."""
+    def decode_plain(self, raws: Sequence[Raw], out: Values) -> Labels | None:
+        """Write values to *out* (B x C x H x W, contiguous) at one go, where the records allow that; labels (B,)."""
         return None
 
-    def decode_all(self, raws: Sequence[Raw], pool: ThreadPoolExecutor) -> Examples:
-        """Values B x C x H x W and labels (B,), all of the first one's shape; else MixedShapesError."""
-        plain = self.decode_plain(raws)
-        if plain is not None:
-            return plain
+    def decode_all(self, raws: Sequence[Raw], out: Values, pool: ThreadPoolExecutor) -> Labels:
+        """Write values to *out*; labels (B,). MixedShapesError where one differs in shape or type from the first."""
+        labels = self.decode_plain(raws, out)
+        if labels is not None:
+            return labels
         examples = list(pool.map(self.decode, raws))
-        shape, dtype = self.first[0].shape, self.first[0].dtype
-        if any(values.shape != shape or values.dtype != dtype for values, _ in examples):
-            raise MixedShapesError
-        stacked: Values = np.array([values for values, _ in examples])
-        return stacked, np.array([label for _, label in examples], np.float32)
+        for target, (values, _) in zip(out, examples, strict=True):
+            if values.shape != target.shape or values.dtype != target.dtype:
+                raise MixedShapesError
+            target[...] = values
+        return np.array([label for _, label in examples], np.float32)
 
     def close(self) -> None:
         """Let go of what is open."""
@@ -115,10 +115,9 @@ class StoreRecords(Records[tuple[int, bytes]]):
         record = datum.parse(raw[1], where)
         return datum.values(record, self._color, where), float(record.label)
 
-    def decode_plain(self, raws: Sequence[tuple[int, bytes]]) -> Examples | None:
+    def decode_plain(self, raws: Sequence[tuple[int, bytes]], out: Values) -> Labels | None:
         """See :meth:`Records.decode_plain`."""
-        found = self._raw.read([value for _, value in raws])
-        return None if found is None else (found[0].reshape(-1, *self.first[0].shape), found[1])
+        return self._raw.read([value for _, value in raws], out) if out.dtype == np.uint8 else None  # type: ignore[arg-type]
 
     def close(self) -> None:
         """See :meth:`Records.close`."""

@@ -61,7 +61,8 @@ def test_the_fast_reader_agrees_with_protobuf():
     records.append(
         Datum(channels=2, height=3, width=4, data=BYTES.tobytes(), label=4, encoded=False).SerializeToString()
     )
-    values, labels = RawReader(records[0], BYTES.tobytes()).read(records)
+    values = np.empty((len(records), 24), np.uint8)
+    labels = RawReader(records[0], BYTES.tobytes()).read(records, values)
     np.testing.assert_array_equal(labels, [*LABELS, 4])
     for row, record in zip(values, records, strict=True):
         np.testing.assert_array_equal(row.reshape(BYTES.shape), datum.values(datum.parse(record)))
@@ -80,4 +81,4 @@ def test_the_fast_reader_agrees_with_protobuf():
 )
 def test_the_fast_reader_leaves_other_layouts_to_protobuf(odd):
     plain = datum.pack(BYTES, 1)
-    assert RawReader(plain, BYTES.tobytes()).read([plain, odd]) is None
+    assert RawReader(plain, BYTES.tobytes()).read([plain, odd], np.empty((2, 24), np.uint8)) is None
