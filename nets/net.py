@@ -7,10 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
-from nets.reread import Reread
-from protos.errors import NetError
+from nets.reread import Reread, joined
+from protos.errors import CaffeError, NetError
 from protos.registry import suggest
 from protos.schema import TRAIN, NetParameter, ParamSpec
 
@@ -47,10 +48,11 @@ class Net(nn.Module):
             for node in graph.layers:
                 self._append(node)
         self.to_empty(device="cpu")
-        for layer in self._layers():
-            layer.reset(generator)
+        for node, layer in self._plan:
+            _reset(node, layer, generator)
         self._facts = _Sharing(self._plan).facts
         self._overwritten = _overwritten(self._plan)
+        self._joined = eager(joined) if self._overwritten else joined
         self._detached = {
             node.name: tuple(node.proto.propagate_down) for node, _ in self._plan if not all(node.proto.propagate_down)
         }
@@ -67,7 +69,7 @@ class Net(nn.Module):
             layer = LAYERS[node.type].from_proto(node.proto, bottoms)
             layer.train(_phase_of(node, self.graph.phase))
             tops = layer.top_shapes(bottoms)
-        except (RuntimeError, ValueError, IndexError, NetError) as error:
+        except (RuntimeError, ValueError, IndexError, CaffeError) as error:
             raise _misfit(node, bottoms, error) from error
         if len(tops) != len(node.tops):
             raise NetError(f"{node} makes {len(tops)} tops, but the net names {len(node.tops)}")
@@ -82,9 +84,6 @@ class Net(nn.Module):
             copies += 1
             key = f"{name}#{copies}"
         return key
-
-    def _layers(self) -> list[Layer]:
-        return [layer for _, layer in self._plan]
 
     def train(self, mode: bool = True) -> "Net":
         """Set training or evaluation mode; a layer that declares its own ``phase`` keeps that."""
@@ -141,7 +140,7 @@ class Net(nn.Module):
             tops = self._call(node, layer, bottoms)
             if i in self._overwritten and tops[0].requires_grad:
                 reread.append(Reread(layer, node.tops[0], node.tops[0] == node.bottoms[0]))
-                tops = (reread[-1].joined(bottoms[0], tops[0]),)
+                tops = (self._joined(bottoms[0], tops[0], reread[-1]),)
             for top, weight, value in zip(node.tops, node.loss_weights, tops, strict=True):
                 blobs[top] = value
                 if weight:
@@ -301,6 +300,13 @@ def _known_shapes(graph: Graph) -> dict[str, Shape]:
 
 def _phase_of(node: Node, phase: str) -> bool:
     return node.proto.phase == TRAIN if node.proto.HasField("phase") else phase == "TRAIN"
+
+
+def _reset(node: Node, layer: Layer, generator: torch.Generator | None) -> None:
+    try:
+        layer.reset(generator)
+    except CaffeError as error:
+        raise NetError(f"{node}: {error}") from error
 
 
 def _misfit(node: Node, bottoms: Sequence[Sequence[int]], error: Exception) -> NetError:

@@ -25,16 +25,16 @@ class Reread:
         self.in_place = in_place
         self.final: Tensor | None = None
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
-    def joined(self, x: Tensor, y: Tensor) -> Tensor:
-        """The top *y* with the gradient to *x* that the original gives."""
-        joined: Tensor = _Reread.apply(x, y.detach(), self)  # type: ignore[no-untyped-call]
-        return joined
-
     def gradient(self, x: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
         """The gradient to the bottom *x*."""
         final = y if self.final is None else self.final
         return upstream * self.layer.slope(final if self.in_place else x, final)
+
+
+def joined(x: Tensor, y: Tensor, reread: Reread) -> Tensor:
+    """The top *y* with the gradient to *x* that the original gives."""
+    top: Tensor = _Reread.apply(x, y.detach(), reread)  # type: ignore[no-untyped-call]
+    return top
 
 
 class _Reread(torch.autograd.Function):

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from data.hdf5_writer import Hdf5Writer
+from nets.eager import eager
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -31,6 +31,7 @@ class HDF5Output(Layer):
         super().__init__()
         self.path = path
         self._writer: Hdf5Writer | None = None
+        self._append = eager(HDF5Output.append)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -43,16 +44,8 @@ class HDF5Output(Layer):
 
     def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
         if data.device.type != "meta":
-            self._write(data, label)
+            self._append(self, data, label)
         return ()
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
-    def _write(self, data: Tensor, label: Tensor) -> None:
-        if self._writer is None:
-            self._writer = Hdf5Writer(self.path)
-            self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
-        blobs = {"data": data, "label": label}
-        self._writer.append({name: blob.detach().float().cpu().numpy() for name, blob in blobs.items()})
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_writer": None, "_finish": None}  # a copy begins a file of its own
@@ -62,3 +55,11 @@ class HDF5Output(Layer):
         if self._writer is not None:
             self._finish()
             self._writer = None
+
+    def append(self, data: Tensor, label: Tensor) -> None:
+        """Add a batch to the file."""
+        if self._writer is None:
+            self._writer = Hdf5Writer(self.path)
+            self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
+        blobs = {"data": data, "label": label}
+        self._writer.append({name: blob.detach().float().cpu().numpy() for name, blob in blobs.items()})

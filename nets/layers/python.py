@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets.eager import eager
 from nets.fillers import ZERO
 from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
@@ -164,6 +165,7 @@ class Python(Layer):
 
     def __init__(self, module: str, layer: str, param_str: str, tops: int) -> None:
         super().__init__()
+        self._run_user = eager(_Call.apply)
         self.user = _user_class(module, layer)()
         self.user.param_str = param_str
         self.user.blobs = ArrayBlobs()
@@ -185,8 +187,8 @@ class Python(Layer):
         """What the user's setup and reshape say."""
         self.user.phase = TRAIN if self.training else TEST
         self.bottom = [ArrayBlob(shape) for shape in bottoms]
-        self.user.setup(self.bottom, self.top)
-        self.user.reshape(self.bottom, self.top)
+        self._call(self.user.setup, self.bottom, self.top)
+        self._call(self.user.reshape, self.bottom, self.top)
         self.blob_names = tuple(f"blob{i}" for i in range(len(self.user.blobs)))  # type: ignore[misc]  # the user's
         for name, blob in zip(self.blob_names, self.user.blobs, strict=True):
             self.add_blob(name, blob.shape, ZERO)
@@ -198,9 +200,8 @@ class Python(Layer):
         for parameter, blob in zip(self.blobs, self.user.blobs, strict=True):
             parameter.copy_(torch.from_numpy(blob.data))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
-        return _Call.apply(self, *xs, *self.blobs)  # type: ignore[no-any-return, no-untyped-call]
+        return self._run_user(self, *xs, *self.blobs)  # type: ignore[no-any-return]
 
     def run_forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The tops of *tensors*: the bottoms, then the blobs."""
