@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from os import cpu_count
 from pathlib import Path
@@ -68,7 +69,7 @@ class Records(ABC, Generic[Raw]):
 
 
 class StoreRecords(Records[tuple[int, bytes]]):
-    """The Datums of an LMDB or LevelDB, read in the order of the keys; other orders walk over the keys."""
+    """The Datums of an LMDB or LevelDB, read in the order of the keys; for shuffled orders, all keys are kept."""
 
     def __init__(self, path: str, color: bool | None) -> None:
         self._store = open_store(path)
@@ -95,10 +96,17 @@ class StoreRecords(Records[tuple[int, bytes]]):
 
     def read(self, indices: Indices) -> list[tuple[int, bytes]]:
         """Pairs of index and Datum bytes."""
+        steps = np.diff(indices)
+        if np.count_nonzero((steps < 0) | (steps >= _STEP)) > _JUMPS:
+            return [(index, self._store[self._keys[index]]) for index in indices.tolist()]
         out: list[tuple[int, bytes]] = []
-        for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1):
+        for run in np.split(indices, np.flatnonzero(steps != 1) + 1):
             out.extend(self._read_run(int(run[0]), len(run)))
         return out
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return list(self._store)
 
     def _read_run(self, start: int, length: int) -> list[tuple[int, bytes]]:
         if not 0 <= start - self._at < _STEP:
@@ -126,6 +134,7 @@ class StoreRecords(Records[tuple[int, bytes]]):
 
 
 _STEP = 64  # a gap up to this is read over; behind a wider one a new scan begins
+_JUMPS = 2  # with more of these in a batch, as when shuffled, records are looked up by key
 
 
 class ImageRecords(Records[int]):

@@ -105,6 +105,15 @@ def test_damaged_mnist_says_so(command, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_torchvision_that_does_not_fit_torch_says_so(command, monkeypatch):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("operator does not exist")
+
+    monkeypatch.setitem(sys.modules, "torchvision", Broken())
+    assert "cannot be imported (operator does not exist)" in command("mnist", "in", "--out", "out", "--download")[1]
+
+
 @pytest.mark.parametrize("part", ["mnist", "cifar10"])
 def test_a_download_without_torchvision_says_so(command, monkeypatch, part):
     monkeypatch.setitem(sys.modules, "torchvision", None)

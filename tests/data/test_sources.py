@@ -233,6 +233,16 @@ def test_image_lists_are_shuffled_anew_in_each_pass(layer, tmp_path, budget):
         open_source(image_layer, "TRAIN", rank=0, world_size=2)
 
 
+@BUDGETS
+def test_a_store_may_be_shuffled_too(data_layer, values, budget):
+    with open_source(data_layer(10, options="shuffle: true"), "TRAIN", seed=1, budget=budget) as source:
+        for _ in range(3):
+            batch = source.next()
+            order = batch["label"].int().tolist()
+            assert sorted(order) == list(range(10)) != order
+            np.testing.assert_array_equal(batch["data"].numpy(), values[order])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
