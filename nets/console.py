@@ -140,7 +140,9 @@ class Signals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         action = self._effects[signal.Signals(number)]
         if action == Action.STOP and self.stopped:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.stopped = self.stopped or action == Action.STOP
         if action != Action.NONE:
             self._wanted.append(action)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
 from nets.model import with_shapes
 from nets.net import Net
+from nets.ranks import Ranks
 from nets.step import Options, Result, Step
 from nets.trace import Trace
 from nets.weights import load_weights, save_weights
@@ -27,15 +29,16 @@ log = logging.getLogger("caffe")
 
 LOSSES_KEPT = 10_000
 FP32 = Options()
+ALONE = Ranks()
 CHECKED_EVERY = 100  # iterations between two looks for a loss that is no number
 
 
 class Action(Enum):
     """What is asked of a running solver between two iterations."""
 
-    NONE = "none"
-    STOP = "stop"
-    SNAPSHOT = "snapshot"
+    NONE = 0
+    SNAPSHOT = 1
+    STOP = 2
 
 
 class Solver:
@@ -58,10 +61,13 @@ class Solver:
         allow_unknown: bool = False,
         allow_python: bool = False,
         options: Options = FP32,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.param = param
         self.path = path
         self.device = choose_device(param, device)
+        self._ranks = ranks
+        ranks.join(self.device)
         self.iter = 0
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_iteration: Callable[[Solver], None] | None = None
@@ -69,22 +75,24 @@ class Solver:
         options.apply(self.device)
         self._allow_unknown = allow_unknown
         self._allow_python = allow_python
-        self._seed = param.random_seed if param.random_seed >= 0 else None
+        self._seed = ranks.agreed_seed(param.random_seed if param.random_seed >= 0 else None)
         if self._seed is not None:
-            torch.manual_seed(self._seed)
-        self.net, self._inputs = self._open(train_job(param, self._read), self._seed)
+            torch.manual_seed(self._seed + ranks.rank)
+        self.net, self._inputs = self._open(train_job(param, self._read), ranks)
         self.test_nets: list[Net] = []
         self._test_inputs: list[Inputs] = []
-        for job in test_jobs(param, self._read):
-            net, inputs = self._open(job, self._seed)
+        for job in test_jobs(param, self._read) if ranks.is_first else ():
+            net, inputs = self._open(job, ALONE)
             share_blobs(net, self.net)
             self.test_nets.append(net)
             self._test_inputs.append(inputs)
         update = updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
         self._plateau = lr_policy.Plateau()
         self._update = update
-        run = torch.compile(self.net.forward_with_loss) if options.compile else self.net.forward_with_loss
-        self._step = Step(self.net, run, self._inputs, update, param, self.device, options)
+        spread = ranks.spread(self.net, self.device)
+        run = torch.compile(spread) if options.compile else spread if ranks.together else self.net.forward_with_loss
+        graph = options.graph and not ranks.together
+        self._step = Step(self.net, run, self._inputs, update, param, self.device, replace(options, graph=graph))
         self._losses = Trace(LOSSES_KEPT)
         self._displayed = Trace(max(1, param.average_loss))
         self._unchecked = 0
@@ -114,13 +122,13 @@ class Solver:
     def _read(self, path: str) -> NetParameter:
         return text.read_net(files.find(path, self.path), allow_unknown=self._allow_unknown)
 
-    def _open(self, job: NetJob, seed: int | None) -> tuple[Net, Inputs]:
+    def _open(self, job: NetJob, ranks: Ranks) -> tuple[Net, Inputs]:
         log.info("%s", job.title)
         phase = "TRAIN" if job.is_training else "TEST"
         found = with_shapes(job.param, phase, job.level, job.stages, {}, self._allow_python)
         net = Net(found).to(self.device)
         log_net(net)
-        return net, Inputs(found, self.device, seed)
+        return net, Inputs(found, self.device, self._seed, ranks.rank, ranks.world_size)
 
     def load_weights(self, paths: str) -> None:
         """Finetune from weights files, separated by commas."""
@@ -129,7 +137,8 @@ class Solver:
             load_weights(self.net, files.find(path, self.path))
 
     def close(self) -> None:
-        """Let go of the stores."""
+        """Let go of the stores, and of the other ranks."""
+        self._ranks.leave()
         for inputs in (self._inputs, *self._test_inputs):
             inputs.close()
 
@@ -146,7 +155,7 @@ class Solver:
         if stopped:
             log.info("Optimization stopped early.")
             return
-        if self.param.display and self.iter % self.param.display == 0:
+        if self.param.display and self.iter % self.param.display == 0 and self._ranks.is_first:
             with torch.no_grad():
                 _, loss = self.net.forward_with_loss(self._inputs.next())
             self._displayed.append(loss)
@@ -176,7 +185,7 @@ class Solver:
             if self.on_iteration is not None:
                 self.on_iteration(self)
             self._watch()
-            action = self.poll()
+            action = Action(self._ranks.agreed(self.poll().value))
             if action == Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
                 self.snapshot()
             if action == Action.STOP:
@@ -247,7 +256,7 @@ class Solver:
         sums: dict[str, Tensor] = {}
         total: Tensor | None = None
         for _ in range(batches):
-            action = self.poll()
+            action = Action.NONE if self._ranks.together else self.poll()
             if action == Action.SNAPSHOT:
                 self.snapshot()
             elif action == Action.STOP:
@@ -277,6 +286,8 @@ class Solver:
 
     def snapshot(self) -> Path:
         """Write the weights, then the state that goes with them; each appears whole or not at all. The state's path."""
+        if not self._ranks.is_first:
+            return self.snapshot_stem()
         ending = ".h5" if self.param.snapshot_format == SolverParameter.HDF5 else ""
         stem = self.snapshot_stem()
         weights, state = Path(f"{stem}.caffemodel{ending}"), Path(f"{stem}.solverstate{ending}")
@@ -330,8 +341,10 @@ class Solver:
     def _restore_extra(self, extra: Mapping[str, Any], path: Path) -> None:
         try:
             self._inputs.restore(extra["inputs"])
-            for inputs, cursors in zip(self._test_inputs, extra["test_inputs"], strict=True):
+            for inputs, cursors in zip(self._test_inputs, extra["test_inputs"], strict=self._ranks.is_first):
                 inputs.restore(cursors)
+            if not self._ranks.is_first:
+                return
             torch.set_rng_state(_as_state(extra["random"]))
             if self.device.type == "cuda" and "cuda_random" in extra:
                 torch.cuda.set_rng_state(_as_state(extra["cuda_random"]), self.device)

@@ -1,15 +1,21 @@
 """``python -m nets.train SOLVER``: train a net as its solver prototxt says."""
 
 import argparse
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nets import console
 from nets.console import log
+from nets.ranks import Ranks
 from nets.solver import Solver
+from nets.step import PRECISIONS, Options
 from protos import files, text
 from protos.errors import CaffeError
 from protos.schema import SolverParameter
@@ -30,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     console.flag(
         made, "sighup_effect", "on a hang-up: stop, snapshot or none", default="snapshot", choices=console.EFFECTS
     )
+    console.flag(made, "precision", "of the arithmetic; default: fp32", default="fp32", choices=PRECISIONS)
+    console.flag(made, "compile", "run the net through torch.compile", action="store_true")
+    console.flag(made, "deterministic", "use only algorithms that repeat bit for bit", action="store_true")
     console.net_flags(made)
     return made
 
@@ -45,22 +54,59 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise CaffeError("give --weights to start anew or --snapshot to go on, not both")
     gpus = console.devices(args.gpu)
     if len(gpus) > 1:
-        raise CaffeError("training on several GPUs is not supported yet: give one")
+        return _spread(gpus, sys.argv[1:] if argv is None else argv)
     found = files.find(path)
     param = text.read_solver(found, allow_unknown=args.allow_unknown)
     param.train_state.level = args.level or param.train_state.level
     param.train_state.stage.extend(console.stages(args.stage))
-    solver = _solver(param, found, args, str(gpus[0]) if gpus else None)
+    ranks = Ranks.from_environment()
+    solver = _solver(param, found, args, _device(ranks, gpus), ranks)
     with console.Signals(args.sigint_effect, args.sighup_effect).caught() as signals:
         solver.poll = signals.poll
         log.info("Starting Optimization")
-        _solve(solver)
+        _solve(solver, bar=ranks.is_first)
+    solver.close()
     return console.INTERRUPTED if signals.stopped and solver.iter < param.max_iter else 0
 
 
-def _solver(param: SolverParameter, path: Path, args: argparse.Namespace, device: str | None) -> Solver:
+def _device(ranks: Ranks, gpus: list[torch.device]) -> torch.device | None:
+    """The device of this process: the GPU asked for, or with several processes the one of its number."""
+    if ranks.together and torch.cuda.is_available():
+        return torch.device("cuda", ranks.local_rank)
+    return gpus[0] if gpus else None
+
+
+def _spread(gpus: list[torch.device], argv: Sequence[str]) -> int:
+    """Run this command once a GPU, in processes of their own."""
+    visible = ",".join(str(gpu.index) for gpu in gpus)
+    words = _without(argv, "gpu")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={len(gpus)}"]
+    with console.Signals("none", "none").caught():  # they reach the processes by themselves
+        done = subprocess.run(
+            [*launcher, "-m", "nets.train", *words], env={**os.environ, "CUDA_VISIBLE_DEVICES": visible}, check=False
+        )
+    return done.returncode
+
+
+def _without(argv: Sequence[str], flag: str) -> list[str]:
+    """*argv* without *flag* and its value, in any spelling."""
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        name, _, value = word.lstrip("-").partition("=")
+        if skip or (word.startswith("-") and name == flag):
+            skip = not skip and not value
+        else:
+            kept.append(word)
+    return kept
+
+
+def _solver(
+    param: SolverParameter, path: Path, args: argparse.Namespace, device: torch.device | None, ranks: Ranks
+) -> Solver:
     log.info("Initializing solver from parameters:\n%s", text.to_text(param).rstrip())
-    solver = Solver(param, device, path, args.allow_unknown, args.allow_python)
+    options = Options(args.precision, args.compile, args.deterministic)
+    solver = Solver(param, device, path, args.allow_unknown, args.allow_python, options, ranks)
     log.info("Use %s.", "CPU" if solver.device.type == "cpu" else f"GPU with device ID {solver.device.index}")
     if args.snapshot:
         solver.restore(args.snapshot)
@@ -69,14 +115,16 @@ def _solver(param: SolverParameter, path: Path, args: argparse.Namespace, device
     return solver
 
 
-def _solve(solver: Solver) -> None:
-    """Solve, with a progress bar where there is a terminal to draw it on."""
-    with tqdm(total=solver.param.max_iter, initial=solver.iter, unit="iter", disable=None, dynamic_ncols=True) as bar:
+def _solve(solver: Solver, bar: bool) -> None:
+    """Solve, with a progress *bar* where there is a terminal to draw it on."""
+    with tqdm(
+        total=solver.param.max_iter, initial=solver.iter, unit="iter", disable=None if bar else True, dynamic_ncols=True
+    ) as shown:
 
         def advance(running: Solver) -> None:
-            if running.iter % LOSS_SHOWN_EVERY == 0 and not bar.disable:
-                bar.set_postfix(loss=f"{running.losses[-1]:.4g}", refresh=False)
-            bar.update()
+            if running.iter % LOSS_SHOWN_EVERY == 0 and not shown.disable:
+                shown.set_postfix(loss=f"{running.losses[-1]:.4g}", refresh=False)
+            shown.update()
 
         solver.on_iteration = advance
         with logging_redirect_tqdm([log]):

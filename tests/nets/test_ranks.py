@@ -1,0 +1,80 @@
+"""Several processes on one net: the original's meaning, on the CPU through gloo."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nets
+from nets import train
+from nets.ranks import Ranks, WithLoss
+from protos import lens, text
+
+NET = """
+layer {{ name: "data" type: "Data" top: "data" top: "label" transform_param {{ scale: 0.00390625 }}
+  data_param {{ source: "digits_lmdb" batch_size: {batch} backend: LMDB }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv" param {{ lr_mult: 1 }} param {{ lr_mult: 2 }}
+  convolution_param {{ num_output: 4 kernel_size: 3 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "conv" }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
+  inner_product_param {{ num_output: 10 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include {{ phase: TEST }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }}
+"""
+SOLVER = """
+net: "{net}" base_lr: 0.05 momentum: 0.9 weight_decay: 0.001 lr_policy: "fixed" random_seed: 5 display: 5
+max_iter: 12 test_iter: 2 test_interval: 6 snapshot_prefix: "{out}/run" snapshot: 6 solver_mode: CPU
+"""
+
+
+def write(work: Path, name: str, batch: int) -> str:
+    (work / f"{name}_net.prototxt").write_text(NET.format(batch=batch))
+    (work / f"{name}.prototxt").write_text(SOLVER.format(net=f"{name}_net.prototxt", out=name))
+    return f"{name}.prototxt"
+
+
+def blobs(path: Path) -> list[np.ndarray]:
+    return [blob.array() for layer in lens.layers(lens.open_buffer(path)) for blob in layer.blobs]
+
+
+def test_two_ranks_follow_one_process_with_twice_the_batch(work: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, "-m", "nets.train", write(work, "two", 8)],
+        env=environment, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Iteration 5 (") == 1, "rank 0 alone logs"
+    assert done.stderr.count("Testing net (#0)") == 3
+    assert train.main([write(work, "one", 16)]) == 0
+    for a, b in zip(
+        blobs(work / "two/run_iter_12.caffemodel"), blobs(work / "one/run_iter_12.caffemodel"), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_one_alone_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    ranks = Ranks.from_environment()
+    assert ranks == Ranks(0, 1, 0)
+    assert ranks.is_first
+    assert ranks.agreed(2) == 2
+    net = nets.Net(nets.graph.build(text.parse_net(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }'
+    )))  # fmt: skip
+    assert isinstance(ranks.spread(net, "cpu"), WithLoss)
+
+
+def test_the_ranks_that_torchrun_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert Ranks.from_environment() == Ranks(3, 8, 1)
+
+
+@pytest.mark.parametrize("spelling", [["-gpu", "0,1"], ["--gpu=0,1"], ["-gpu=all"]])
+def test_the_gpu_flag_is_taken_out(spelling: list[str]) -> None:
+    assert train._without(["s.prototxt", *spelling, "--level", "2"], "gpu") == ["s.prototxt", "--level", "2"]
