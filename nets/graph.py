@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from data.sources import SOURCES
-from nets.layer import LAYERS, Count, Layer, Shape
+from nets.layer import LAYERS, Count, Layer, Shape, shape_text
 from protos.errors import NetError, listing
 from protos.registry import suggest
 from protos.schema import LayerParameter, NetParameter, NetState, NetStateRule
@@ -143,6 +143,8 @@ class _Wiring:
             declared = [tuple(shape.dim) for shape in layer.input_param.shape]
             if len(declared) not in (0, 1, len(layer.top)):
                 self._report(layer, f"has {len(layer.top)} tops but {len(declared)} shapes: give one, or one for each")
+            elif any(size < 0 for shape in declared for size in shape):
+                self._report(layer, f"a size of its shape is negative: {', '.join(map(shape_text, declared))}")
             elif declared:
                 shapes = list(declared if len(declared) == len(layer.top) else declared * len(layer.top))
         else:

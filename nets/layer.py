@@ -6,11 +6,12 @@ Caffe calls blobs are its parameters (learned by gradient) and buffers (kept by 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from nets.emitter import Emitted, Emitter
 from nets.fillers import Filler
 from protos.errors import NetError
 from protos.registry import Registry
@@ -71,6 +72,13 @@ class Layer(nn.Module):
         """
         raise NotImplementedError
 
+    def emit(self, g: Emitter, *bottoms: Any) -> Emitted:
+        """Write the layer, as it works in testing, to *g* as ONNX nodes over the values *bottoms*; the tops' values.
+
+        A loss gives its predictions instead, a judge of predictions nothing. Raises NetError where ONNX has no words.
+        """
+        raise NetError("has no form in ONNX")
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the tops, found by running the layer on meta tensors."""
         tops = self(*[torch.empty(shape, device="meta") for shape in bottoms])
@@ -121,6 +129,23 @@ def canonical_axis(axis: int, dims: int) -> int:
     if not -dims <= axis < dims:
         raise NetError(f"axis {axis} does not exist in a blob of {dims} axes")
     return axis % dims
+
+
+def check_indices(values: Tensor, size: int, message: str, ignore: int | None = None) -> None:
+    """Raise NetError, *message* with the value and *size*, where *values* are not all 0 to *size* - 1, or *ignore*.
+
+    A look at the values of a GPU would wait for it: there the device's own assertion speaks.
+    """
+    if values.device.type != "cpu" or torch.compiler.is_compiling() or not values.numel():
+        return
+    low, high = (int(value) for value in torch.aminmax(values))
+    if low >= 0 and high < size:
+        return
+    bad = (values < 0) | (values >= size)
+    if ignore is not None:
+        bad &= values != ignore
+    if bad.any():
+        raise NetError(message.format(int(values[bad][0]), size))
 
 
 def shape_text(shape: Sequence[int]) -> str:

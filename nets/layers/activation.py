@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.emitter import Emitter, Value, cast, plus, times
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
@@ -40,6 +41,10 @@ class ReLU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
         return y.clamp(max=6) if self.relu6 else y
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        y = g.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x)
+        return g.op("Min", y, g.constant(6.0, "most")) if self.relu6 else y
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         slopes = (x > 0).to(x.dtype)
@@ -74,6 +79,9 @@ class PReLU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return F.prelu(x, self.weight.reshape(-1).to(x.dtype))
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("PRelu", x, g.blob("weight", (self.weight.numel(),) + (1,) * (len(x.shape) - 2)))
+
 
 @LAYERS("ELU")
 class ELU(Layer):
@@ -94,6 +102,9 @@ class ELU(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return F.elu(x, self.alpha)
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Elu", x, alpha=self.alpha)
+
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.where(x > 0, 1.0, y + self.alpha)
 
@@ -108,6 +119,9 @@ class Sigmoid(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Sigmoid", x)
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return y * (1 - y)
@@ -124,6 +138,9 @@ class TanH(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Tanh", x)
+
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return 1 - y * y
 
@@ -136,6 +153,9 @@ class AbsVal(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.abs()
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Abs", x)
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return x.sign()
@@ -150,6 +170,9 @@ class BNLL(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softplus(x)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Softplus", x)
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.sigmoid(x)
@@ -172,6 +195,9 @@ class Swish(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(x) if self.beta == 1 else x * torch.sigmoid(self.beta * x)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Mul", x, g.op("Sigmoid", times(g, x, self.beta, "beta")))
 
 
 @LAYERS("Power")
@@ -200,6 +226,12 @@ class Power(Layer):
         y = x if self.scale == 1 else x * self.scale
         y = y if self.shift == 0 else y + self.shift
         return y if self.power == 1 else torch.pow(y, self.power)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if self.power == 0 or self.scale == 0:
+            return plus(g, times(g, x, 0.0), float(self.shift**self.power))
+        y = plus(g, times(g, x, self.scale), self.shift)
+        return y if self.power == 1 else g.op("Pow", y, g.constant(self.power, "power"))
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         if self.power == 0 or self.scale == 0 or self.power == 1:
@@ -234,6 +266,9 @@ class Exp(Layer):
         y = torch.exp(x if self.inner == 1 else x * self.inner)
         return y if self.outer == 1 else y * self.outer
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return times(g, g.op("Exp", times(g, x, self.inner)), self.outer, "factor")
+
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return y * self.inner
 
@@ -265,6 +300,9 @@ class Log(Layer):
         y = torch.log(y if self.shift == 0 else y + self.shift)
         return y if self.factor == 1 else y * self.factor
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return times(g, g.op("Log", plus(g, times(g, x, self.scale), self.shift)), self.factor, "factor")
+
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return self.scale * self.factor / (self.scale * x + self.shift)
 
@@ -287,10 +325,15 @@ class Clip(Layer):
         p = proto.clip_param
         if not (p.HasField("min") and p.HasField("max")):
             raise NetError("clip_param needs both min and max")
+        if p.min > p.max:
+            raise NetError(f"min {p.min:g} lies above max {p.max:g}")
         return cls(p.min, p.max)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(self.low, self.high)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Clip", x, g.constant(self.low, "min"), g.constant(self.high, "max"))
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return ((x >= self.low) & (x <= self.high)).to(x.dtype)
@@ -313,6 +356,9 @@ class Threshold(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x > self.threshold).to(x.dtype)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return cast(g, g.op("Greater", x, g.constant(self.threshold, "threshold")))
 
 
 @LAYERS("Dropout")
@@ -345,3 +391,8 @@ class Dropout(Layer):
             y = F.dropout(x, self.ratio, training=True)
             return y if self.scale_train else y * (1 - self.ratio)
         return x if self.scale_train else x * (1 - self.ratio)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if self.sample_test:
+            raise NetError("drops at random in testing too (sample_weights_test)")
+        return x if self.scale_train else times(g, x, 1 - self.ratio)

@@ -1,13 +1,14 @@
 """Convolution, Deconvolution and Im2col over any number of spatial axes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.emitter import Dims, Emitter, Value, fixed, reshaped
 from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
 from protos.errors import NetError
@@ -62,9 +63,9 @@ def _by_axis(p: ConvolutionParameter, name: str, stem: str, axes: int, default: 
     if axes != 2 or getattr(p, name):
         raise NetError(f"{stem}_h and {stem}_w go with two spatial axes, and without {name}")
     fields = (f"{stem}_h", f"{stem}_w")
-    if default is None and not all(p.HasField(field) for field in fields):
+    if default != 0 and not all(p.HasField(field) for field in fields):
         raise NetError(f"{stem}_h and {stem}_w are needed both")
-    return tuple(int(getattr(p, field)) if p.HasField(field) else default or 0 for field in fields)
+    return tuple(int(getattr(p, field)) for field in fields)
 
 
 def _extra_padding(p: ConvolutionParameter, axes: int) -> tuple[int, ...]:
@@ -101,7 +102,9 @@ class _Filtering(Layer):
         bias_filler: Filler = ZERO,
     ) -> None:
         super().__init__()
-        if num_output <= 0 or group <= 0 or channels % group or num_output % group:
+        if num_output <= 0:
+            raise NetError("num_output must be set and positive")
+        if group <= 0 or channels % group or num_output % group:
             raise NetError(f"num_output {num_output} and {channels} channels must divide into {group} groups")
         self.window = window
         self.group = group
@@ -137,6 +140,28 @@ class _Filtering(Layer):
         """The top of one bottom, N x C x spatial axes."""
         raise NotImplementedError
 
+    def emit(self, g: Emitter, *xs: Value) -> tuple[Value, ...]:
+        return tuple(self._emit_one(g, x, top) for x, top in zip(xs, g.tops, strict=True))
+
+    def _emit_one(self, g: Emitter, x: Value, top: Dims) -> Value:
+        axes = len(self.window.kernel)
+        lead = len(x.shape) - axes - 1
+        if lead != 1:  # axes before the channels all count as images
+            x = g.op("Reshape", x, g.constant([-1, *fixed(x, range(lead, len(x.shape)))], "images"))
+        y = self.emit_filter(g, x)
+        return y if lead == 1 else reshaped(g, y, top)
+
+    def emit_filter(self, g: Emitter, x: Value) -> Value:
+        """The node for one bottom, N x C x spatial axes."""
+        w = self.window
+        if not 1 <= len(w.kernel) <= 3:
+            raise NetError(f"runs over {len(w.kernel)} spatial axes, and ONNX engines take 1 to 3")
+        before, behind = _both_sides(w)
+        kind = "ConvTranspose" if self.transposed else "Conv"
+        bias = None if self.bias is None else g.blob("bias")
+        return g.op(kind, x, g.blob("weight"), bias, kernel_shape=w.kernel, strides=w.stride, dilations=w.dilation,
+                    pads=(*before, *behind), group=self.group)  # fmt: skip
+
 
 @LAYERS("Convolution")
 class Convolution(_Filtering):
@@ -153,6 +178,11 @@ class Convolution(_Filtering):
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
         return convolve(w.padded(x), self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
+
+    def emit_filter(self, g: Emitter, x: Value) -> Value:
+        if self.window.kernel or self.group != 1:
+            return super().emit_filter(g, x)
+        return g.op("Gemm", x, g.blob("weight"), None if self.bias is None else g.blob("bias"), transB=1)
 
 
 def convolve(
@@ -240,3 +270,23 @@ class Im2col(Layer):
             places.append(place.reshape((1,) * i + (k,) + (1,) * (axes - 1) + (out,) + (1,) * (axes - 1 - i)))
         patches = x[(..., *places)]  # type: ignore[index]  # leading axes, kernel axes, positions
         return patches.reshape(*x.shape[: lead - 1], -1, *patches.shape[lead + axes :])
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        w = self.window
+        lead = len(x.shape) - len(w.kernel)
+        sizes = [n + 2 * p for n, p in zip(fixed(x, range(lead, len(x.shape))), w.pad, strict=True)]
+        if any(w.pad):
+            pads = [0] * lead + list(w.pad)
+            x = g.op("Pad", x, g.constant(pads * 2, "pads"))
+        flat = g.op("Reshape", x, g.constant([0] * lead + [-1], "pixels"))
+        numbers = torch.arange(torch.Size(sizes).numel()).reshape(1, *sizes)
+        places = Im2col(replace(w, pad=(0,) * len(w.pad)))(numbers)
+        patches = g.op("Gather", flat, g.constant(places.reshape(places.shape[0], -1), "places"), axis=lead)
+        return g.op("Reshape", patches, g.constant([*([0] * (lead - 1)), -1, *places.shape[1:]], "shape"))
+
+
+def _both_sides(w: Window) -> tuple[list[int], list[int]]:
+    """The padding before and behind each spatial axis, the fork's one-sided padding included."""
+    extra = [(w.extra[i], w.extra[i + 1]) for i in range(len(w.extra) - 2, -1, -2)] or [(0, 0)] * len(w.pad)
+    pairs = list(zip(w.pad, extra, strict=True))
+    return [p + e[0] for p, e in pairs], [p + e[1] for p, e in pairs]

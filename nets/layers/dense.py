@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.emitter import Emitter, Value, cast, reshaped
 from nets.fillers import ZERO, Filler
-from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -59,6 +60,13 @@ class InnerProduct(Layer):
             x = x.flatten(self.axis)
         return F.linear(x, self.weight.t() if self.transpose else self.weight, self.bias)
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if len(x.shape) != 2 or self.axis != 1:
+            x = g.op("Flatten", x, axis=self.axis)
+        bias = None if self.bias is None else g.blob("bias")
+        y = g.op("Gemm", x, g.blob("weight"), bias, transB=None if self.transpose else 1)
+        return y if self.axis == 1 else reshaped(g, y, g.tops[0])
+
 
 @LAYERS("Embed")
 class Embed(Layer):
@@ -96,8 +104,14 @@ class Embed(Layer):
         return cls(p.input_dim, p.num_output, p.bias_term, weight, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.embedding(x.long(), self.weight)
+        rows = x.long()
+        check_indices(rows, self.weight.shape[0], "index {} is out of range: input_dim is {}")
+        y = F.embedding(rows, self.weight)
         return y if self.bias is None else y + self.bias
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        y = g.op("Gather", g.blob("weight"), cast(g, x, "int64"))
+        return y if self.bias is None else g.op("Add", y, g.blob("bias"))
 
 
 @LAYERS("Parameter")
@@ -122,3 +136,6 @@ class Parameter(Layer):
 
     def forward(self) -> Tensor:
         return self.weight
+
+    def emit(self, g: Emitter) -> Value:
+        return g.blob("weight")

@@ -1,11 +1,13 @@
 """Layers that join blobs value by value: Eltwise, Scale, Bias."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from nets.emitter import Emitter, Value, times
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
 from protos.errors import NetError
@@ -36,8 +38,8 @@ class Eltwise(Layer):
         p = proto.eltwise_param
         if any(shape != bottoms[0] for shape in bottoms):
             raise NetError("its bottoms must have one shape")
-        if p.coeff and p.operation != EltwiseParameter.SUM:
-            raise NetError("coeff goes with the operation SUM only")
+        if p.coeff and p.operation == EltwiseParameter.PROD:
+            raise NetError("coeff goes with the operation SUM, not PROD")
         if p.coeff and len(p.coeff) != len(bottoms):
             raise NetError(f"has {len(bottoms)} bottoms but {len(p.coeff)} coeff: give none, or one for each")
         operation = EltwiseParameter.EltwiseOp.Name(p.operation)
@@ -49,6 +51,16 @@ class Eltwise(Layer):
         if self.operation == "SUM":
             return self._sum(*xs)
         return _product(*xs) if self.operation == "PROD" else _maximum(*xs)
+
+    def emit(self, g: Emitter, *xs: Value) -> Value:
+        if self.operation == "PROD":
+            return reduce(lambda y, x: g.op("Mul", y, x), xs)
+        if self.operation == "MAX":
+            return g.op("Max", *xs)
+        if self.coeff == (1.0, -1.0):
+            return g.op("Sub", *xs)
+        terms = [times(g, x, c, "coeff") for x, c in zip(xs, self.coeff or (1.0,) * len(xs), strict=True)]
+        return g.op("Add" if len(terms) == 2 else "Sum", *terms)
 
     def _sum(self, *xs: Tensor) -> Tensor:
         coeff = self.coeff or (1.0,) * len(xs)
@@ -87,6 +99,15 @@ class _Broadcast(Layer):
         if blob is None:
             raise NetError("needs its second bottom")
         return blob.reshape(tuple(blob.shape) + (1,) * self.trailing)
+
+    def emit_spread(self, g: Emitter, name: str, given: Value | None) -> Value:
+        """The blob *name*, or the bottom *given* in its place, with axes of 1 behind it to line up with x."""
+        if given is None:
+            return g.blob(name, (*getattr(self, name).shape, *(1,) * self.trailing))
+        if not self.trailing or not given.shape:
+            return given
+        axes = range(len(given.shape), len(given.shape) + self.trailing)
+        return g.op("Unsqueeze", given, g.constant(list(axes), "axes"))
 
 
 def _aligned(axis: int, num_axes: int, bottoms: Sequence[Shape]) -> tuple[Shape, int]:
@@ -144,6 +165,10 @@ class Scale(_Broadcast):
         weight = self.spread(self.weight, scale)
         return x * weight if self.bias is None else torch.addcmul(self.spread(self.bias, None), x, weight)
 
+    def emit(self, g: Emitter, x: Value, scale: Value | None = None) -> Value:
+        y = g.op("Mul", x, self.emit_spread(g, "weight", scale))
+        return y if self.bias is None else g.op("Add", y, self.emit_spread(g, "bias", None))
+
 
 @LAYERS("Bias")
 class Bias(_Broadcast):
@@ -169,3 +194,6 @@ class Bias(_Broadcast):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         return x + self.spread(self.bias, bias)
+
+    def emit(self, g: Emitter, x: Value, bias: Value | None = None) -> Value:
+        return g.op("Add", x, self.emit_spread(g, "bias", bias))

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.transform import read_mean
-from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
-from protos.errors import NetError
+from nets.emitter import Emitted, Emitter, Value
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
+from protos.errors import CaffeError, NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
 # The original takes the logarithm of no probability below the smallest normal float: a loss of 87.3365 says "diverged".
@@ -54,16 +55,7 @@ def ignored(param: LossParameter) -> int | None:
 
 def check_labels(label: Tensor, classes: int, ignore: int | None) -> None:
     """Raise NetError where a label of a CPU tensor is no class; on a GPU that is left to the device's own assertion."""
-    if label.device.type != "cpu" or torch.compiler.is_compiling() or not label.numel():
-        return
-    low, high = (int(v) for v in torch.aminmax(label))
-    if low >= 0 and high < classes:
-        return
-    bad = (label < 0) | (label >= classes)
-    if ignore is not None:
-        bad &= label != ignore
-    if bad.any():
-        raise NetError(f"label {int(label[bad][0])} is out of range: there are {classes} classes, 0 to {classes - 1}")
+    check_indices(label, classes, "label {} is out of range: there are {} classes, counted from 0", ignore)
 
 
 def flat_labels(x: Sequence[int], label: Sequence[int], axis: int) -> None:
@@ -114,6 +106,9 @@ class _SoftmaxLoss(Loss):
     def outputs(self, loss: Tensor, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The loss, and the probabilities where there is a second top for them."""
         return (loss, torch.softmax(x, self.axis)) if self.with_prob else loss
+
+    def emit(self, g: Emitter, x: Value, *labels: Value) -> Value:
+        return g.op("Softmax", x, axis=self.axis)
 
 
 @LAYERS("SoftmaxWithLoss")
@@ -180,7 +175,7 @@ class InfogainLoss(_SoftmaxLoss):
             if not p.source:
                 raise NetError("needs infogain_loss_param.source, or the matrix as a third bottom")
             with torch.device("cpu"):
-                matrix = torch.from_numpy(read_mean(p.source))
+                matrix = _read_matrix(p.source)
         count = torch.Size(bottoms[2]).numel() if matrix is None else matrix.numel()
         if count != x[axis] ** 2:
             raise NetError(f"its matrix has {count} values where {x[axis]} classes need {x[axis] ** 2}")
@@ -208,6 +203,13 @@ class InfogainLoss(_SoftmaxLoss):
         return self.outputs(self.normalized(total, index), x)
 
 
+def _read_matrix(path: str) -> Tensor:
+    try:
+        return torch.from_numpy(read_mean(path))
+    except CaffeError as error:
+        raise NetError(f"infogain_loss_param.source: {str(error).removeprefix('mean_file ')}") from error
+
+
 @LAYERS("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(Loss):
     """-log x[label], averaged over N; x are probabilities, at least 1e-20. bottoms: N x C, N; top: scalar."""
@@ -226,6 +228,9 @@ class MultinomialLogisticLoss(Loss):
         picked = rows.gather(1, index[:, None])[:, 0]
         floor = (LOG_THRESHOLD - picked.detach()).clamp(min=0)
         return -(picked + floor).log().sum() / x.shape[0]
+
+    def emit(self, g: Emitter, x: Value, label: Value) -> Value:
+        return x
 
 
 @LAYERS("HingeLoss")
@@ -256,6 +261,9 @@ class HingeLoss(Loss):
         margins = F.relu(1 + torch.where(is_label, -rows, rows))
         return (margins * margins if self.squared else margins).sum() / x.shape[0]
 
+    def emit(self, g: Emitter, x: Value, label: Value) -> Value:
+        return x
+
 
 def _one_label_an_item(bottoms: Sequence[Shape]) -> None:
     x, label = bottoms
@@ -280,6 +288,9 @@ class EuclideanLoss(Loss):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         difference = a.reshape(-1) - b.reshape(-1)
         return torch.dot(difference, difference) / (2 * a.shape[0])
+
+    def emit(self, g: Emitter, a: Value, b: Value) -> Value:
+        return b if a.is_input else a
 
 
 @LAYERS("ContrastiveLoss")
@@ -322,6 +333,9 @@ class ContrastiveLoss(Loss):
             apart = gap * gap - slope * (squared - squared.detach())
         return torch.where(similar.reshape(-1) != 0, squared, apart).sum() / (2 * a.shape[0])
 
+    def emit(self, g: Emitter, a: Value, b: Value, similar: Value) -> Emitted:
+        return a, b
+
 
 @LAYERS("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(Loss):
@@ -360,6 +374,9 @@ class SigmoidCrossEntropyLoss(Loss):
             return losses.sum() / (t != self.ignore_label).sum().clamp(min=1)
         return losses.sum() / max(1, x.shape[0] if self.normalization == "BATCH_SIZE" else x.numel())
 
+    def emit(self, g: Emitter, x: Value, target: Value) -> Value:
+        return g.op("Sigmoid", x)
+
 
 @LAYERS("Softmax")
 class Softmax(Layer):
@@ -380,3 +397,6 @@ class Softmax(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.softmax(x, self.axis)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return g.op("Softmax", x, axis=self.axis)

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nets.emitter import Emitter, Value, cast
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
 from nets.layers.loss import check_labels, flat_labels
 from protos.errors import NetError
@@ -60,6 +61,9 @@ class Accuracy(Layer):
         totals = zeros.index_add(0, index, counts.to(x.dtype))
         return accuracy, zeros.index_add(0, index, right.to(x.dtype)) / totals.clamp(min=1)
 
+    def emit(self, g: Emitter, x: Value, label: Value) -> tuple[Value, ...]:
+        return ()
+
 
 @LAYERS("ArgMax")
 class ArgMax(Layer):
@@ -98,3 +102,26 @@ class ArgMax(Layer):
             return values if self.out_max_val else indices
         tops = torch.stack((indices, values), 1) if self.out_max_val else indices[:, None]
         return tops.reshape(tops.shape + (1,) * max(0, x.dim() - 3))
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        axis = 1 if self.axis is None else self.axis
+        rows = g.op("Flatten", x) if self.axis is None and len(x.shape) != 2 else x
+        if self.top_k == 1 and not self.out_max_val:
+            y = cast(g, g.op("ArgMax", rows, axis=axis, select_last_index=1))
+            indices = values = y
+        else:
+            values, indices = self._emit_top(g, rows, axis)
+        if self.axis is not None:
+            return values if self.out_max_val else indices
+        pair = [g.op("Unsqueeze", y, g.constant([1], "axis")) for y in (indices, values)]
+        y = g.op("Concat", *pair, axis=1) if self.out_max_val else pair[0]
+        more = len(g.tops[0]) - 3
+        return g.op("Unsqueeze", y, g.constant(list(range(3, 3 + more)), "axes")) if more > 0 else y
+
+    def _emit_top(self, g: Emitter, rows: Value, axis: int) -> tuple[Value, Value]:
+        """Values and indices; TopK prefers the lower index of a tie, so that it runs over the axis reversed."""
+        ends = [g.constant([n], name) for n, name in ((-1, "from"), (-(2**62), "to"), (axis, "along"), (-1, "by"))]
+        k = g.constant([self.top_k], "top_k")
+        values, places = g.ops("TopK", 2, g.op("Slice", rows, *ends), k, axis=axis)
+        last = g.op("Sub", g.op("Gather", g.op("Shape", rows), g.constant(axis, "axis")), g.constant(1, "one"))
+        return values, cast(g, g.op("Sub", last, places))

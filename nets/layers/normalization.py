@@ -1,12 +1,13 @@
 """Layers that normalise: BatchNorm, LRN, MVN. They compute in float32 under autocast."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.emitter import Emitter, Value, plus, times
 from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
@@ -45,6 +46,11 @@ class BatchNorm(Layer):
         self.add_statistic("factor", (1,))
 
     @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        learned = any(spec.lr_mult != 0 for spec in proto.param)
+        return ("its blobs are statistics, which no rate applies to: leave out param, or set lr_mult: 0",) * learned
+
+    @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p = proto.batch_norm_param
         use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
@@ -72,6 +78,18 @@ class BatchNorm(Layer):
             self.variance.mul_(self.fraction).add_(variance)
             self.factor.mul_(self.fraction).add_(1)
         return y
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if self.use_global_stats is False:
+            axes = [0, *range(2, len(x.shape))]
+            x = g.op("Sub", x, g.op("ReduceMean", x, axes=axes))
+            variance = g.op("ReduceMean", g.op("Mul", x, x), axes=axes)
+            return g.op("Div", x, g.op("Sqrt", plus(g, variance, self.eps, "eps")))
+        weight = torch.where(self.factor == 0, 0.0, 1.0 / self.factor)
+        mean, variance = g.constant(self.mean * weight, "mean"), g.constant(self.variance * weight, "variance")
+        ones, zeros = torch.ones_like(self.mean), torch.zeros_like(self.mean)
+        scale, bias = g.constant(ones, "scale"), g.constant(zeros, "bias")
+        return g.op("BatchNormalization", x, scale, bias, mean, variance, epsilon=self.eps)
 
 
 @LAYERS("LRN")
@@ -113,6 +131,14 @@ class LRN(Layer):
             return x * (1 + self.alpha * mean) ** -self.beta
         return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if not self.within_channel:
+            return g.op("LRN", x, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
+        pad, kernel = self.size // 2, (self.size, self.size)
+        mean = g.op("AveragePool", g.op("Mul", x, x), kernel_shape=kernel, pads=(pad,) * 4, count_include_pad=1)
+        base = plus(g, times(g, mean, self.alpha, "alpha"), 1.0, "one")
+        return g.op("Mul", x, g.op("Pow", base, g.constant(-self.beta, "power")))
+
 
 @LAYERS("MVN")
 class MVN(Layer):
@@ -147,3 +173,13 @@ class MVN(Layer):
             # The original's gradient takes eps for a part of the deviation; without it the factor behind would be 1.
             rows = rows / (fixed + self.eps + (deviation - fixed) * (fixed / (fixed + self.eps)))
         return rows.reshape(x.shape)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if self.start == len(x.shape):  # nothing to average over
+            return times(g, x, 0.0)
+        axes = list(range(self.start, len(x.shape)))
+        x = g.op("Sub", x, g.op("ReduceMean", x, axes=axes))
+        if not self.normalize_variance:
+            return x
+        deviation = g.op("Sqrt", g.op("ReduceMean", g.op("Mul", x, x), axes=axes))
+        return g.op("Div", x, plus(g, deviation, self.eps, "eps"))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.emitter import Emitter, Value, cast, fixed
 from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, PoolingParameter, SPPParameter
@@ -28,10 +29,17 @@ class Axis:
     def steps(self, size: int, floor: bool, clip: bool) -> int:
         """The number of windows along an axis of *size*: rounded up (or down), the last cut off if outside."""
         room = size + self.pad + self.pad_end - self.kernel
-        if room < 0:
-            raise NetError(f"the kernel of {self.kernel} does not fit into {size} pixels with padding {self.pad}")
         steps = (room if floor else room + self.stride - 1) // self.stride + 1
+        if steps < 1:
+            raise NetError(f"the kernel of {self.kernel} does not fit into {size} pixels with padding {self.pad}")
         return steps - 1 if clip and (steps - 1) * self.stride >= size + self.pad else steps
+
+    def end(self, size: object, floor: bool, clip: bool) -> int:
+        """The padding behind an axis with which the same windows fit by rounding down; *size* may be left open."""
+        if isinstance(size, int):
+            return max(0, (self.steps(size, floor, clip) - 1) * self.stride + self.kernel - self.pad - size)
+        end = self.pad_end if floor else self.pad_end + self.stride - 1  # rounding up, for any size
+        return min(end, self.kernel - 1) if clip else end
 
 
 class _Windows:
@@ -186,6 +194,19 @@ class Pooling(Layer):
         y, mask = max_pool(x, windows, self.with_mask)
         return y if mask is None or not self.with_mask else (y, mask.to(x.dtype))
 
+    def emit(self, g: Emitter, x: Value) -> Value | tuple[Value, ...]:
+        if self.axes is None and self.method != "STOCHASTIC" and not self.with_mask:
+            return g.op("GlobalAveragePool" if self.method == "AVE" else "GlobalMaxPool", x)
+        axes = self.axes or _whole(x)
+        if not self.with_mask:
+            return _emit_pool(g, x, self.method, axes, self.floor, self.include_pad)
+        frame = _Frame(x, axes, self.floor)
+        if frame.beyond:
+            raise NetError("has windows outside of its image, whose maximum has no place")
+        height, width = fixed(x, (2, 3))
+        y, places = g.ops("MaxPool", 2, x, kernel_shape=frame.kernel, strides=frame.stride, pads=frame.pads)
+        return y, cast(g, g.op("Mod", places, g.constant(height * width, "plane")))
+
     def _windows(self, x: Tensor) -> _Windows:
         size = (x.shape[2], x.shape[3])
         if self._last is None or self._last.size != size:
@@ -260,6 +281,14 @@ class SPP(Layer):
         levels = [self._level(x, 2**i) for i in range(self.height)]
         return levels[0] if self.height == 1 else torch.cat([level.flatten(1) for level in levels], 1)
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        size = fixed(x, (2, 3))
+        levels = []
+        for i in range(self.height):
+            axes = (_bin_axis(size[0], 2**i), _bin_axis(size[1], 2**i))
+            levels.append(_emit_pool(g, x, self.method, axes, False, True))
+        return levels[0] if self.height == 1 else g.op("Concat", *[g.op("Flatten", y) for y in levels], axis=1)
+
     def _level(self, x: Tensor, bins: int) -> Tensor:
         size = (x.shape[2], x.shape[3])
         windows = _Windows((_bin_axis(size[0], bins), _bin_axis(size[1], bins)), size, floor=False)
@@ -274,3 +303,61 @@ def _bin_axis(size: int, bins: int) -> Axis:
     if pad >= kernel:
         raise NetError(f"{bins} bins do not fit into {size} pixels")
     return Axis(kernel, kernel, pad, pad)
+
+
+# ---- the same windows in ONNX: always by rounding down, with explicit padding behind
+
+
+class _Frame:
+    """What ONNX has to know of windows over *x*, whose size may be left open; ``beyond``: some lie wholly outside."""
+
+    def __init__(self, x: Value, axes: tuple[Axis, Axis], floor: bool) -> None:
+        clip = any(axis.pad or axis.pad_end for axis in axes)
+        self.kernel = tuple(axis.kernel for axis in axes)
+        self.stride = tuple(axis.stride for axis in axes)
+        self.before = tuple(axis.pad for axis in axes)
+        self.behind = tuple(axis.pad_end for axis in axes)
+        self.ends = tuple(axis.end(n, floor, clip) for axis, n in zip(axes, x.shape[2:], strict=True))
+        self.pads = (*self.before, *self.ends)
+        self.beyond = any(end >= kernel for end, kernel in zip(self.ends, self.kernel, strict=True))
+        self.padded = clip
+
+
+def _whole(x: Value) -> tuple[Axis, Axis]:
+    height, width = fixed(x, (2, 3))
+    return Axis(height), Axis(width)
+
+
+def _emit_pool(g: Emitter, x: Value, method: str, axes: tuple[Axis, Axis], floor: bool, include_pad: bool) -> Value:
+    frame = _Frame(x, axes, floor)
+    if method == "MAX":
+        return _emit_max(g, x, frame)
+    if frame.beyond:
+        raise NetError("has windows outside of its image, which have no mean")
+    if method == "AVE":
+        return _emit_average(g, x, frame, include_pad)
+    total = _emit_average(g, x, frame, include_pad)
+    weighted = g.op("Div", _emit_average(g, g.op("Mul", x, x), frame, include_pad), total)
+    zero = g.constant(0.0, "zero")
+    return g.op("Where", g.op("Greater", total, zero), weighted, zero)
+
+
+def _emit_max(g: Emitter, x: Value, frame: _Frame) -> Value:
+    if not frame.beyond:
+        return g.op("MaxPool", x, kernel_shape=frame.kernel, strides=frame.stride, pads=frame.pads)
+    pads = g.constant([0, 0, *frame.before, 0, 0, *frame.ends], "pads")
+    wide = g.op("Pad", x, pads, g.constant(LOWEST, "lowest"))
+    return g.op("MaxPool", wide, kernel_shape=frame.kernel, strides=frame.stride)
+
+
+def _emit_average(g: Emitter, x: Value, frame: _Frame, include_pad: bool) -> Value:
+    """The divisor is the window clipped to the padded image, or with *include_pad* false to the image itself."""
+    pads, counted = frame.pads, False
+    if frame.padded and include_pad:
+        over = [end - behind for end, behind in zip(frame.ends, frame.behind, strict=True)]
+        counted = max(over) <= 0
+        if not counted:
+            x = g.op("Pad", x, g.constant([0, 0, *frame.before, 0, 0, *frame.behind], "pads"))
+            pads = (0, 0, *(max(0, more) for more in over))
+    return g.op("AveragePool", x, kernel_shape=frame.kernel, strides=frame.stride, pads=pads,
+                count_include_pad=int(counted))  # fmt: skip

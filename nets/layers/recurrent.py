@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from nets.emitter import Dim, Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from protos.errors import NetError
@@ -24,6 +25,7 @@ class _Recurrent(Layer):
     options = frozenset({"num_output", "weight_filler", "bias_filler", "expose_hidden"})
     hints = frozenset({"debug_info"})
     states: ClassVar[int]
+    gates: ClassVar[tuple[int, ...]]  # where ONNX's gates are among torch's
     labels = (1,)
 
     def __init__(self, has_static: bool, expose_hidden: bool) -> None:
@@ -108,6 +110,68 @@ class _Recurrent(Layer):
         """The top, from the hidden outputs of all steps."""
         return hidden
 
+    def emit(self, g: Emitter, x: Value, cont: Value, *others: Value) -> tuple[Value, ...]:
+        steps = x
+        if len(x.shape) != 3:
+            steps = g.op("Reshape", x, g.constant([0, 0, -1], "rows"))
+        if self.has_static:
+            steps = self._emit_static(g, steps, x.shape[0], others[0])
+        first = others[int(self.has_static) :]
+        width = self.weights()[1].shape[1]
+        if cont.data is not None and bool((cont.data[0 if first else 1 :] == 1).all()):
+            outputs, *last = self._emit_whole(g, steps, first)
+        else:
+            zero = None if first else g.constant(torch.zeros(*fixed(x, [1]), width), "zero")
+            outputs, *last = self._emit_steps(g, steps, cont, first, zero)
+        top = self.emit_read_out(g, outputs)
+        return (top, *last) if self.expose_hidden else (top,)
+
+    def _emit_static(self, g: Emitter, steps: Value, count: Dim, static: Value) -> Value:
+        """The steps with the static input behind each."""
+        if len(static.shape) != 2:
+            static = g.op("Flatten", static)
+        if isinstance(count, int):
+            times = g.constant([count, 1, 1], "times")
+        else:
+            size = g.op("Gather", g.op("Shape", steps), g.constant([0], "time"))
+            times = g.op("Concat", size, g.constant([1, 1], "one"), axis=0)
+        return g.op("Concat", steps, g.op("Expand", static, times), axis=2)
+
+    def _emit_whole(self, g: Emitter, x: Value, first: tuple[Value, ...]) -> tuple[Value, ...]:
+        """One node for all steps of sequences that nothing interrupts: outputs and last states."""
+        w, r, b = (_onnx_gates(blob, self.gates)[None] for blob in self.weights())
+        given = [g.constant(w, "W"), g.constant(r, "R"), g.constant(torch.cat((b, torch.zeros_like(b)), 1), "B")]
+        y, *last = g.ops(type(self).__name__, 1 + self.states, x, *given, None, *first, hidden_size=r.shape[2])
+        return g.op("Squeeze", y, g.constant([1], "direction")), *last
+
+    def _emit_steps(
+        self, g: Emitter, x: Value, cont: Value, first: tuple[Value, ...], zero: Value | None
+    ) -> tuple[Value, ...]:
+        """Step by step, the states scaled by cont before each: outputs and last states."""
+        weight, recurrent, bias = self.weights()
+        inputs = g.op("Add", g.op("MatMul", x, g.constant(weight.t(), "weight")), g.constant(bias, "bias"))
+        turned, axis = g.constant(recurrent.t(), "recurrent"), g.constant([0], "axis")
+
+        def body(states: tuple[Value, ...], step: tuple[Value, ...]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+            gate_inputs, keep = step
+            kept = g.op("Unsqueeze", keep, g.constant([1], "last"))
+            h, *others = [g.op("Mul", state, kept) for state in states]
+            gates = g.op("Add", gate_inputs, g.op("MatMul", h, turned))
+            after = self.emit_step(g, gates, *others)
+            return after, (after[0],)
+
+        states = [zero] * self.states if zero else [g.op("Squeeze", state, axis) for state in first]
+        *last, outputs = g.scan(body, states, (inputs, cont))
+        return outputs, *[g.op("Unsqueeze", state, axis) for state in last]
+
+    def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
+        """The states behind a step, the hidden output first, from the gates' inputs and the other states."""
+        raise NotImplementedError
+
+    def emit_read_out(self, g: Emitter, hidden: Value) -> Value:
+        """The top, from the hidden outputs of all steps."""
+        return hidden
+
 
 def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
     """``(start, end, fresh)`` of the stretches that run without a look at *cont*; fresh: cont scales the states first.
@@ -137,6 +201,7 @@ class LSTM(_Recurrent):
     bottoms = (2, 5)
     tops = (1, 3)
     states = 2
+    gates = (0, 3, 1, 2)
     blob_names = ("weight_x", "bias", "weight_s", "weight_h")
     weight_x: Tensor
     bias: Tensor
@@ -172,6 +237,12 @@ class LSTM(_Recurrent):
         y, h, c = torch.lstm(x, first, params, True, 1, 0.0, self.training, False, False)
         return y, (h, c)
 
+    def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
+        i, f, cell, o = g.ops("Split", 4, gates, axis=1)
+        kept = g.op("Mul", g.op("Sigmoid", f), others[0])
+        c = g.op("Add", kept, g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", cell)))
+        return g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c)), c
+
 
 def _swap_gates(blob: Tensor) -> Tensor:
     i, f, o, g = blob.chunk(4)
@@ -190,6 +261,7 @@ class RNN(_Recurrent):
     bottoms = (2, 4)
     tops = (1, 2)
     states = 1
+    gates = (0,)
     blob_names = ("weight_x", "bias", "weight_s", "weight_h", "weight_o", "bias_o")
     weight_x: Tensor
     bias: Tensor
@@ -231,6 +303,13 @@ class RNN(_Recurrent):
     def read_out(self, hidden: Tensor) -> Tensor:
         return torch.tanh(torch.nn.functional.linear(hidden, self.weight_o, self.bias_o))
 
+    def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
+        return (g.op("Tanh", gates),)
+
+    def emit_read_out(self, g: Emitter, hidden: Value) -> Value:
+        weight, bias = g.constant(self.weight_o.t(), "weight_o"), g.blob("bias_o")
+        return g.op("Tanh", g.op("Add", g.op("MatMul", hidden, weight), bias))
+
 
 @LAYERS("LSTMUnit")
 class LSTMUnit(Layer):
@@ -255,3 +334,16 @@ class LSTMUnit(Layer):
         i, f, o, g = gates.chunk(4, 2)
         c = cont[..., None] * torch.sigmoid(f) * c_prev + torch.sigmoid(i) * torch.tanh(g)
         return c, torch.sigmoid(o) * torch.tanh(c)
+
+    def emit(self, g: Emitter, c_prev: Value, gates: Value, cont: Value) -> tuple[Value, ...]:
+        i, f, o, cell = g.ops("Split", 4, gates, axis=2)
+        kept = g.op("Mul", g.op("Unsqueeze", cont, g.constant([2], "axis")), g.op("Sigmoid", f))
+        fresh = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", cell))
+        c = g.op("Add", g.op("Mul", kept, c_prev), fresh)
+        return c, g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c))
+
+
+def _onnx_gates(blob: Tensor, order: Sequence[int]) -> Tensor:
+    """A blob with torch's gates in ONNX's order."""
+    parts = blob.chunk(len(order))
+    return torch.cat([parts[i] for i in order])

@@ -1,13 +1,15 @@
 """Layers that move values and change none: Concat, Slice, Split, Flatten, Reshape, Tile, Crop, Reduction, ..."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+from nets.emitter import Emitter, Value, cast, fixed, reshaped, times
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter, ReductionParameter
 
@@ -39,6 +41,9 @@ class Concat(Layer):
 
     def forward(self, *xs: Tensor) -> Tensor:
         return torch.cat(xs, self.axis)
+
+    def emit(self, g: Emitter, *xs: Value) -> Value:
+        return g.op("Concat", *xs, axis=self.axis) if len(xs) > 1 else xs[0]
 
 
 @LAYERS("Slice")
@@ -84,6 +89,15 @@ class Slice(Layer):
             return x.chunk(len(self.sizes), 0)
         return torch.split(x, self.sizes, self.axis)
 
+    def emit(self, g: Emitter, x: Value) -> tuple[Value, ...]:
+        if len(self.sizes) == 1:
+            return (x,)
+        if isinstance(x.shape[self.axis], int):
+            return g.ops("Split", len(self.sizes), x, g.constant(self.sizes, "sizes"), axis=self.axis)
+        if len(set(self.sizes)) > 1:
+            fixed(x)
+        return g.ops("Split", len(self.sizes), x, axis=self.axis)
+
 
 @LAYERS("Split")
 class Split(Layer):
@@ -102,6 +116,9 @@ class Split(Layer):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return (x,) * self.copies
 
+    def emit(self, g: Emitter, x: Value) -> tuple[Value, ...]:
+        return (x,) * self.copies
+
 
 @LAYERS("Silence")
 class Silence(Layer):
@@ -112,6 +129,13 @@ class Silence(Layer):
 
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         return ()
+
+    def emit(self, g: Emitter, *xs: Value) -> tuple[Value, ...]:
+        return ()
+
+
+def _not_in_place(proto: LayerParameter) -> Iterable[str]:
+    return ("does not work in place: give its top a name of its own",) if set(proto.top) & set(proto.bottom) else ()
 
 
 @LAYERS("Flatten")
@@ -134,8 +158,17 @@ class Flatten(Layer):
             raise NetError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
         return cls(start, end)
 
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return _not_in_place(proto)
+
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(self.axis, self.end_axis)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        if self.axis == 1 and self.end_axis == len(x.shape) - 1:
+            return g.op("Flatten", x)
+        return reshaped(g, x, g.tops[0])
 
 
 @LAYERS("Reshape")
@@ -164,12 +197,23 @@ class Reshape(Layer):
             raise NetError(f"axis {p.axis} and num_axes {p.num_axes} go beyond the {dims} axes of its bottom")
         return cls(p.shape.dim, axis, p.num_axes)
 
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return _not_in_place(proto)
+
     def forward(self, x: Tensor) -> Tensor:
         end = x.dim() if self.num_axes == -1 else self.axis + self.num_axes
         if any(dim == 0 and self.axis + i >= x.dim() for i, dim in enumerate(self.dims)):
             raise NetError(f"shape {list(self.dims)} copies an axis that its bottom does not have")
         middle = [x.shape[self.axis + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+        known = abs(prod(middle))
+        room = prod(x.shape[self.axis : end])
+        if known != room and (-1 not in middle or not known or room % known):
+            raise NetError(f"shape {list(self.dims)} does not hold {room} values")
         return x.reshape((*x.shape[: self.axis], *middle, *x.shape[end:]))
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        return reshaped(g, x, g.tops[0])
 
 
 @LAYERS("Tile")
@@ -195,6 +239,10 @@ class Tile(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return x.repeat([self.tiles if i == self.axis else 1 for i in range(x.dim())])
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        repeats = [self.tiles if i == self.axis else 1 for i in range(len(x.shape))]
+        return g.op("Tile", x, g.constant(repeats, "repeats"))
+
 
 @LAYERS("Crop")
 class Crop(Layer):
@@ -217,8 +265,8 @@ class Crop(Layer):
         p, (x, like) = proto.crop_param, bottoms
         axis = canonical_axis(p.axis, len(x))
         count = len(x) - axis
-        if len(x) != len(like):
-            raise NetError("its bottoms must have the same number of axes")
+        if len(x) > len(like):
+            raise NetError(f"its second bottom needs at least {len(x)} axes, as many as the first")
         if len(p.offset) not in (0, 1, count):
             raise NetError(f"has {len(p.offset)} offsets: give none, one, or one for each of the {count} cropped axes")
         offsets = list(p.offset) if len(p.offset) == count else (list(p.offset) or [0]) * count
@@ -230,6 +278,17 @@ class Crop(Layer):
                 raise NetError(f"offset {offset} and size {like.shape[i]} go beyond the {x.shape[i]} of axis {i}")
             x = x.narrow(i, offset, like.shape[i])
         return x
+
+    def emit(self, g: Emitter, x: Value, like: Value) -> Value:
+        axes = list(range(self.axis, len(x.shape)))
+        sizes = like.shape[self.axis :]
+        starts, along = g.constant(self.offsets, "offset"), g.constant(axes, "axes")
+        if all(isinstance(size, int) for size in sizes):
+            ends = g.constant([a + b for a, b in zip(self.offsets, fixed(like, axes), strict=True)], "end")
+        else:
+            size = g.op("Gather", g.op("Shape", like), along)
+            ends = g.op("Add", size, starts) if any(self.offsets) else size
+        return g.op("Slice", x, starts, ends, along)
 
 
 @LAYERS("Reduction")
@@ -267,6 +326,11 @@ class Reduction(Layer):
             y = (rows * rows if self.operation == "SUMSQ" else rows).sum(-1)
         return y if self.coeff == 1 else y * self.coeff
 
+    def emit(self, g: Emitter, x: Value) -> Value:
+        kind = {"MEAN": "ReduceMean", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare", "SUM": "ReduceSum"}
+        axes = list(range(self.axis, len(x.shape)))
+        return times(g, g.op(kind[self.operation], x, axes=axes, keepdims=0), self.coeff, "coeff")
+
 
 @LAYERS("BatchReindex")
 class BatchReindex(Layer):
@@ -282,7 +346,12 @@ class BatchReindex(Layer):
         return cls()
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        return x.index_select(0, index.long())
+        rows = index.long()
+        check_indices(rows, x.shape[0], "index {} is out of range: there are {} items")
+        return x.index_select(0, rows)
+
+    def emit(self, g: Emitter, x: Value, index: Value) -> Value:
+        return g.op("Gather", x, cast(g, index, "int64"), axis=0)
 
 
 @LAYERS("Filter")

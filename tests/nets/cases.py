@@ -145,7 +145,7 @@ def _hdf5_output() -> Case:
 
 def _user(name: str, bottoms: str, tops: str, options: str = "") -> str:
     ends = "".join(f'bottom: "{b}" ' for b in bottoms.split()) + "".join(f'top: "{t}" ' for t in tops.split())
-    said = f'python_param {{ module: "user_layers" layer: "{name}" {options} }}'
+    said = f'python_param {{ module: "tests.nets.user_layers" layer: "{name}" {options} }}'
     return f'layer {{ name: "user" type: "Python" {ends} {said} }}\n'
 
 

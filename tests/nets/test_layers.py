@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import CASES, Case
 from torch import Tensor
 
 import nets
@@ -16,6 +15,7 @@ from data.sources import SOURCES
 from nets.layer import LAYERS
 from nets.weights import load_weights, save_weights
 from protos import text
+from tests.nets.cases import CASES, Case
 
 Run = Callable[..., dict[str, Tensor]]
 
