@@ -75,7 +75,7 @@ class Layer(nn.Module):
     def emit(self, g: Emitter, *bottoms: Any) -> Emitted:
         """Write the layer, as it works in testing, to *g* as ONNX nodes over the values *bottoms*; the tops' values.
 
-        A loss gives its predictions instead, a judge of predictions nothing. Raises NetError where ONNX has no words.
+        A loss gives its prediction instead (where it ``activates``). Raises NetError where ONNX has no words.
         """
         raise NetError("has no form in ONNX")
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from math import log
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from data.transform import read_mean
-from nets.emitter import Emitted, Emitter, Value
+from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
 from protos.errors import CaffeError, NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
@@ -26,6 +26,12 @@ class Loss(Layer):
     is_loss = True
     fp32 = True
     bottoms = (2, 2)
+    predicted: ClassVar[int] = 1  # how many of its first bottoms are predictions
+    activates: ClassVar[bool] = False  # whether it takes logits: then ``predict`` makes predictions of them
+
+    def predict(self, x: Tensor) -> Tensor:
+        """What the loss takes its first bottom for."""
+        return x
 
 
 def normalization(param: LossParameter, default: str) -> str:
@@ -72,6 +78,7 @@ def flat_labels(x: Sequence[int], label: Sequence[int], axis: int) -> None:
 class _SoftmaxLoss(Loss):
     """What the two losses with a softmax inside share. Logits are brought to (outer, classes, inner)."""
 
+    activates = True
     tops = (1, 2)
 
     def __init__(self, axis: int, normalization: str, ignore_label: int | None, with_prob: bool) -> None:
@@ -106,6 +113,9 @@ class _SoftmaxLoss(Loss):
     def outputs(self, loss: Tensor, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The loss, and the probabilities where there is a second top for them."""
         return (loss, torch.softmax(x, self.axis)) if self.with_prob else loss
+
+    def predict(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, self.axis)
 
     def emit(self, g: Emitter, x: Value, *labels: Value) -> Value:
         return g.op("Softmax", x, axis=self.axis)
@@ -229,9 +239,6 @@ class MultinomialLogisticLoss(Loss):
         floor = (LOG_THRESHOLD - picked.detach()).clamp(min=0)
         return -(picked + floor).log().sum() / x.shape[0]
 
-    def emit(self, g: Emitter, x: Value, label: Value) -> Value:
-        return x
-
 
 @LAYERS("HingeLoss")
 class HingeLoss(Loss):
@@ -261,9 +268,6 @@ class HingeLoss(Loss):
         margins = F.relu(1 + torch.where(is_label, -rows, rows))
         return (margins * margins if self.squared else margins).sum() / x.shape[0]
 
-    def emit(self, g: Emitter, x: Value, label: Value) -> Value:
-        return x
-
 
 def _one_label_an_item(bottoms: Sequence[Shape]) -> None:
     x, label = bottoms
@@ -289,9 +293,6 @@ class EuclideanLoss(Loss):
         difference = a.reshape(-1) - b.reshape(-1)
         return torch.dot(difference, difference) / (2 * a.shape[0])
 
-    def emit(self, g: Emitter, a: Value, b: Value) -> Value:
-        return b if a.is_input else a
-
 
 @LAYERS("ContrastiveLoss")
 class ContrastiveLoss(Loss):
@@ -304,6 +305,7 @@ class ContrastiveLoss(Loss):
 
     message = "contrastive_loss_param"
     options = frozenset({"margin", "legacy_version"})
+    predicted = 2
     bottoms = (3, 3)
     labels = (2,)
 
@@ -333,9 +335,6 @@ class ContrastiveLoss(Loss):
             apart = gap * gap - slope * (squared - squared.detach())
         return torch.where(similar.reshape(-1) != 0, squared, apart).sum() / (2 * a.shape[0])
 
-    def emit(self, g: Emitter, a: Value, b: Value, similar: Value) -> Emitted:
-        return a, b
-
 
 @LAYERS("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(Loss):
@@ -345,6 +344,7 @@ class SigmoidCrossEntropyLoss(Loss):
     BATCH_SIZE). torch's binary_cross_entropy_with_logits divides by the values.
     """
 
+    activates = True
     labels = (1,)
 
     def __init__(self, normalization: str = "BATCH_SIZE", ignore_label: int | None = None) -> None:
@@ -373,6 +373,9 @@ class SigmoidCrossEntropyLoss(Loss):
         if self.normalization == "VALID" and self.ignore_label is not None:
             return losses.sum() / (t != self.ignore_label).sum().clamp(min=1)
         return losses.sum() / max(1, x.shape[0] if self.normalization == "BATCH_SIZE" else x.numel())
+
+    def predict(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
 
     def emit(self, g: Emitter, x: Value, target: Value) -> Value:
         return g.op("Sigmoid", x)

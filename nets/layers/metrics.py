@@ -61,9 +61,6 @@ class Accuracy(Layer):
         totals = zeros.index_add(0, index, counts.to(x.dtype))
         return accuracy, zeros.index_add(0, index, right.to(x.dtype)) / totals.clamp(min=1)
 
-    def emit(self, g: Emitter, x: Value, label: Value) -> tuple[Value, ...]:
-        return ()
-
 
 @LAYERS("ArgMax")
 class ArgMax(Layer):
