@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nets import lr_policy, snapshot, updates
+from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
@@ -174,10 +175,12 @@ class Solver:
         while self.iter < end:
             if self._test_is_due() and not self._test_all():
                 return False
+            display = bool(self.param.display) and self.iter % self.param.display == 0
+            self._step.debug = DebugInfo(self.net) if display and self.param.debug_info else None
             result = self._step(self._rate)
             self._losses.append(result.loss)
             self._displayed.append(result.mean_loss)
-            if self.param.display and self.iter % self.param.display == 0:
+            if display:
                 now = time.perf_counter()
                 self._show(result, now - started, self.iter - since)
                 started, since = now, self.iter

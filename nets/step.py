@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.net import Net
 from nets.updates import Update
@@ -71,7 +72,8 @@ class Result(NamedTuple):
 class Step:
     """Runs iterations of *net* on *inputs*, and updates its blobs by *update*.
 
-    *run* maps a batch to the outputs and the loss of the net; it is the net itself, compiled or spread over processes.
+    With ``debug`` set, that watches the passes. *run* maps a batch to the outputs and the loss of the net; it is the
+    net itself, compiled or spread over processes.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Step:
         self._scaler = torch.amp.GradScaler(device.type) if scaled else None
         self._eager_left = EAGER_FIRST if self._can_capture(net, param) else None
         self._graph: _Graph | None = None
+        self.debug: DebugInfo | None = None
 
     def _can_capture(self, net: Net, param: SolverParameter) -> bool:
         if self._device.type != "cuda" or not self._options.graph:
@@ -103,6 +106,7 @@ class Step:
         held = {node.type for node, _ in net.nodes} & {"Python", "Filter", "LSTM", "RNN", "HDF5Output"}
         reasons = [f"of its {', '.join(sorted(held))} layers"] if held else []
         reasons += ["iter_size is above 1"] if self._iter_size > 1 else []
+        reasons += ["debug_info reads every blob"] if param.debug_info else []
         reasons += ["its rate waits for the loss"] if param.lr_policy == "plateau" else []
         reasons += ["of fp16's loss scaling"] if self._scaler is not None else []
         if reasons:
@@ -124,7 +128,10 @@ class Step:
         self._update.clear()
         total: Tensor | None = None
         for _ in range(self._iter_size):
-            outputs, loss = self._forward_backward(self._inputs.next())
+            with self.debug or nullcontext():
+                outputs, loss = self._forward_backward(self._inputs.next())
+            if self.debug is not None:
+                self.debug.report()
             total = loss if total is None else total + loss
         assert total is not None  # iter_size is at least 1
         mean = total if self._iter_size == 1 else total / self._iter_size
