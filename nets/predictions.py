@@ -95,6 +95,6 @@ def predict(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not one.loss:
             if one.name not in blobs:
                 needed = [name for name in net.graph.inputs if name in missing]
-                raise NetError(f"'{one.name}' cannot be had without the inputs {", ".join(needed)}")
+                raise NetError(f"'{one.name}' cannot be had without the inputs {', '.join(needed)}")
             made[one.name] = blobs[one.name]
     return {one.name: made[one.name] for one in planned.predictions}

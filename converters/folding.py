@@ -1,0 +1,117 @@
+"""BatchNorm and Scale drawn into the convolution or inner product before them, or into one another.
+
+Every fold is exact in real numbers: a factor and a term for each channel move into weights and bias.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.recorder import Node
+from nets.emitter import Value
+
+Array = NDArray[np.float64]
+
+FILTERS = ("Conv", "ConvTranspose", "Gemm")
+
+
+@dataclass
+class _Affine:
+    """y = factor * x + term, by channel (axis 1)."""
+
+    factor: Array
+    term: Array
+
+
+def fold(nodes: Sequence[Node], outputs: Sequence[Value], hints: dict[Value, str]) -> list[Node]:
+    """*nodes* with batch normalisations, and the scales and biases behind them or behind filters, folded away.
+
+    A value that something else reads, or that is one of *outputs*, stays. *hints* learns of the new constants.
+    """
+    readers = Counter(value for node in nodes for value in node.uses())
+    readers.update(outputs)
+    makers: dict[Value, Node] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        affine = _affine(node)
+        before = makers.get(node.inputs[0]) if affine is not None and node.inputs[0] is not None else None
+        alone = before is not None and readers[before.outputs[0]] == 1
+        if affine is not None and before is not None and alone and _absorb(before, affine, readers, hints):
+            before.outputs = node.outputs
+            makers[node.outputs[0]] = before
+        else:
+            kept.append(node)
+            makers.update((value, node) for value in node.outputs)
+    return kept
+
+
+def _affine(node: Node) -> _Affine | None:
+    """What *node* does to each channel, if that is all it does."""
+    if node.kind == "BatchNormalization":
+        scale, bias, mean, variance = (_data(value) for value in node.inputs[1:])
+        epsilon = node.attributes["epsilon"]
+        factor = scale / np.sqrt(variance + float(epsilon))  # type: ignore[arg-type]  # a number
+        return _Affine(factor, bias - mean * factor)
+    if node.kind in ("Mul", "Add") and node.inputs[1] is not None and node.inputs[1].data is not None:
+        shape = node.inputs[1].data.shape
+        if node.inputs[1].data.dtype != np.float32 or any(size != 1 for size in shape[1:]) or not shape:
+            return None
+        values = _data(node.inputs[1]).reshape(-1)
+        if node.kind == "Mul":
+            return _Affine(values, np.zeros_like(values))
+        return _Affine(np.ones_like(values), values)
+    return None
+
+
+def _absorb(before: Node, affine: _Affine, readers: Counter[Value], hints: dict[Value, str]) -> bool:
+    """Let *before* do *affine* as well; whether it can."""
+    if before.kind == "BatchNormalization":
+        scale, bias = _data(before.inputs[1]), _data(before.inputs[2])
+        if len(scale) != len(affine.factor):
+            return False
+        _replace(before, 1, scale * affine.factor, hints)
+        _replace(before, 2, bias * affine.factor + affine.term, hints)
+        return True
+    weight = before.inputs[1] if before.kind in FILTERS else None
+    if weight is None or weight.data is None or readers[weight] > 1:
+        return False
+    axis = _output_axis(before)
+    channels, group = weight.data.shape[axis], before.attributes.get("group", 1)
+    if before.kind == "ConvTranspose" and group != 1:
+        return False
+    if channels != len(affine.factor):
+        return False
+    along = [1] * weight.data.ndim
+    along[axis] = channels
+    bias = _data(before.inputs[2]) if len(before.inputs) > 2 else np.zeros(channels)
+    _replace(before, 1, _data(weight) * affine.factor.reshape(along), hints)
+    _replace(before, 2, bias * affine.factor + affine.term, hints)
+    return True
+
+
+def _output_axis(node: Node) -> int:
+    if node.kind == "ConvTranspose":
+        return 1
+    return 0 if node.kind == "Conv" or node.attributes.get("transB") else 1
+
+
+def _data(value: Value | None) -> Array:
+    assert value is not None
+    assert value.data is not None
+    return value.data.astype(np.float64)
+
+
+def _replace(node: Node, at: int, values: Array, hints: dict[Value, str]) -> None:
+    """Give *node* a constant of its own as input *at*."""
+    made = Value(values.shape, data=values.astype(np.float32))
+    if at < len(node.inputs):
+        old = node.inputs[at]
+        assert old is not None
+        hints[made] = hints[old]
+        node.inputs[at] = made
+    else:
+        hints[made] = f"{node.layer}.bias"
+        node.inputs.append(made)

@@ -1,0 +1,204 @@
+"""From recorded nodes to an ONNX model: names, initializers, and a file, whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import EncodeError
+from onnx import TensorProto, helper, numpy_helper
+
+from converters.recorder import Node
+from nets.emitter import Dims, Value
+from protos import files
+from protos.errors import CaffeError, NetError
+
+LARGEST = 2**31 - 1  # bytes of a message that protobuf reads
+INLINE = 1024  # bytes; smaller constants stay in the model, where shapes can be read off them
+
+
+@dataclass
+class Recorded:
+    """A model before it has a form. ``bound``: (blob, value, the shape of the value) in the order in which layers
+    wrote them; ``outputs``: (name, value, its shape, what it stands for); ``hints``: names for constants."""
+
+    name: str
+    inputs: dict[str, Value]
+    nodes: list[Node]
+    outputs: list[tuple[str, Value, Dims, str]]
+    bound: list[tuple[str, Value, Dims]]
+    hints: Mapping[Value, str]
+
+
+class Names:
+    """Names, each given once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def free(self, wanted: str) -> str:
+        """*wanted*, with #2, #3 ... where it is taken."""
+        name, count = wanted, 1
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}#{count}"
+        self._taken.add(name)
+        return name
+
+
+def without_dead(nodes: Sequence[Node], outputs: Iterable[Value]) -> list[Node]:
+    """The nodes that *outputs* need."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if needed & {*node.outputs}:
+            needed.update(node.uses())
+            kept.append(node)
+    return kept[::-1]
+
+
+def name_all(recorded: Recorded) -> None:
+    """Name every value and node: after blobs, LAYER.constant, LAYER/kind for what is inside of a layer.
+
+    Where layers work in place, what comes out in the end has the blob's name; before it are blob#1, blob#2 ...
+    """
+    values, nodes = Names(), Names()
+    for name, value in recorded.inputs.items():
+        value.name = values.free(name)
+    for name, value, _, _ in recorded.outputs:
+        value.name = values.free(name)
+    tops = _name_blobs(recorded, values)
+    for node in _all_nodes(recorded.nodes):
+        plain = bool(tops & {*node.outputs})
+        node.name = nodes.free(node.layer if plain else f"{node.layer}/{node.kind}")
+        for read in node.inputs:
+            if read is not None and read.data is not None and not read.name:
+                read.name = values.free(recorded.hints[read])
+        for value in (*(node.body.inputs if node.body else ()), *node.outputs):
+            value.name = value.name or values.free(node.name if not plain else f"{node.name}/{node.kind}")
+
+
+def _name_blobs(recorded: Recorded, values: Names) -> set[Value]:
+    """Name what layers wrote; all those values."""
+    made = {value for node in recorded.nodes for value in node.outputs}
+    chains: dict[str, list[Value]] = {}
+    tops: set[Value] = set()
+    for blob, value, _ in recorded.bound:
+        if value in made and value not in tops:
+            tops.add(value)
+            chains.setdefault(blob, []).append(value)
+    for blob, chain in chains.items():
+        if not chain[-1].name:
+            chain[-1].name = values.free(blob)
+        for i, value in enumerate(chain[:-1], 1):
+            value.name = value.name or values.free(f"{blob}#{i}")
+    return tops
+
+
+def _all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        if node.body is not None:
+            yield from _all_nodes(node.body.nodes)
+
+
+def to_model(recorded: Recorded, opset: int, about: Mapping[str, str]) -> tuple[onnx.ModelProto, list[Value]]:
+    """The model, named, and the constants that are too large to be in it: their order is that of the data file."""
+    name_all(recorded)
+    open_sizes = {dim for value in recorded.inputs.values() for dim in value.shape if isinstance(dim, str)}
+    nodes = list(_all_nodes(recorded.nodes))
+    constants = list(dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v.data is not None))
+    total = sum(value.data.nbytes for value in constants if value.data is not None)
+    external = [value for value in constants if _size(value) > INLINE] if total > LARGEST - 2**20 else []
+    read = {value for node in nodes for value in node.inputs}
+    outputs = {value for _, value, _, _ in recorded.outputs}
+    inside = [
+        (value.name, shape)
+        for value, shape in {value: shape for _, value, shape in recorded.bound}.items()
+        if value in read and value not in outputs and value.data is None and value not in recorded.inputs.values()
+    ]
+    graph = helper.make_graph(
+        [_node(node) for node in recorded.nodes],
+        recorded.name or "net",
+        [_info(value.name, value.shape, open_sizes) for value in recorded.inputs.values()],
+        [_info(value.name, shape, open_sizes, doc) for _, value, shape, doc in recorded.outputs],
+        initializer=[_tensor(value) for value in constants if value not in set(external)],
+        value_info=[_info(name, shape, open_sizes) for name, shape in inside],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets), producer_name="caffetorch"
+    )
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        model.producer_version = metadata.version("caffetorch")
+    helper.set_model_props(model, dict(about))
+    return model, external
+
+
+def _size(value: Value) -> int:
+    return 0 if value.data is None else value.data.nbytes
+
+
+def _node(node: Node) -> onnx.NodeProto:
+    made = helper.make_node(
+        node.kind,
+        [value.name if value is not None else "" for value in node.inputs],
+        [value.name for value in node.outputs],
+        name=node.name,
+        **node.attributes,  # type: ignore[arg-type]  # attributes, and no parameter of this function
+    )
+    if node.body is not None:
+        inputs = [onnx.ValueInfoProto(name=value.name) for value in node.body.inputs]
+        outputs = [onnx.ValueInfoProto(name=value.name) for value in node.body.outputs]
+        for info in (*inputs, *outputs):
+            info.type.tensor_type.elem_type = TensorProto.FLOAT
+        body = helper.make_graph([_node(one) for one in node.body.nodes], f"{node.name}/step", inputs, outputs)
+        made.attribute.append(helper.make_attribute("body", body))
+    return made
+
+
+def _info(name: str, shape: Dims, open_sizes: set[str], doc: str = "") -> onnx.ValueInfoProto:
+    sizes = [dim if isinstance(dim, int) or dim in open_sizes else None for dim in shape]
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes, doc_string=doc)
+
+
+def _tensor(value: Value) -> onnx.TensorProto:
+    assert value.data is not None
+    return numpy_helper.from_array(value.data, value.name)
+
+
+def write(model: onnx.ModelProto, external: Sequence[Value], path: str | os.PathLike[str]) -> None:
+    """Check *model* with full shape inference and write it to *path*, large constants to ``path.data`` beside it."""
+    target = Path(path)
+    if target.is_dir():
+        raise CaffeError(f"{target}: is a folder: name a file in it")
+    if external:
+        _write_data(model, external, target.with_name(f"{target.name}.data"))
+    with files.replacing(target) as file:
+        try:
+            file.write(model.SerializeToString(deterministic=True))
+            file.flush()
+            onnx.checker.check_model(file.name if external else model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, EncodeError) as error:
+            raise NetError(f"{target}: the model is not valid ONNX: {' '.join(str(error).split())}") from error
+
+
+def _write_data(model: onnx.ModelProto, external: Sequence[Value], path: Path) -> None:
+    offset = 0
+    with files.replacing(path) as file:
+        for value in external:
+            assert value.data is not None
+            tensor = model.graph.initializer.add(
+                name=value.name,
+                dims=value.data.shape,
+                data_type=helper.np_dtype_to_tensor_dtype(np.dtype(value.data.dtype)),
+                data_location=TensorProto.EXTERNAL,
+            )
+            for key, said in (("location", path.name), ("offset", str(offset)), ("length", str(value.data.nbytes))):
+                tensor.external_data.add(key=key, value=said)
+            file.write(value.data.data)
+            offset += value.data.nbytes
