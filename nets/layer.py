@@ -72,6 +72,13 @@ class Layer(nn.Module):
         """
         raise NotImplementedError
 
+    def gradient(self, x: Tensor, seen: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
+        """The gradient to its bottom *x*, from what the original then finds in its bottom's (*seen*) and top's place.
+
+        Layers that ``rereads`` and whose gradient is no product with a slope define this instead.
+        """
+        return upstream * self.slope(seen, y)
+
     def emit(self, g: Emitter, *bottoms: Any) -> Emitted:
         """Write the layer, as it works in testing, to *g* as ONNX nodes over the values *bottoms*; the tops' values.
 
@@ -129,6 +136,11 @@ def canonical_axis(axis: int, dims: int) -> int:
     if not -dims <= axis < dims:
         raise NetError(f"axis {axis} does not exist in a blob of {dims} axes")
     return axis % dims
+
+
+def not_in_place(proto: LayerParameter) -> Iterable[str]:
+    """The problem of a layer that cannot overwrite its bottom, if it is told to."""
+    return ("does not work in place: give its top a name of its own",) if set(proto.top) & set(proto.bottom) else ()
 
 
 def check_indices(values: Tensor, size: int, message: str, ignore: int | None = None) -> None:

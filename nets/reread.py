@@ -28,7 +28,7 @@ class Reread:
     def gradient(self, x: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
         """The gradient to the bottom *x*."""
         final = y if self.final is None else self.final
-        return upstream * self.layer.slope(final if self.in_place else x, final)
+        return self.layer.gradient(x, final if self.in_place else x, final, upstream)
 
 
 def joined(x: Tensor, y: Tensor, reread: Reread) -> Tensor:

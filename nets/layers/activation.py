@@ -1,6 +1,6 @@
 """Layers that map each value by itself. bottom, top: any shape, equal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import e, log
 from typing import Self
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, plus, times
 from nets.fillers import Filler
-from nets.layer import LAYERS, Layer, Shape
+from nets.layer import LAYERS, Layer, Shape, not_in_place
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -147,9 +147,13 @@ class TanH(Layer):
 
 @LAYERS("AbsVal")
 class AbsVal(Layer):
-    """y = abs(x)."""
+    """y = abs(x); not in place, as in the original."""
 
     rereads = True
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return not_in_place(proto)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.abs()
@@ -182,6 +186,7 @@ class BNLL(Layer):
 class Swish(Layer):
     """y = x * sigmoid(beta * x); torch's SiLU at beta = 1. Options: beta (1)."""
 
+    rereads = True
     message = "swish_param"
     options = frozenset({"beta"})
 
@@ -196,13 +201,19 @@ class Swish(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(x) if self.beta == 1 else x * torch.sigmoid(self.beta * x)
 
+    def gradient(self, x: Tensor, seen: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
+        return upstream * (self.beta * y + torch.sigmoid(self.beta * x) * (1 - self.beta * y))
+
     def emit(self, g: Emitter, x: Value) -> Value:
         return g.op("Mul", x, g.op("Sigmoid", times(g, x, self.beta, "beta")))
 
 
 @LAYERS("Power")
 class Power(Layer):
-    """y = (shift + scale * x) ^ power. Options: power (1), scale (1), shift (0)."""
+    """y = (shift + scale * x) ^ power. Options: power (1), scale (1), shift (0).
+
+    In place, the original's backward pass overwrites the gradient that it is about to read; the right one is here.
+    """
 
     rereads = True
     message = "power_param"
@@ -275,7 +286,10 @@ class Exp(Layer):
 
 @LAYERS("Log")
 class Log(Layer):
-    """y = log(shift + scale * x) to the base. Options: base (-1, which stands for e), scale (1), shift (0)."""
+    """y = log(shift + scale * x) to the base. Options: base (-1, which stands for e), scale (1), shift (0).
+
+    In place, the original's backward pass overwrites the gradient that it is about to read; the right one is here.
+    """
 
     rereads = True
     message = "log_param"

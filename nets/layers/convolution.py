@@ -154,11 +154,13 @@ class _Filtering(Layer):
     def emit_filter(self, g: Emitter, x: Value) -> Value:
         """The node for one bottom, N x C x spatial axes."""
         w = self.window
-        if not 1 <= len(w.kernel) <= 3:
-            raise NetError(f"runs over {len(w.kernel)} spatial axes, and ONNX engines take 1 to 3")
+        bias = None if self.bias is None else g.blob("bias")
+        if not w.kernel:
+            if self.group != 1:
+                raise NetError("has groups but no spatial axes")
+            return g.op("Gemm", x, g.blob("weight"), bias, transB=None if self.transposed else 1)
         before, behind = _both_sides(w)
         kind = "ConvTranspose" if self.transposed else "Conv"
-        bias = None if self.bias is None else g.blob("bias")
         return g.op(kind, x, g.blob("weight"), bias, kernel_shape=w.kernel, strides=w.stride, dilations=w.dilation,
                     pads=(*before, *behind), group=self.group)  # fmt: skip
 
@@ -178,11 +180,6 @@ class Convolution(_Filtering):
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
         return convolve(w.padded(x), self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
-
-    def emit_filter(self, g: Emitter, x: Value) -> Value:
-        if self.window.kernel or self.group != 1:
-            return super().emit_filter(g, x)
-        return g.op("Gemm", x, g.blob("weight"), None if self.bias is None else g.blob("bias"), transB=1)
 
 
 def convolve(
@@ -221,17 +218,49 @@ def convolve(
 class Deconvolution(_Filtering):
     """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x spatial.
 
-    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's. Blobs: weight (C x num_output/group x kernel), bias (num_output).
+    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's, without pad_t and its
+    like. Blobs: weight (C x num_output/group x kernel), bias (num_output).
     """
 
     transposed = True
 
     def filter(self, x: Tensor) -> Tensor:
-        w, axes = self.window, len(self.window.kernel)
-        if not 1 <= axes <= 3:
-            raise NetError(f"Deconvolution runs over 1 to 3 spatial axes, not {axes}")
+        w = self.window
+        return deconvolve(x, self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
+
+
+def deconvolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    pad: tuple[int, ...],
+    dilation: tuple[int, ...],
+    group: int,
+) -> Tensor:
+    """The transpose of ``convolve``, over any number of spatial axes."""
+    axes = len(stride)
+    if axes == 0:
+        return F.conv_transpose1d(x[..., None], weight[..., None], bias, groups=group)[..., 0]
+    if axes <= 3:
         run = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
-        return run(x, self.weight, self.bias, w.stride, w.pad, groups=self.group, dilation=w.dilation)
+        return run(x, weight, bias, stride, pad, groups=group, dilation=dilation)
+    # Beyond 3 each row along the first spatial axis spreads to one row for each of its kernel positions.
+    rows = x.transpose(1, 2)
+    size = (x.shape[2] - 1) * stride[0] + dilation[0] * (weight.shape[2] - 1) + 1
+    total: Tensor | None = None
+    for k in range(weight.shape[2]):
+        flat = rows.reshape(-1, *rows.shape[2:])
+        y = deconvolve(flat, weight[:, :, k], None, stride[1:], pad[1:], dilation[1:], group)
+        y = y.reshape(*rows.shape[:2], *y.shape[1:])
+        if total is None:
+            total = y.new_zeros(y.shape[0], size, *y.shape[2:])
+        places = torch.arange(x.shape[2], device=x.device) * stride[0] + k * dilation[0]
+        total = total.index_add(1, places, y)
+    if total is None:
+        raise NetError("kernel sizes must be positive")
+    total = total.transpose(1, 2).narrow(2, pad[0], size - 2 * pad[0])
+    return total if bias is None else total + bias.reshape(-1, *(1,) * axes)
 
 
 @LAYERS("Im2col")

@@ -383,8 +383,9 @@ class SigmoidCrossEntropyLoss(Loss):
 
 @LAYERS("Softmax")
 class Softmax(Layer):
-    """exp(x) / sum of exp(x) along an axis. Options: axis (1)."""
+    """y = exp(x) / sum of exp(x) along an axis. bottom, top: any shape, equal. Options: axis (1)."""
 
+    rereads = True
     message = "softmax_param"
     options = frozenset({"axis"})
     hints = frozenset({"engine"})
@@ -403,3 +404,6 @@ class Softmax(Layer):
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return g.op("Softmax", x, axis=self.axis)
+
+    def gradient(self, x: Tensor, seen: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
+        return (upstream - (upstream * y).sum(self.axis, keepdim=True)) * y

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed, reshaped, times
-from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, not_in_place, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter, ReductionParameter
 
@@ -134,10 +134,6 @@ class Silence(Layer):
         return ()
 
 
-def _not_in_place(proto: LayerParameter) -> Iterable[str]:
-    return ("does not work in place: give its top a name of its own",) if set(proto.top) & set(proto.bottom) else ()
-
-
 @LAYERS("Flatten")
 class Flatten(Layer):
     """The axes from axis to end_axis as one. Options: axis (1), end_axis (-1)."""
@@ -160,7 +156,7 @@ class Flatten(Layer):
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
-        return _not_in_place(proto)
+        return not_in_place(proto)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(self.axis, self.end_axis)
@@ -199,7 +195,7 @@ class Reshape(Layer):
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
-        return _not_in_place(proto)
+        return not_in_place(proto)
 
     def forward(self, x: Tensor) -> Tensor:
         end = x.dim() if self.num_axes == -1 else self.axis + self.num_axes

@@ -28,7 +28,9 @@ NOT_THE_DERIVATIVE = {
     "lstm_expose": "no gradient flows through exposed states",
     "rnn_expose": "no gradient flows through exposed states",
     "net_propagate_down": "propagate_down stops the gradient",
+    "mvn_constant": "all values are equal: the deviation has a kink there",
 }
+OVERWRITTEN = "a later layer overwrites, in place, what the original's backward pass reads"
 
 
 def ids(cases: Iterable[Case]) -> object:
@@ -150,7 +152,7 @@ def test_numbers_of_the_original(case):
 def test_the_shape_is_known_before_the_run(case):
     net = make(case)
     for name, blob in net.activations(**bottoms(case)).items():
-        if "Filter" in types(case) and name in case.part("top"):
+        if "Filter" in types(case) and blob.shape != net.shapes[name]:
             assert blob.shape[1:] == net.shapes[name][1:]
             assert len(blob) <= net.shapes[name][0]
         else:
@@ -161,6 +163,8 @@ def test_the_shape_is_known_before_the_run(case):
 def test_the_gradient_is_the_derivative(case):
     if case.name in NOT_THE_DERIVATIVE:
         pytest.skip(NOT_THE_DERIVATIVE[case.name])
+    if case.name.startswith(("inplace_", "overwritten_")):
+        pytest.skip(OVERWRITTEN)
     net = make(case).double()
     inputs = bottoms(case, dtype=torch.float64)
     varied = [x for x in (*inputs.values(), *net.parameters()) if x.requires_grad]
