@@ -2,15 +2,16 @@
 
     python benchmarks/train.py [--nets lenet,cifar10_quick,mlp,caffenet] [--seconds 5] [--device cpu]
 
-plain: a hand-written module, torch.optim.SGD, eager, batches sliced from tensors that are already float and on the device.
+plain: a hand-written module, torch.optim.SGD, eager, batches sliced from float tensors that are on the device already.
 tutorial: the same module fed by a DataLoader with 2 workers and a transform for each sample.
-ours: nets.Solver on an LMDB store of the same size, from prototxts. Each contender runs in turns of about a second, and its
-median speed counts, so that a busy machine slows all alike.
+ours: nets.Solver on an LMDB store of the same records, from prototxts. The contenders take turns of about a second, and
+the median speed counts, so that a busy machine slows all alike.
 """
 
 import argparse
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-import nets
-from data.stores import create_store
-from protos import text
-from protos.schema import Datum
+sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
+
+import nets  # noqa: E402
+from data.stores import create_store  # noqa: E402
+from protos import text  # noqa: E402
+from protos.schema import Datum  # noqa: E402
 
 CLASSES = 10
 
@@ -69,7 +72,8 @@ def lrn(name: str, bottom: str) -> str:
 
 LENET = (
     conv("conv1", "data", 20, 5) + pool("pool1", "conv1", "MAX", 2) + conv("conv2", "pool1", 50, 5)
-    + pool("pool2", "conv2", "MAX", 2) + dense("ip1", "pool2", 500) + in_place("ReLU", "ip1") + dense("out", "ip1", CLASSES)
+    + pool("pool2", "conv2", "MAX", 2) + dense("ip1", "pool2", 500) + in_place("ReLU", "ip1")
+    + dense("out", "ip1", CLASSES)
 )  # fmt: skip
 QUICK = (
     conv("conv1", "data", 32, 5, 2) + pool("pool1", "conv1", "MAX") + in_place("ReLU", "pool1")
@@ -79,8 +83,9 @@ QUICK = (
 )  # fmt: skip
 MLP = dense("ip1", "data", 512) + in_place("ReLU", "ip1") + dense("out", "ip1", CLASSES)
 CAFFENET = (
-    conv("conv1", "data", 96, 11, stride=4) + in_place("ReLU", "conv1") + pool("pool1", "conv1", "MAX") + lrn("n1", "pool1")
-    + conv("conv2", "n1", 256, 5, 2, group=2) + in_place("ReLU", "conv2") + pool("pool2", "conv2", "MAX") + lrn("n2", "pool2")
+    conv("conv1", "data", 96, 11, stride=4) + in_place("ReLU", "conv1") + pool("pool1", "conv1", "MAX")
+    + lrn("n1", "pool1") + conv("conv2", "n1", 256, 5, 2, group=2) + in_place("ReLU", "conv2")
+    + pool("pool2", "conv2", "MAX") + lrn("n2", "pool2")
     + conv("conv3", "n2", 384, 3, 1) + in_place("ReLU", "conv3")
     + conv("conv4", "conv3", 384, 3, 1, group=2) + in_place("ReLU", "conv4")
     + conv("conv5", "conv4", 256, 3, 1, group=2) + in_place("ReLU", "conv5") + pool("pool5", "conv5", "MAX")
@@ -118,7 +123,8 @@ JOBS = {
             nn.Conv2d(3, 96, 11, 4), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), nn.LocalResponseNorm(5, 1e-4),
             nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True),
             nn.LocalResponseNorm(5, 1e-4), nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(),
             nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
             nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, CLASSES),
         ),
@@ -205,10 +211,8 @@ def our_steps(
         f'data_param {{ source: "{store}" batch_size: {job.batch} backend: LMDB }} }}\n{job.layers}'
         'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "out" bottom: "label" top: "loss" }'
     )
-    solver = nets.Solver(
-        text.parse_solver(f"net_param {{ {net} }} base_lr: 0.001 momentum: 0.9 weight_decay: 0.0005 lr_policy: 'fixed'"),
-        device,
-    )
+    rule = "base_lr: 0.001 momentum: 0.9 weight_decay: 0.0005 lr_policy: 'fixed'"
+    solver = nets.Solver(text.parse_solver(f"net_param {{ {net} }} {rule}"), device)
 
     def steps(count: int) -> None:
         solver.step(count)
@@ -265,10 +269,8 @@ def main() -> None:
                 args.seconds,
             )
         ours, plain, tutorial = speeds["ours"], speeds["plain"], speeds["tutorial"]
-        print(
-            f"{net:14} {job.batch:5} {ours:9.1f} {plain:9.1f} {tutorial:9.1f} {ours / plain:11.2f} {ours / tutorial:14.2f}",
-            flush=True,
-        )
+        ratios = f"{ours / plain:11.2f} {ours / tutorial:14.2f}"
+        print(f"{net:14} {job.batch:5} {ours:9.1f} {plain:9.1f} {tutorial:9.1f} {ratios}", flush=True)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,8 @@ class Solver:
         phase = "TRAIN" if job.is_training else "TEST"
         found = with_shapes(job.param, phase, job.level, job.stages, {}, self._allow_python)
         net = Net(found).to(self.device)
+        if self.device.type == "cpu":
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what the CPU's convolutions like best
         log_net(net)
         return net, Inputs(found, self.device, self._seed, ranks.rank, ranks.world_size)
 
