@@ -34,8 +34,10 @@ class Layer(nn.Module):
     - ``bottoms``, ``tops``: how many it takes, ``(least, most)``;
     - ``blob_names``: its blobs in Caffe's order;
     - ``is_loss``: its first top has a loss weight of 1 by default, and a missing top is made up;
-    - ``labels``: the indices of bottoms that take no gradient;
+    - ``loss_options``: the fields of loss_param that it honours;
+    - ``labels``: the indices of bottoms that take no gradient; ``differentiable``: whether any does;
     - ``fp32``: under autocast it computes in float32;
+    - ``phases``: how TRAIN and TEST differ, for the table of layers;
     - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``.
     """
 
@@ -45,7 +47,10 @@ class Layer(nn.Module):
     bottoms: ClassVar[Count] = (1, 1)
     tops: ClassVar[Count] = (1, 1)
     blob_names: ClassVar[tuple[str, ...]] = ()
+    loss_options: ClassVar[frozenset[str]] = frozenset()
     is_loss: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+    phases: ClassVar[str] = ""
     labels: ClassVar[tuple[int, ...]] = ()
     fp32: ClassVar[bool] = False
     rereads: ClassVar[bool] = False

@@ -153,10 +153,10 @@ class Net(nn.Module):
         if node.name in self._detached:
             down = self._detached[node.name]
             bottoms = [x if keep else x.detach() for x, keep in zip(bottoms, down, strict=True)]
-        if any(bottoms[i].requires_grad for i in layer.labels if i < len(bottoms)):
-            raise _misfit(
-                node, [tuple(x.shape) for x in bottoms], NetError("no gradient can flow back into its labels")
-            )
+        for i in layer.labels:
+            if i < len(bottoms) and bottoms[i].requires_grad:
+                error = NetError(f"no gradient can flow back into its bottom '{node.bottoms[i]}'")
+                raise _misfit(node, [tuple(x.shape) for x in bottoms], error)
         try:
             if layer.fp32 and bottoms and torch.is_autocast_enabled(bottoms[0].device.type):
                 tops = self._call_fp32(layer, bottoms)

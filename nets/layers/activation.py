@@ -357,6 +357,7 @@ class Clip(Layer):
 class Threshold(Layer):
     """y = 1 where x > threshold, 0 elsewhere; no gradient. Options: threshold (0). Not torch's Threshold."""
 
+    differentiable = False
     message = "threshold_param"
     options = frozenset({"threshold"})
 
@@ -383,6 +384,7 @@ class Dropout(Layer):
     sample_weights_test (false; true drops in testing too).
     """
 
+    phases = "TRAIN drops; TEST passes all"
     message = "dropout_param"
     options = frozenset({"dropout_ratio", "scale_train", "sample_weights_test"})
     hints = frozenset({"engine"})

@@ -22,6 +22,7 @@ class HDF5Output(Layer):
     (required).
     """
 
+    differentiable = False
     message = "hdf5_output_param"
     options = frozenset({"file_name"})
     bottoms = (2, 2)

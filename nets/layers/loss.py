@@ -16,6 +16,7 @@ from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
 # The original takes the logarithm of no probability below the smallest normal float: a loss of 87.3365 says "diverged".
 MOST_SURPRISED = -log(torch.finfo(torch.float32).tiny)
+LOSS_OPTIONS = frozenset({"ignore_label", "normalization", "normalize"})
 # The floor of probabilities in MultinomialLogisticLoss and InfogainLoss.
 LOG_THRESHOLD = 1e-20
 
@@ -48,9 +49,8 @@ def normalization(param: LossParameter, default: str) -> str:
 
 def unsupported(param: LossParameter) -> Iterable[str]:
     """Options of loss_param that only forks know."""
-    known = {"ignore_label", "normalization", "normalize"}
     for field, value in param.ListFields():
-        if field.name not in known and (field.is_repeated or value != field.default_value):
+        if field.name not in LOSS_OPTIONS and (field.is_repeated or value != field.default_value):
             yield f"option loss_param.{field.name} is not supported"
 
 
@@ -80,6 +80,7 @@ class _SoftmaxLoss(Loss):
 
     activates = True
     tops = (1, 2)
+    loss_options = LOSS_OPTIONS
 
     def __init__(self, axis: int, normalization: str, ignore_label: int | None, with_prob: bool) -> None:
         super().__init__()
@@ -346,6 +347,7 @@ class SigmoidCrossEntropyLoss(Loss):
 
     activates = True
     labels = (1,)
+    loss_options = LOSS_OPTIONS
 
     def __init__(self, normalization: str = "BATCH_SIZE", ignore_label: int | None = None) -> None:
         super().__init__()

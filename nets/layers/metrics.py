@@ -21,6 +21,7 @@ class Accuracy(Layer):
     one. Options: top_k (1), axis (1), ignore_label (none).
     """
 
+    differentiable = False
     message = "accuracy_param"
     options = frozenset({"top_k", "axis", "ignore_label"})
     bottoms = (2, 2)
@@ -70,6 +71,7 @@ class ArgMax(Layer):
     the same shape as the bottom, top_k along the axis. Options: out_max_val (false), top_k (1), axis (none).
     """
 
+    differentiable = False
     message = "argmax_param"
     options = frozenset({"out_max_val", "top_k", "axis"})
 

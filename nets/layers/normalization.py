@@ -25,6 +25,7 @@ class BatchNorm(Layer):
     Blobs: mean (C), variance (C), factor (1); none takes a gradient.
     """
 
+    phases = "TRAIN: the batch's statistics, and they are stored; TEST: the stored ones"
     message = "batch_norm_param"
     options = frozenset({"use_global_stats", "moving_average_fraction", "eps"})
     hints = frozenset({"engine"})

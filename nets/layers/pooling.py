@@ -143,6 +143,7 @@ class Pooling(Layer):
     avg_include_pad (true), AVE_EXC_PAD, and pad_t, pad_b, pad_l, pad_r, added to pad.
     """
 
+    phases = "STOCHASTIC draws in TRAIN, weighs in TEST"
     message = "pooling_param"
     options = frozenset(f"{kind}{suffix}" for kind in ("pad", "stride") for suffix in ("", "_h", "_w")) | {
         "pool", "kernel_size", "kernel_h", "kernel_w", "global_pooling", "round_mode", "ceil_mode", "avg_include_pad",
@@ -259,6 +260,7 @@ class SPP(Layer):
     Options: pyramid_height (required), pool (MAX; AVE, STOCHASTIC).
     """
 
+    phases = "STOCHASTIC draws in TRAIN, weighs in TEST"
     message = "spp_param"
     options = frozenset({"pyramid_height", "pool"})
     hints = frozenset({"engine"})

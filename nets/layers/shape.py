@@ -126,6 +126,7 @@ class Silence(Layer):
 
     bottoms = (1, None)
     tops = (0, 0)
+    differentiable = False
 
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         return ()
@@ -359,6 +360,7 @@ class Filter(Layer):
 
     bottoms = (2, None)
     tops = (1, None)
+    labels = (-1,)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -372,8 +374,6 @@ class Filter(Layer):
         return cls()
 
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
-        if xs[-1].requires_grad:
-            raise NetError("no gradient can flow back into its selector")
         chosen = xs[-1].reshape(-1).nonzero()[:, 0]
         return tuple(x.index_select(0, chosen) for x in xs[:-1])
 

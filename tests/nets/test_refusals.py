@@ -318,13 +318,13 @@ def test_a_value_out_of_range_is_refused(kind, values, message):
 def test_a_gradient_into_labels_is_refused(kind, shapes, which):
     net = load(kind, shapes, 1, OPTIONS.get(kind, ""))
     tensors = [torch.zeros(shape).requires_grad_(i == which) for i, shape in enumerate(shapes)]
-    with pytest.raises(NetError, match=rf"layer 'l' \({kind}\) .*no gradient can flow back into its labels"):
+    with pytest.raises(NetError, match=rf"layer 'l' \({kind}\) .*no gradient can flow back into its bottom 'x{which}'"):
         net(*tensors)
 
 
 def test_a_gradient_into_a_selector_is_refused():
     net = load("Filter", [(2, 3), (2,)])
-    with pytest.raises(NetError, match="no gradient can flow back into its selector"):
+    with pytest.raises(NetError, match="no gradient can flow back into its bottom 'x1'"):
         net(torch.zeros(2, 3), torch.ones(2, requires_grad=True))
 
 
