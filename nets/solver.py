@@ -30,6 +30,12 @@ log = logging.getLogger("caffe")
 
 LOSSES_KEPT = 10_000
 FP32 = Options()
+FIRST_FORK_FIELD = 200
+# Options of forks that a solver honours: learning rates, and the list of devices that --gpu takes the place of.
+HONOURED = {
+    "warmup_iter", "warmup_start_lr", "rampup_interval", "rampup_lr", "min_lr", "stagelr", "stageiter",
+    "plateau_winsize", "device_ids",
+}  # fmt: skip
 ALONE = Ranks()
 CHECKED_EVERY = 100  # iterations between two looks for a loss that is no number
 
@@ -73,6 +79,7 @@ class Solver:
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_iteration: Callable[[Solver], None] | None = None
         lr_policy.check(param)
+        warn_of_hints(param)
         options.apply(self.device)
         self._allow_unknown = allow_unknown
         self._allow_python = allow_python
@@ -192,7 +199,7 @@ class Solver:
             self._watch()
             action = Action(self._ranks.agreed(self.poll().value))
             if action == Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
-                self.snapshot()
+                self._snapshot_in_passing()
             if action == Action.STOP:
                 self._look_for_bad_loss()
                 return False
@@ -263,7 +270,7 @@ class Solver:
         for _ in range(batches):
             action = Action.NONE if self._ranks.together else self.poll()
             if action == Action.SNAPSHOT:
-                self.snapshot()
+                self._snapshot_in_passing()
             elif action == Action.STOP:
                 log.info("Test interrupted.")
                 return None
@@ -284,6 +291,13 @@ class Solver:
         return done + (1 if every and self.iter > 0 and self.param.test_initialization else 0)
 
     # ---- snapshots
+
+    def _snapshot_in_passing(self) -> None:
+        """Snapshot, and train on where that fails: what is gained by then is worth more than the snapshot."""
+        try:
+            self.snapshot()
+        except CaffeError as error:
+            log.error("Iteration %d: no snapshot, training goes on: %s", self.iter, error)
 
     def snapshot_stem(self) -> Path:
         """The path of a snapshot at this iteration, without its ending."""
@@ -376,6 +390,14 @@ def choose_device(param: SolverParameter, device: str | torch.device | None) -> 
     if param.device_id >= torch.cuda.device_count():
         raise CaffeError(f"device_id {param.device_id}: there are {torch.cuda.device_count()} GPUs")
     return torch.device("cuda", param.device_id)
+
+
+def warn_of_hints(param: SolverParameter) -> None:
+    """Warn once of the options of forks that are set and change nothing here."""
+    known = {field.name for field in SolverParameter.DESCRIPTOR.fields if field.number < FIRST_FORK_FIELD} | HONOURED
+    ignored = [field.name for field, _ in param.ListFields() if field.name not in known]
+    if ignored:
+        log.warning("solver options of forks that have no effect here: %s", ", ".join(ignored))
 
 
 def snapshot_prefix(param: SolverParameter, path: Path | None) -> str:

@@ -94,6 +94,7 @@ class Step:
         self._device = device
         self._options = options
         self._run = run
+        self._keeps_diffs = param.snapshot_diff
         scaled = options.precision == "fp16" and device.type == "cuda"
         self._scaler = torch.amp.GradScaler(device.type) if scaled else None
         self._eager_left = EAGER_FIRST if self._can_capture(net, param) else None
@@ -106,6 +107,7 @@ class Step:
         held = {node.type for node, _ in net.nodes} & {"Python", "Filter", "LSTM", "RNN", "HDF5Output"}
         reasons = [f"of its {', '.join(sorted(held))} layers"] if held else []
         reasons += ["iter_size is above 1"] if self._iter_size > 1 else []
+        reasons += ["snapshot_diff keeps the updates"] if param.snapshot_diff else []
         reasons += ["debug_info reads every blob"] if param.debug_info else []
         reasons += ["its rate waits for the loss"] if param.lr_policy == "plateau" else []
         reasons += ["of fp16's loss scaling"] if self._scaler is not None else []
@@ -136,13 +138,20 @@ class Step:
         assert total is not None  # iter_size is at least 1
         mean = total if self._iter_size == 1 else total / self._iter_size
         self._update.rate = used = rate(mean)
+        blobs = self._update.tensors if self._keeps_diffs else []
+        before = [blob.detach().clone() for blob in blobs]
+        self._apply()
+        for blob, old in zip(blobs, before, strict=True):
+            blob.grad = old - blob.detach()  # what the original leaves in the diff, for its snapshots
+        return Result(outputs, loss, mean, used)
+
+    def _apply(self) -> None:
         if self._scaler is None:
             self._update.update()
         else:
             self._scaler.unscale_(self._update)
             self._scaler.step(self._update)
             self._scaler.update()
-        return Result(outputs, loss, mean, used)
 
     def _forward_backward(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         with self._options.autocast(self._device):

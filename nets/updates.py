@@ -143,6 +143,11 @@ class Update(torch.optim.Optimizer):
                 mult = block.group["lr_mult"]
                 self._apply(block, part, rate if mult == 1 else rate * mult)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The blobs that learn."""
+        return [param for block in self._blocks for param in block.params]
+
     def clear(self) -> None:
         """Forget the gradients."""
         for block in self._blocks:

@@ -5,12 +5,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 import nets
 from nets.solver import Action, snapshot_prefix
+from nets.step import Options
 from nets.trace import Trace
 from protos import text
 from protos.errors import CaffeError, NetError, WeightsError
@@ -28,7 +30,10 @@ def make(work: Path) -> Make:
         param.snapshot = 0
         param.snapshot_prefix = "out/snap"
         for name, value in fields.items():
-            setattr(param, name, value)
+            if isinstance(value, list):
+                getattr(param, name)[:] = value
+            else:
+                setattr(param, name, value)
         solver = nets.Solver(param, "cpu")
         solver.load_weights(f"{case}/init.caffemodel")
         return solver
@@ -176,6 +181,67 @@ def test_a_loss_that_is_no_number_is_warned_of_once(make: Make, caplog: pytest.L
     solver.step(3)
     warnings = [message for message in caplog.messages if "not a number" in message]
     assert warnings == ["Iteration 2: the loss is not a number; a lower base_lr or clip_gradients may help"]
+
+
+def test_a_snapshot_that_fails_in_passing_does_not_stop_the_training(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("out").write_text("a file where the folder should be")
+    solver = make(snapshot=3, snapshot_after_train=True)
+    solver.step(5)
+    assert [message for message in caplog.messages if "no snapshot, training goes on" in message]
+    with pytest.raises(CaffeError, match="out"):
+        solver.solve()
+    assert solver.iter == 20
+
+
+@pytest.mark.parametrize("case", ["sgd_momentum_inv", "adam"])
+def test_snapshot_diff_is_the_update(case: str, make: Make) -> None:
+    solver = make(case, snapshot_diff=True, snapshot_format=SolverParameter.HDF5)
+    solver.step(2)
+    before = [blob.tensor.detach().clone() for blob in solver.net.learnable]
+    solver.step(1)
+    solver.snapshot()
+    with h5py.File("out/snap_iter_3.caffemodel.h5") as file:
+        diffs = [file[f"diff/{layer}/{i}"][()] for layer in ("conv1", "ip1") for i in (0, 1)]
+    for blob, old, diff in zip(solver.net.learnable, before, diffs, strict=True):
+        np.testing.assert_allclose(diff, (old - blob.tensor.detach()).numpy(), rtol=1e-6)
+        assert np.abs(diff).max() > 0
+
+
+def test_hints_of_forks_are_warned_of_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    make(engine="MKLDNN", eval_type="detection", min_lr=0.001)
+    assert [message for message in caplog.messages if "no effect" in message] == [
+        "solver options of forks that have no effect here: engine, eval_type"
+    ]
+
+
+def test_plateau_lowers_the_rate(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="caffe")
+    solver = make(lr_policy="plateau", gamma=0.1, base_lr=1e-9, display=1, plateau_winsize=[3, 3])
+    solver.step(20)
+    rates = [float(message.split("lr = ")[1]) for message in caplog.messages if "lr = " in message]
+    assert rates[0] == pytest.approx(1e-9)
+    assert rates[-1] == pytest.approx(1e-11)
+    solver.snapshot()
+    again = make(lr_policy="plateau", gamma=0.1, base_lr=1e-9, plateau_winsize=[3, 3])
+    again.restore("out/snap_iter_20.solverstate")
+    assert again._plateau == solver._plateau
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_other_precisions_train(precision: str, make: Make) -> None:
+    param = make().param
+    solver = nets.Solver(param, "cpu", options=Options(precision=precision))
+    solver.load_weights("sgd_momentum_inv/init.caffemodel")
+    solver.step(20)
+    assert solver.losses[-1] == pytest.approx(np.load(GOLDEN / "sgd_momentum_inv" / "trace.npz")["loss"][-1], rel=0.05)
+    assert all(blob.tensor.dtype == torch.float32 for blob in solver.net.learnable)
+
+
+def test_unknown_precision_is_refused() -> None:
+    with pytest.raises(CaffeError, match="unknown precision 'bf17', did you mean bf16"):
+        Options(precision="bf17")
 
 
 def test_test_nets_share_the_blobs(make: Make) -> None:

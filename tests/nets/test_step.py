@@ -1,0 +1,73 @@
+"""A training iteration: eager and, where there is a GPU, as a replayed CUDA graph."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nets
+from nets.step import EAGER_FIRST, Options
+from protos import text
+from tests.nets.conftest import GOLDEN
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+CASES = sorted(path.parent.name for path in GOLDEN.glob("*/trace.npz"))
+
+
+def trained(case: str, device: str, options: Options, iterations: int = 20) -> nets.Solver:
+    param = text.read_solver(Path(case) / "solver.prototxt")
+    param.snapshot = 0
+    solver = nets.Solver(param, device, options=options)
+    solver.load_weights(f"{case}/init.caffemodel")
+    solver.step(iterations)
+    return solver
+
+
+@needs_gpu
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+def test_trace_on_a_gpu(case: str, graph: bool, work: Path) -> None:
+    solver = trained(case, "cuda", Options(graph=graph))
+    trace = np.load(GOLDEN / case / "trace.npz")
+    np.testing.assert_allclose(solver.losses, trace["loss"], rtol=1e-3, atol=1e-4)
+    assert (solver._step._graph is not None) == (graph and solver.param.iter_size == 1)
+
+
+@needs_gpu
+def test_graph_draws_new_dropout_masks(work: Path) -> None:
+    net = work / "adam" / "net.prototxt"
+    drop = 'layer { name: "drop" type: "Dropout" bottom: "ip1" top: "ip1" }\n'
+    net.write_text(net.read_text().replace('layer { name: "accuracy"', drop + 'layer { name: "accuracy"'))
+    param = text.read_solver("adam/solver.prototxt")
+    param.snapshot, param.base_lr = 0, 1e-12
+    solver = nets.Solver(param, "cuda")
+    solver.step(EAGER_FIRST + 4)
+    outputs = []
+    for _ in range(2):
+        solver._inputs.restore([{**cursor, "batches": 0} for cursor in solver._inputs.state()])
+        solver.step(1)
+        outputs.append(solver.losses[-1])
+    assert outputs[0] != outputs[1]
+
+
+def test_a_graph_is_ruled_out_with_its_reasons(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The rule by itself, as it is asked on a GPU."""
+    caplog.set_level(logging.INFO, logger="caffe")
+    solver = trained("sgd_multistep_itersize", "cpu", Options(), 1)
+    caplog.clear()
+    solver._step._device = torch.device("cuda")
+    solver.param.debug_info = True
+    assert not solver._step._can_capture(solver.net, solver.param)
+    assert caplog.messages == [
+        "Running without a CUDA graph, because iter_size is above 1 and debug_info reads every blob"
+    ]
+
+
+def test_deterministic_repeats_bit_for_bit(work: Path) -> None:
+    try:
+        first = trained("adam", "cpu", Options(deterministic=True)).losses
+        assert trained("adam", "cpu", Options(deterministic=True)).losses == first
+    finally:
+        torch.use_deterministic_algorithms(False)
