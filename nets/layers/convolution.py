@@ -218,8 +218,8 @@ def convolve(
 class Deconvolution(_Filtering):
     """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x spatial.
 
-    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's, without pad_t and its
-    like. Blobs: weight (C x num_output/group x kernel), bias (num_output).
+    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's, without pad_t, pad_b,
+    pad_l and pad_r. Blobs: weight (C x num_output/group x kernel), bias (num_output).
     """
 
     transposed = True

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-from google.protobuf.descriptor import FieldDescriptor
+from typing import Any
 
 from data.sources import SOURCES
 from nets.layer import LAYERS, Layer
@@ -25,10 +24,7 @@ def markdown() -> str:
     """
     rows = {name: _layer_row(LAYERS[name]) for name in LAYERS} | {name: _source_row(name) for name in SOURCES}
     rows["Input"] = ("Inputs of the net, each of the shape it declares", "shape", "", "")
-    lines = [
-        "".join(f"| {cell} " if cell else "| " for cell in (name, *cells)) + "|" for name, cells in sorted(rows.items())
-    ]
-    return "\n".join([HEAD, *lines])
+    return "\n".join([HEAD, *(_line(name, *cells) for name, cells in sorted(rows.items()))])
 
 
 def replaced(text: str) -> str:
@@ -44,6 +40,10 @@ def write(path: Path) -> None:
     text = replaced(path.read_text(encoding="utf-8"))
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def _line(*cells: str) -> str:
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
 
 Row = tuple[str, str, str, str]
@@ -63,12 +63,12 @@ def _options(message: str, names: frozenset[str]) -> Iterator[str]:
     """The options *names* of a message in its order, those without another default as they are."""
     if not message:
         return
-    for field in LayerParameter.DESCRIPTOR.fields_by_name[message].message_type.fields:
+    for field in LayerParameter.DESCRIPTOR.fields_by_name[message].message_type.fields:  # type: ignore[union-attr]
         if field.name in names:
             yield f"{field.name} ({_default(field)})" if _default(field) else field.name
 
 
-def _default(field: FieldDescriptor) -> str:
+def _default(field: Any) -> str:
     if not field.has_default_value:
         return ""
     if field.enum_type is not None:
