@@ -168,10 +168,10 @@ class _Writer:
         found: list[tuple[str, Value, Dims, str]] = []
         taken: set[Value] = {*self.inputs.values()}
         for one in self.plan.predictions:
-            value, dims = self._predicted[one.name] if one.loss else self._blobs[one.name]
-            if value in taken or value.data is not None or self._owner(value) != one.name:
+            value, dims = self._predicted[one.name] if one.loss else self._blobs[one.blob]
+            if value in taken or value.data is not None or (not one.loss and self._owner(value) != one.blob):
                 copy = Value(dims)
-                self.recorder.nodes.append(Node("Identity", self._writer_of(one.name), [value], [copy], {}))
+                self.recorder.nodes.append(Node("Identity", self._writer_of(one.blob), [value], [copy], {}))
                 self.bound.append((one.name, copy, dims))
                 value = copy
             taken.add(value)

@@ -5,11 +5,13 @@ net (``nets.predict``) and for those who export it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from nets.graph import Node
+from nets.layer import Layer
 from nets.layers.loss import Loss
 from nets.layers.metrics import Accuracy
 from nets.net import Net
@@ -18,9 +20,13 @@ from protos.errors import NetError
 
 @dataclass(frozen=True)
 class Prediction:
-    """A prediction by its *name*: the blob of that name, or what the loss layer *loss* makes of its first bottom."""
+    """A prediction by its *name*: the values of *blob*, or what the loss layer *loss* makes of them.
+
+    The name is the blob's or the loss's top, but for what a layer makes of an input in place: "data#1".
+    """
 
     name: str
+    blob: str
     loss: str = ""
 
 
@@ -35,44 +41,55 @@ class Plan:
 
 def plan(net: Net) -> Plan:
     """What *net* predicts. Raises NetError where nothing is left."""
-    gone: set[str] = set()
-    judges: dict[str, None] = {}
-    found: dict[str, list[Prediction]] = {}
-    judged: dict[str, list[str]] = {}
-    used: set[str] = set()
-    for node, layer in net.nodes:
-        if isinstance(layer, Loss) and not gone & {*node.bottoms}:
-            judges[node.name] = None
-            gone |= {*node.tops[:1]}
-            found[node.tops[0]] = _of_loss(net, node.name, node.bottoms, node.tops, layer)
-        elif isinstance(layer, Accuracy) or gone & {*node.bottoms}:
-            judges[node.name] = None
-            gone |= {*node.tops}
-            for top in node.tops[:1] if isinstance(layer, Accuracy) else ():
-                judged[top] = [node.bottoms[0]]
-        else:
-            used |= {*node.bottoms} - {*node.tops}
-            gone -= {*node.tops}
-    chosen: dict[str, Prediction] = {}
-    for top in (*net.graph.outputs, *(top for top in found if top not in net.graph.outputs)):
-        if top in found:
-            chosen |= {one.name: one for one in found[top]}
-        elif top not in gone and top not in net.graph.inputs:
-            chosen.setdefault(top, Prediction(top))
-    taken = used | {node.bottoms[0] for node, layer in net.nodes if isinstance(layer, Loss)}
-    for names in judged.values():
-        chosen |= {name: Prediction(name) for name in names if name not in taken and name not in chosen}
-    chosen = {name: one for name, one in chosen.items() if one.loss or name not in net.graph.inputs}
-    if not chosen:
+    walk = _Walk(net)
+    found: dict[str, Prediction] = {}
+    for top in (*net.graph.outputs, *(top for top in walk.losses if top not in net.graph.outputs)):
+        for one in walk.losses.get(top, [] if top in walk.gone else [Prediction(top, top)]):
+            found.setdefault(one.blob if not one.loss else one.name, one)
+    for blob in walk.judged:
+        if blob not in walk.used:
+            found.setdefault(blob, Prediction(blob, blob))
+    kept = [one for one in found.values() if one.loss or one.blob in walk.made]
+    if not kept:
         raise NetError(f"net '{net.graph.name}' ({net.graph.phase}) has no outputs besides losses and its own inputs")
-    return Plan(tuple(chosen.values()), frozenset(judges))
+    named = (replace(one, name=f"{one.name}#1") if one.name in net.graph.inputs else one for one in kept)
+    return Plan(tuple(named), frozenset(walk.judges))
 
 
-def _of_loss(net: Net, name: str, bottoms: tuple[str, ...], tops: tuple[str, ...], layer: Loss) -> list[Prediction]:
-    if layer.activates:
-        return [Prediction(tops[1] if len(tops) == 2 else tops[0], name)]
-    made = [blob for blob in bottoms if blob not in net.graph.inputs] or list(bottoms)
-    return [Prediction(blob) for blob in made[: layer.predicted]]
+class _Walk:
+    """Sorts the layers of a net: ``losses`` by their tops; ``gone``: tops that only judge, and what follows from
+    them; ``judged``: what Accuracy takes; ``used``: what all others take; ``made``: what they make."""
+
+    def __init__(self, net: Net) -> None:
+        self.losses: dict[str, list[Prediction]] = {}
+        self.judges: list[str] = []
+        self.gone: set[str] = set()
+        self.judged: list[str] = []
+        self.used: set[str] = set()
+        self.made: set[str] = set()
+        for node, layer in net.nodes:
+            self._add(node, layer)
+
+    def _add(self, node: Node, layer: Layer) -> None:
+        follows = bool(self.gone & {*node.bottoms})
+        if isinstance(layer, Loss) and not follows:
+            self.judges.append(node.name)
+            self.gone |= {*node.tops[:1]}
+            self.used.add(node.bottoms[0])
+            self.losses[node.tops[0]] = self._of_loss(node, layer)
+        elif isinstance(layer, Accuracy) or follows:
+            self.judges.append(node.name)
+            self.gone |= {*node.tops}
+            self.judged += node.bottoms[:1] if not follows else ()
+        else:
+            self.used |= {*node.bottoms} - {*node.tops}
+            self.made |= {*node.tops}
+
+    def _of_loss(self, node: Node, layer: Loss) -> list[Prediction]:
+        if layer.activates:
+            return [Prediction(node.tops[-1], node.bottoms[0], node.name)]
+        made = [blob for blob in node.bottoms if blob in self.made] or list(node.bottoms)
+        return [Prediction(blob, blob) for blob in made[: layer.predicted]]
 
 
 @torch.no_grad()
@@ -85,7 +102,8 @@ def predict(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for node, layer in net.nodes:
         wanted = [one for one in planned.predictions if one.loss == node.name]
         if wanted and isinstance(layer, Loss):
-            made[wanted[0].name] = layer.predict(blobs[node.bottoms[0]])
+            made[wanted[0].name] = layer.predict(blobs[wanted[0].blob])
+            blobs |= {top: made[top] for top in node.tops[1:]}  # the probabilities, which others may take
         elif missing.keys() & {*node.bottoms}:
             missing |= dict.fromkeys(node.tops)
         elif node.name not in planned.judges:
@@ -93,8 +111,8 @@ def predict(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
             blobs.update(zip(node.tops, tops if isinstance(tops, tuple) else (tops,), strict=True))
     for one in planned.predictions:
         if not one.loss:
-            if one.name not in blobs:
+            if one.blob not in blobs:
                 needed = [name for name in net.graph.inputs if name in missing]
                 raise NetError(f"'{one.name}' cannot be had without the inputs {', '.join(needed)}")
-            made[one.name] = blobs[one.name]
+            made[one.name] = blobs[one.blob]
     return {one.name: made[one.name] for one in planned.predictions}
