@@ -218,8 +218,8 @@ def convolve(
 class Deconvolution(_Filtering):
     """The transpose of Convolution. bottom: N x C x spatial; top: N x num_output x spatial.
 
-    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's, without pad_t, pad_b,
-    pad_l and pad_r. Blobs: weight (C x num_output/group x kernel), bias (num_output).
+    A size n becomes stride (n - 1) + dilation (kernel - 1) + 1 - 2 pad. Options: as Convolution's, without those of
+    forks. Blobs: weight (C x num_output/group x kernel), bias (num_output).
     """
 
     transposed = True
@@ -288,6 +288,14 @@ class Im2col(Layer):
     def forward(self, x: Tensor) -> Tensor:
         w = self.window
         axes = len(w.kernel)
+        if axes == 2 and x.dim() == 4:
+            out = [
+                (n + 2 * p - d * (k - 1) - 1) // s + 1
+                for n, p, d, k, s in zip(x.shape[2:], w.pad, w.dilation, w.kernel, w.stride, strict=True)
+            ]
+            if min(out) <= 0:
+                raise NetError(f"the kernel does not fit into spatial axis {out.index(min(out))}")
+            return F.unfold(x, w.kernel, w.dilation, w.pad, w.stride).unflatten(2, out)
         lead = x.dim() - axes  # the leading axes, the channels last among them
         x = F.pad(x, [p for pad in reversed(w.pad) for p in (pad, pad)])
         places = []
