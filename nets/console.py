@@ -150,4 +150,5 @@ class Signals:
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse *argv*, the program's own arguments where it is None."""
-    return parser.parse_args(None if argv is None else list(argv))
+    words = sys.argv[1:] if argv is None else argv
+    return parser.parse_args(["--help" if word == "-help" else word for word in words])

@@ -1,0 +1,76 @@
+"""What the commands share: the form of log lines, flags, devices and signals."""
+
+import argparse
+import logging
+import os
+import re
+import signal
+
+import pytest
+
+from nets import console
+from nets.solver import Action
+from protos.errors import CaffeError
+
+
+def test_log_lines_have_the_form_that_parsers_know() -> None:
+    record = logging.LogRecord("caffe", logging.WARNING, "/x/solver.py", 45, "Iteration %d", (7,), None)
+    line = console.LogFormatter().format(record)
+    assert re.fullmatch(r"W\d{8} \d\d:\d\d:\d\d\.\d{6} +\d+ solver\.py:45\] Iteration 7", line)
+
+
+@pytest.mark.parametrize("word", ["--sigint-effect", "-sigint-effect", "--sigint_effect", "-sigint_effect"])
+def test_flags_in_all_spellings(word: str) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    console.flag(parser, "sigint_effect", "")
+    assert console.parse(parser, [word, "stop"]).sigint_effect == "stop"
+    assert console.parse(parser, [f"{word}=stop"]).sigint_effect == "stop"
+
+
+def test_help_as_the_original_spells_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        console.parse(console.parser("nets.x", "Does x."), ["-help"])
+    assert left.value.code == 0
+    assert "Does x." in capsys.readouterr().out
+
+
+def test_devices_that_are_not_there() -> None:
+    assert console.devices(None) == []
+    for text in ("99", "0,99"):
+        with pytest.raises(CaffeError, match=f"--gpu {text}: there"):
+            console.devices(text)
+    with pytest.raises(CaffeError, match="give numbers separated by commas, or 'all'"):
+        console.devices("first")
+
+
+def test_signals_become_actions_in_their_order() -> None:
+    with console.Signals("snapshot", "none").caught() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (signals.poll(), signals.poll()) == (Action.SNAPSHOT, Action.NONE)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.poll() == Action.STOP
+        assert signals.stopped
+
+
+def test_a_second_interrupt_ends_at_once() -> None:
+    with console.Signals().caught() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.poll() == Action.STOP
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(CaffeError("a: is bad"), 2, "error: a: is bad\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
+)
+def test_exit_statuses(error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        console.run(main)
+    assert left.value.code == status
+    assert capsys.readouterr().err == said
