@@ -36,7 +36,7 @@ def test_exactly_one_training_net(solver: str) -> None:
 def test_test_nets_in_their_order() -> None:
     solver = text.parse_solver(
         'net: "generic" test_net: "file" test_net_param { name: "inline" } test_interval: 5 '
-        'test_iter: 1 test_iter: 2 test_iter: 3 test_iter: 4 '
+        "test_iter: 1 test_iter: 2 test_iter: 3 test_iter: 4 "
         'test_state { stage: "s0" } test_state { } test_state { level: 3 } test_state { }'
     )
     jobs = jobs_of_tests(solver, read)
