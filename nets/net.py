@@ -79,10 +79,11 @@ class Net(nn.Module):
         self._modules[self._free_key(node.name)] = layer
 
     def _free_key(self, name: str) -> str:
-        key, copies = name, 1
+        stem = name.replace(".", "_")  # a dot would be a level in the keys of state_dict
+        key, copies = stem, 1
         while key in self._modules:
             copies += 1
-            key = f"{name}#{copies}"
+            key = f"{stem}#{copies}"
         return key
 
     def train(self, mode: bool = True) -> "Net":

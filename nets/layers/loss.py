@@ -122,6 +122,13 @@ class _SoftmaxLoss(Loss):
         return g.op("Softmax", x, axis=self.axis)
 
 
+def _within(values: Tensor, most: float) -> bool:
+    """Whether no value is more than *most*, where that can be seen without waiting for a GPU; False where not."""
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return values.numel() == 0 or bool(values.amax() <= most)
+
+
 @LAYERS("SoftmaxWithLoss")
 class SoftmaxWithLoss(_SoftmaxLoss):
     """-log softmax(x)[label], summed and normalised. bottoms: N x C x any, labels N x any (whole numbers below C);
@@ -149,8 +156,9 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         rows, index = self.logits(x, label)
         skip = -100 if self.ignore_label is None else self.ignore_label
         losses = F.cross_entropy(rows, index, ignore_index=skip, reduction="none")
-        excess = losses.detach() - MOST_SURPRISED
-        total = (losses - excess.clamp(min=0)).sum()  # the value is capped, the gradient is not
+        total = losses.sum()
+        if not _within(losses.detach(), MOST_SURPRISED):
+            total = total - (losses.detach() - MOST_SURPRISED).clamp(min=0).sum()  # of the value, not of the gradient
         return self.outputs(self.normalized(total, index), x)
 
 
@@ -204,12 +212,15 @@ class InfogainLoss(_SoftmaxLoss):
         given = self.matrix if matrix is None else matrix
         if given is None:
             raise NetError("needs its matrix")
-        counts = (
-            index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
-        )
-        gains = given.reshape(classes, classes)[index.where(counts, 0)] * counts[..., None]
+        gains = given.reshape(classes, classes)
+        if self.ignore_label is None:
+            gains = gains[index]
+        else:
+            counts = index != self.ignore_label
+            gains = gains[index.where(counts, 0)] * counts[..., None]
         floored = F.log_softmax(rows, 1)
-        floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
+        if not _within(-floored.detach(), -log(LOG_THRESHOLD)):
+            floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
         total = -(gains.movedim(-1, 1) * floored).sum()
         return self.outputs(self.normalized(total, index), x)
 

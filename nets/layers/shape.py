@@ -203,11 +203,11 @@ class Reshape(Layer):
         if any(dim == 0 and self.axis + i >= x.dim() for i, dim in enumerate(self.dims)):
             raise NetError(f"shape {list(self.dims)} copies an axis that its bottom does not have")
         middle = [x.shape[self.axis + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
-        known = abs(prod(middle))
-        room = prod(x.shape[self.axis : end])
-        if known != room and (-1 not in middle or not known or room % known):
-            raise NetError(f"shape {list(self.dims)} does not hold {room} values")
-        return x.reshape((*x.shape[: self.axis], *middle, *x.shape[end:]))
+        try:
+            return x.reshape((*x.shape[: self.axis], *middle, *x.shape[end:]))
+        except RuntimeError as error:
+            room = prod(x.shape[self.axis : end])
+            raise NetError(f"shape {list(self.dims)} does not hold {room} values") from error
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return reshaped(g, x, g.tops[0])

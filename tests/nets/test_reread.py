@@ -1,0 +1,43 @@
+"""Gradients of blobs that a later layer overwrote in place; test_layers holds the numbers of the original."""
+
+import pytest
+import torch
+
+import nets
+from nets.layer import LAYERS
+from nets.reread import Reread
+from protos import text
+
+SPECIAL = {"Swish", "Softmax", "LRN", "MVN"}  # they define gradient as a whole
+OPTIONS = {"Clip": "clip_param { min: -1 max: 1 }", "Log": "log_param { shift: 9 }"}
+
+
+def layer(kind: str) -> nets.Layer:
+    net = f"""layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 3 dim: 4 dim: 4 }} }} }}
+        layer {{ name: "l" type: "{kind}" bottom: "x" top: "y" {OPTIONS.get(kind, "")} }}"""
+    return nets.load(text.parse_net(net)).double().layer("l")
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind in LAYERS if LAYERS[kind].rereads))
+def test_it_is_the_derivative_where_nothing_was_overwritten(kind):
+    torch.manual_seed(0)
+    tested = layer(kind)
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    y = tested(x)
+    upstream = torch.randn_like(y)
+    (wanted,) = torch.autograd.grad(y, x, upstream)
+    reread = Reread(tested, "y", in_place=False)
+    torch.testing.assert_close(reread.gradient(x.detach(), y.detach(), upstream), wanted)
+
+
+def test_a_later_layer_in_place_changes_the_gradient():
+    net = nets.load(
+        text.parse_net("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 } } }
+        layer { name: "t" type: "TanH" bottom: "x" top: "t" }
+        layer { name: "b" type: "Bias" bottom: "t" top: "t" bias_param { filler { value: 2 } } }"""),
+        phase="TRAIN",
+    )
+    x = torch.zeros(1, 1, requires_grad=True)
+    net(x)["t"].backward()
+    assert x.grad == 1 - 2**2  # 1 - y^2 with the y that Bias left
