@@ -233,7 +233,8 @@ class Power(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.power == 0 or self.scale == 0:  # a constant, still joined to the graph so that its gradient is 0
-            return x * 0 + float(self.shift**self.power)
+            value = torch.full((), self.shift, device=x.device).pow(self.power).to(x.dtype)
+            return torch.where(torch.ones((), dtype=torch.bool, device=x.device), value, x)
         y = x if self.scale == 1 else x * self.scale
         y = y if self.shift == 0 else y + self.shift
         return y if self.power == 1 else torch.pow(y, self.power)

@@ -72,6 +72,8 @@ class BatchNorm(Layer):
         if x.numel() > x.shape[1]:
             # With a momentum of 1 torch leaves the batch's mean and unbiased variance in the running ones.
             y = F.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=self.eps)
+        elif not x.numel():
+            return x * 1  # an empty batch has no statistics to keep
         else:
             mean, y = x.detach().reshape(-1), x * 0  # one value a channel is its own mean
         with torch.no_grad():
@@ -223,7 +225,7 @@ class MVN(Layer):
         return cls(p.normalize_variance, p.across_channels, p.eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(*x.shape[: self.start], -1)
+        rows = self._rows(x)
         rows = rows - rows.mean(-1, keepdim=True)
         if self.normalize_variance:
             # The norm has a finite gradient where all values are equal; the square root of the variance has not.
@@ -233,8 +235,11 @@ class MVN(Layer):
             rows = rows / (fixed + self.eps + (deviation - fixed) * (fixed / (fixed + self.eps)))
         return rows.reshape(tuple(x.shape) + (1,) * (4 - x.dim()))
 
+    def _rows(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[: self.start], x.shape[self.start :].numel())
+
     def gradient(self, x: Tensor, seen: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
-        rows, tops, flow = (blob.reshape(*x.shape[: self.start], -1) for blob in (x, y, upstream))
+        rows, tops, flow = (self._rows(blob) for blob in (x, y, upstream))
         back = flow - flow.mean(-1, keepdim=True)
         if self.normalize_variance:
             deviation = rows.var(-1, correction=0, keepdim=True).sqrt() + self.eps

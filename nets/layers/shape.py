@@ -185,6 +185,7 @@ class Reshape(Layer):
         self.dims = tuple(dims)
         self.axis = axis
         self.num_axes = num_axes
+        self._last: tuple[Sequence[int], Shape] | None = None
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -199,15 +200,23 @@ class Reshape(Layer):
         return not_in_place(proto)
 
     def forward(self, x: Tensor) -> Tensor:
-        end = x.dim() if self.num_axes == -1 else self.axis + self.num_axes
-        if any(dim == 0 and self.axis + i >= x.dim() for i, dim in enumerate(self.dims)):
+        if self._last is None or self._last[0] != x.shape:
+            self._last = (x.shape, self._target(x.shape))
+        return x.reshape(self._last[1])
+
+    def _target(self, shape: Sequence[int]) -> Shape:
+        end = len(shape) if self.num_axes == -1 else self.axis + self.num_axes
+        copied = {self.axis + i for i, dim in enumerate(self.dims) if dim == 0}
+        if copied and max(copied) >= len(shape):
             raise NetError(f"shape {list(self.dims)} copies an axis that its bottom does not have")
-        middle = [x.shape[self.axis + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
-        try:
-            return x.reshape((*x.shape[: self.axis], *middle, *x.shape[end:]))
-        except RuntimeError as error:
-            room = prod(x.shape[self.axis : end])
-            raise NetError(f"shape {list(self.dims)} does not hold {room} values") from error
+        # Copied axes cancel, so that what is left is known of an empty batch too.
+        room = prod(shape[i] for i in range(self.axis, end) if i not in copied)
+        known = prod(dim for dim in self.dims if dim > 0) * prod(shape[i] for i in copied if i >= end)
+        if room % known if -1 in self.dims else room != known:
+            raise NetError(f"shape {list(self.dims)} does not hold {prod(shape[self.axis : end])} values")
+        sizes = (shape[self.axis + i] if dim == 0 else dim for i, dim in enumerate(self.dims))
+        middle = [room // known if size == -1 else size for size in sizes]
+        return (*shape[: self.axis], *middle, *shape[end:])
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return reshaped(g, x, g.tops[0])
