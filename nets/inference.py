@@ -51,15 +51,17 @@ def load_for_inference(model: str | os.PathLike[str], weights: str, args: argpar
     return net
 
 
-def shaped_net(param: NetParameter, shapes: Shapes, level: int = 0, stages: Iterable[str] = ()) -> Net:
-    """The TEST net of *param*; *shapes* spares asking data layers' stores. Raises NetError where one is not known."""
-    graph = build(param, "TEST", level, stages)
+def shaped_net(
+    param: NetParameter, shapes: Shapes, level: int = 0, stages: Iterable[str] = (), phase: str = "TEST"
+) -> Net:
+    """The net of *param*; *shapes* spares asking data layers' stores. Raises NetError where one is not known."""
+    graph = build(param, phase, level, stages)
     known = dict(shapes)
     for source in graph.sources:  # with the data known, the labels are one for each item
         if source.top and source.top[0] in known:
             known |= {top: known[source.top[0]][:1] for top in source.top[1:] if top not in known}
     try:
-        return Net(with_shapes(param, "TEST", level, stages, known))
+        return Net(with_shapes(param, phase, level, stages, known))
     except CaffeError as error:
         raise type(error)(str(error).replace("in input_shapes", "with --shape NAME=N,C,H,W")) from error
     except ValueError as error:

@@ -1,0 +1,214 @@
+"""``python -m nets.draw MODEL OUT.{svg,png,dot}``: a picture of the graph, boxes by kind of layer, shapes on edges."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nets import console
+from nets.graph import Graph, Node, build
+from nets.inference import parse_shapes, shaped_net
+from nets.layer import LAYERS, Shape, shape_text
+from nets.summary import add_net_flags
+from protos import files, text
+from protos.errors import CaffeError, NetError
+from protos.schema import ConvolutionParameter, LayerParameter, NetParameter, PoolingParameter
+
+FORMATS = (".svg", ".png", ".dot")
+
+# The module that a layer's class stands in says of what kind it is: fill and border of its box.
+COLOURS = {
+    "convolution": ("#dbe9f6", "#2f6ba8"),
+    "dense": ("#dbe9f6", "#2f6ba8"),
+    "recurrent": ("#dbe9f6", "#2f6ba8"),
+    "pooling": ("#fde8d0", "#c46a11"),
+    "normalization": ("#e6e0f0", "#6b4fa0"),
+    "activation": ("#e1f2e1", "#3a8a3a"),
+    "elementwise": ("#fff6cc", "#a08500"),
+    "loss": ("#f9dcdc", "#b83232"),
+    "metrics": ("#f9dcdc", "#b83232"),
+}
+OTHER = ("#f0f0f0", "#666666")
+INPUT = ("#ffffff", "#333333")
+
+
+@dataclass
+class Box:
+    """A layer, or an input, with the layers in place behind it."""
+
+    key: str
+    lines: list[str]
+    colours: tuple[str, str]
+    tops: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A blob from box to box, with its name and shape."""
+
+    start: str
+    end: str
+    label: str
+
+
+def boxes_and_edges(graph: Graph, shapes: dict[str, Shape]) -> tuple[list[Box], list[Edge]]:
+    """The picture as data; *shapes* may lack blobs, whose edges then have names alone."""
+    boxes: list[Box] = []
+    edges: list[Edge] = []
+    makers: dict[str, Box] = {}
+    for name in graph.inputs:
+        source = next((source for source in graph.sources if name in source.top), None)
+        if source is not None and source.top[0] != name and source.top[0] in makers:
+            box = makers[source.top[0]]
+            box.lines[0] = f"{box.lines[0]}, {name}"
+        else:
+            kind = f"{source.name} ({source.type})" if source is not None else "input"
+            box = Box(f"n{len(boxes)}", [name, kind], INPUT)
+            boxes.append(box)
+        makers[name] = box
+    for node in graph.layers:
+        if len(node.bottoms) == len(node.tops) == 1 and node.bottoms == node.tops and _alone(graph, node):
+            makers[node.bottoms[0]].lines.append(f"+ {node.name} ({node.type})")
+            continue
+        box = Box(f"n{len(boxes)}", [node.name, _kind(node)], COLOURS.get(_module(node.type), OTHER), list(node.tops))
+        boxes.append(box)
+        for bottom in node.bottoms:
+            edges.append(Edge(makers[bottom].key, box.key, _label(bottom, shapes, makers[bottom])))
+        makers |= dict.fromkeys(node.tops, box)
+    for name in graph.outputs:
+        if name in makers and name not in graph.inputs:
+            end = Box(f"n{len(boxes)}", [name], INPUT)
+            boxes.append(end)
+            edges.append(Edge(makers[name].key, end.key, shape_text(shapes[name]) if name in shapes else ""))
+    return boxes, edges
+
+
+def _alone(graph: Graph, node: Node) -> bool:
+    """Whether nothing takes the blob before *node* changes it; else folding would hide a branch."""
+    at = graph.layers.index(node)
+    blob = node.bottoms[0]
+    made = max((i for i, other in enumerate(graph.layers[:at]) if blob in other.tops), default=-1)
+    return not any(blob in other.bottoms for other in graph.layers[made + 1 : at])
+
+
+def _label(blob: str, shapes: dict[str, Shape], maker: Box) -> str:
+    """The shape; the blob's name too where it is not that of its layer."""
+    said = [blob] if blob != maker.lines[0] else []
+    return "\n".join([*said, *([shape_text(shapes[blob])] if blob in shapes else [])])
+
+
+def _module(kind: str) -> str:
+    return LAYERS[kind].__module__.rsplit(".", 1)[-1]
+
+
+def _kind(node: Node) -> str:
+    """The type with the figures that matter: channels, kernel, stride."""
+    proto: LayerParameter = node.proto
+    if node.type in ("Convolution", "Deconvolution"):
+        p = proto.convolution_param
+        return f"{node.type} {p.num_output}, {_window(p)}"
+    if node.type == "Pooling":
+        q = proto.pooling_param
+        method = PoolingParameter.PoolMethod.Name(q.pool)
+        return f"{method} pooling, {'whole image' if q.global_pooling else _window(q)}"
+    if node.type == "InnerProduct":
+        return f"InnerProduct {proto.inner_product_param.num_output}"
+    return node.type
+
+
+def _window(p: ConvolutionParameter | PoolingParameter) -> str:
+    """``3x3``, with ``/2`` for a stride of 2 and ``pad 1``."""
+    sizes = {}
+    for name, stem, default in (("kernel_size", "kernel", 1), ("stride", "stride", 1), ("pad", "pad", 0)):
+        value = getattr(p, name)
+        values = [value] * 2 if isinstance(value, int) else list(value) or [default]
+        pair = values * 2 if len(values) == 1 else values
+        if p.HasField(f"{stem}_h"):
+            pair = [getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w")]
+        sizes[stem] = pair
+    said = shape_text(sizes["kernel"])
+    if any(s != 1 for s in sizes["stride"]):
+        said += f" /{_one(sizes['stride'])}"
+    return f"{said} pad {_one(sizes['pad'])}" if any(sizes["pad"]) else said
+
+
+def _one(values: Sequence[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else shape_text(values)
+
+
+def to_dot(graph: Graph, shapes: dict[str, Shape]) -> Any:
+    """The picture as a ``graphviz.Digraph``. Raises CaffeError where the package is not installed."""
+    try:
+        import graphviz  # noqa: PLC0415  # an optional dependency
+    except ImportError:
+        raise CaffeError("drawing needs the graphviz package: pip install 'caffetorch[plot]'") from None
+    # A title as a label would be a hint for engines; fonts are those that every system has a stand-in for.
+    made = graphviz.Digraph(graph.name or "net")
+    made.attr(rankdir="TB", nodesep="0.35", ranksep="0.45", label=f"{graph.name} ({graph.phase})", labelloc="t",
+              fontname="Helvetica", fontsize="16", dpi="96")  # fmt: skip
+    made.attr("node", shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.15,0.07")
+    made.attr("edge", fontname="Helvetica", fontsize="9", fontcolor="#444444", color="#777777", arrowsize="0.7")
+    boxes, edges = boxes_and_edges(graph, shapes)
+    for box in boxes:
+        fill, border = box.colours
+        made.node(box.key, "\n".join(graphviz.escape(line) for line in box.lines), fillcolor=fill, color=border)
+    for edge in edges:
+        made.edge(
+            edge.start, edge.end, "\n".join(f" {graphviz.escape(line)} " for line in edge.label.split("\n") if line)
+        )
+    return made
+
+
+def draw(graph: Graph, shapes: dict[str, Shape], path: Path) -> None:
+    """Write the picture of *graph* to *path*, in the format of its suffix."""
+    if path.suffix not in FORMATS:
+        raise CaffeError(f"{path}: name a file that ends in {', '.join(FORMATS)}")
+    dot = to_dot(graph, shapes)
+    if path.suffix == ".dot":
+        content = dot.source.encode()
+    else:
+        import graphviz  # noqa: PLC0415  # it is there: to_dot needed it
+
+        try:
+            content = dot.pipe(format=path.suffix[1:])
+        except graphviz.ExecutableNotFound:
+            raise CaffeError("drawing needs the program dot: install Graphviz, or write a .dot file") from None
+        except graphviz.CalledProcessError as error:
+            raise CaffeError(f"{path}: dot failed: {' '.join(str(error).split())}") from error
+    with files.replacing(path) as file:
+        file.write(content)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = console.parser("nets.draw", "Draw a net.")
+    made.add_argument("model", metavar="MODEL", help="the net prototxt")
+    made.add_argument("out", type=Path, metavar="OUT.{svg,png,dot}")
+    add_net_flags(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    args = console.parse(parser(), argv)
+    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    graph = build(param, args.phase, args.level, console.stages(args.stage), allow_python=True)
+    draw(graph, _shapes(param, graph, args), args.out)
+    return 0
+
+
+def _shapes(param: NetParameter, graph: Graph, args: argparse.Namespace) -> dict[str, Shape]:
+    """The shapes of all blobs; none, with a word why, where the net cannot be shaped."""
+    try:
+        given = parse_shapes(args.shape)
+        return shaped_net(param, given, graph.param.state.level, console.stages(args.stage), args.phase).shapes
+    except NetError:
+        raise
+    except CaffeError as error:
+        console.log.warning("no shapes: %s", error)
+        return {}
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,211 @@
+"""``python -m nets.predict MODEL WEIGHTS INPUT...``: what a net says of images, of a store, or of a table."""
+
+import argparse
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nets import console, feeding, runtime
+from nets.feeding import Flags, Item, Treatment
+from nets.inference import load_for_inference, shape_flag
+from nets.net import Net
+from nets.predictions import plan, predict
+from nets.scores import Scores
+from protos import files
+from protos.errors import CaffeError, DataError, NetError
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Result:
+    """An item with its scores, one a class."""
+
+    item: Item
+    scores: Floats
+
+
+class Predictor:
+    """A net that is asked for one of its predictions, *output* (the last where that is None)."""
+
+    def __init__(self, net: Net, treatment: Treatment, output: str | None, device: torch.device) -> None:
+        names = [one.name for one in plan(net).predictions]
+        if output is not None and output not in names:
+            raise NetError(f"the net predicts {', '.join(names)}, not '{output}'")
+        self.output = output or names[-1]
+        self.input = treatment.input
+        self._net = net.to(device)
+        self._device = device
+
+    def __call__(self, batch: torch.Tensor) -> Floats:
+        """Scores, N x classes, of a batch. Raises NetError where the prediction is not one list of scores an item."""
+        scores = predict(self._net, {self.input: batch.to(self._device)})[self.output]
+        return by_class(scores.float().cpu().numpy(), len(batch))
+
+
+def by_class(scores: Floats, count: int) -> Floats:
+    """N x classes of N x classes x 1 ..."""
+    if scores.shape[:1] != (count,) or scores.ndim < 2 or scores[0].size != scores.shape[1]:
+        raise NetError(f"the prediction has the shape {list(scores.shape)}: it needs {count} lists of scores")
+    return scores.reshape(count, -1)
+
+
+class Comparison:
+    """Runs an exported model beside the net, and keeps the largest difference."""
+
+    def __init__(self, path: str, predictor: Predictor) -> None:
+        self._session = runtime.open_session(path)
+        self._path = path
+        self._input, self._output = predictor.input, predictor.output
+        if self._output not in self._session.outputs:
+            raise CaffeError(f"{path}: predicts {', '.join(self._session.outputs)}, the net '{self._output}'")
+        size = self._session.inputs.get(self._input, (None,))[0]
+        self.batch = size if isinstance(size, int) else None
+        self.difference = 0.0
+        self.count = 0
+        self.others = 0
+
+    def add(self, batch: torch.Tensor, scores: Floats) -> None:
+        """Compare the model's scores of *batch* with the net's."""
+        values = batch.numpy()
+        short = (self.batch or len(values)) - len(values)
+        padded = np.concatenate([values, np.zeros((short, *values.shape[1:]), np.float32)]) if short else values
+        found = by_class(self._session.run({self._input: padded})[self._output], len(padded))[: len(values)]
+        self.difference = max(self.difference, float(np.abs(found - scores).max()))
+        self.others += int((found.argmax(1) != scores.argmax(1)).sum())
+        self.count += len(values)
+
+    def report(self) -> str:
+        """One line."""
+        return (
+            f"{self._path}: {self.count} items, scores differ by at most {self.difference:.2e}, "
+            f"{self.others} have another best class"
+        )
+
+
+def run(items: Iterable[Item], treatment: Treatment, predictor: Predictor, size: int,
+        comparison: Comparison | None) -> Iterable[Result]:  # fmt: skip
+    """The results of *items*, in batches of *size*."""
+    for chunk in feeding.batches(items, size):
+        batch = treatment(chunk)
+        scores = predictor(batch)
+        if comparison is not None:
+            comparison.add(batch, scores)
+        yield from (Result(item, row) for item, row in zip(chunk, scores, strict=True))
+
+
+# ---- showing
+
+
+def read_labels(path: str) -> list[str]:
+    """The names of the classes, a line each."""
+    names = [line.strip() for line in files.read(path).decode(errors="replace").splitlines()]
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def class_names(labels: Sequence[str] | None, classes: int) -> list[str]:
+    """*labels*, or ``Class_1`` and on. Raises DataError where they are not as many as the net's classes."""
+    if labels is None:
+        return [f"Class_{i + 1}" for i in range(classes)]
+    if len(labels) != classes:
+        raise DataError(f"the label file names {len(labels)} classes, the net has {classes}")
+    return list(labels)
+
+
+def best(result: Result, names: Sequence[str], top: int) -> str:
+    """The *top* classes of one item, as the original's classifier shows them."""
+    order = np.argsort(-result.scores, kind="stable")[:top]
+    lines = [f'{result.scores[i]:.4f} - "{names[i]}"' for i in order]
+    return "\n".join([f"---------- Prediction for {result.item.name} ----------", *lines])
+
+
+def write_table(path: str, results: Sequence[Result], names: Sequence[str]) -> None:
+    """Write ``id`` and the scores by class, Kaggle's submission format."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", *names])
+    writer.writerows([result.item.name, *(f"{score:.6g}" for score in result.scores)] for result in results)
+    with files.replacing(path) as file:
+        file.write(out.getvalue().encode())
+
+
+# ---- the command
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = console.parser("nets.predict", "Predict images, folders of images, stores, or tables (.csv).")
+    made.add_argument("model", metavar="MODEL", help="the net prototxt")
+    made.add_argument("weights", metavar="WEIGHTS", help="its weights")
+    made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
+    console.flag(made, "labels", "the names of the classes, a line each", metavar="F")
+    console.flag(made, "top", "how many classes to show of an image", type=int, default=5, metavar="N")
+    console.flag(made, "out", "write id and scores of all items", metavar="F.csv")
+    console.flag(made, "mean", "numbers by channel (B,G,R), or a .binaryproto, in the prototxt's place", metavar="M")
+    console.flag(made, "scale", "factor after the mean, in the prototxt's place", type=float, metavar="S")
+    console.flag(made, "resize", "size of images before the middle is cut out; default: the mean's, or the input's",
+                 metavar="H[,W]")  # fmt: skip
+    console.flag(made, "scaling", "the scaling of a table's features, as data.convert otto wrote it", metavar="F.json")
+    console.flag(made, "output", "which prediction, where the net has several", metavar="NAME")
+    console.flag(made, "batch", "items at a time", type=int, default=64, metavar="N")
+    console.flag(made, "compare", "run this exported model beside the net", metavar="F.onnx")
+    shape_flag(made)
+    console.net_flags(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    args = console.parse(parser(), argv)
+    if args.top < 1 or args.batch < 1:
+        raise CaffeError("--top and --batch must be at least 1")
+    labels = read_labels(args.labels) if args.labels else None
+    net = load_for_inference(args.model, args.weights, args)
+    gpus = console.devices(args.gpu)
+    flags = Flags(args.mean, args.scale, feeding.parse_size(args.resize))
+    treatment = Treatment(net, flags)
+    predictor = Predictor(net, treatment, args.output, gpus[0] if gpus else torch.device("cpu"))
+    comparison = Comparison(args.compare, predictor) if args.compare else None
+    size = comparison.batch if comparison is not None and comparison.batch else args.batch
+    items = feeding.read_items(args.inputs, treatment.shape[1], Path(args.scaling) if args.scaling else None)
+    quiet = any(feeding.is_store(path) or feeding.is_table(path) for path in args.inputs)
+    _show(run(items, treatment, predictor, size, comparison), labels, args, quiet)
+    if comparison is not None:
+        print(comparison.report())
+    return 0
+
+
+def _show(results: Iterable[Result], labels: Sequence[str] | None, args: argparse.Namespace, quiet: bool) -> None:
+    """Print each result unless *quiet*, the scores where labels are known, and write the table."""
+    kept: list[Result] = []
+    names: list[str] = []
+    scores: Scores | None = None
+    for result in results:
+        if scores is None:
+            names = class_names(labels, len(result.scores))
+            scores = Scores(len(names))
+        if not quiet:
+            print(best(result, names, args.top))
+        if args.out:
+            kept.append(result)
+        if result.item.label is not None:
+            scores.add(result.item.label, int(result.scores.argmax()))
+    if scores is None:
+        raise DataError("there is nothing in the inputs to predict")
+    if scores.count:
+        print(scores.report(names))
+    if args.out:
+        write_table(args.out, kept, names)
+        print(f"{args.out}: {len(kept)} items")
+
+
+if __name__ == "__main__":
+    console.run(main)

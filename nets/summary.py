@@ -1,0 +1,179 @@
+"""``python -m nets.summary MODEL``: the table of layers with shapes, parameters, multiply-adds and memory."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from nets import console
+from nets.graph import Node
+from nets.inference import parse_shapes, shape_flag, shaped_net
+from nets.layer import Layer, Shape, shape_text
+from nets.net import Net
+from protos import files, text
+
+FLOAT = 4  # bytes
+
+Count = Callable[[Layer, Shape, Shape], int]
+
+
+def _by_output(layer: Layer, bottom: Shape, top: Shape) -> int:
+    """Each position of the top takes the whole weight once."""
+    return prod(top) // layer.blobs[0].shape[0] * layer.blobs[0].numel()
+
+
+def _by_input(layer: Layer, bottom: Shape, top: Shape) -> int:
+    """Each position of the bottom spreads the whole weight once."""
+    return prod(bottom) // layer.blobs[0].shape[0] * layer.blobs[0].numel()
+
+
+def _by_row(layer: Layer, bottom: Shape, top: Shape) -> int:
+    """Each row of values goes through the whole matrix."""
+    rows = prod(top) // (layer.blobs[-1].numel() if len(layer.blobs) == 2 else top[-1])
+    return rows * layer.blobs[0].numel()
+
+
+def _by_step(layer: Layer, bottom: Shape, top: Shape) -> int:
+    """Each item at each time goes through all matrices."""
+    return bottom[0] * bottom[1] * sum(blob.numel() for blob in layer.blobs if blob.dim() == 2)
+
+
+def _by_value(layer: Layer, bottom: Shape, top: Shape) -> int:
+    return prod(top)
+
+
+MULTIPLY_ADDS: dict[str, Count] = {
+    "Convolution": _by_output,
+    "Deconvolution": _by_input,
+    "InnerProduct": _by_row,
+    "LSTM": _by_step,
+    "RNN": _by_step,
+    "BatchNorm": _by_value,
+    "Scale": _by_value,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: ``parameters`` and ``multiply_adds`` counted, ``memory`` of its tops in bytes as float32.
+
+    A blob changed in place, and a shared parameter, count with the first layer that has them.
+    """
+
+    name: str
+    type: str
+    tops: str
+    parameters: int
+    multiply_adds: int
+    memory: int
+
+
+def rows(net: Net) -> list[Row]:
+    """A row for each input and each layer of *net*, for one pass over a batch of the size of its inputs."""
+    found = [
+        Row(name, "input", shape_text(net.shapes[name]), 0, 0, FLOAT * prod(net.shapes[name]))
+        for name in net.graph.inputs
+    ]
+    seen_blobs: set[int] = set()
+    seen_tops = set(net.graph.inputs)
+    for node, layer in net.nodes:
+        own = [blob for blob in layer.blobs if blob.data_ptr() not in seen_blobs]
+        seen_blobs |= {blob.data_ptr() for blob in layer.blobs}
+        new = [top for top in node.tops if top not in seen_tops]
+        seen_tops |= {*new}
+        found.append(
+            Row(
+                node.name,
+                node.type,
+                " ".join(shape_text(net.shapes[top]) for top in node.tops),
+                sum(blob.numel() for blob in own),
+                _multiply_adds(net, node, layer),
+                FLOAT * sum(prod(net.shapes[top]) for top in new),
+            )
+        )
+    return found
+
+
+def _multiply_adds(net: Net, node: Node, layer: Layer) -> int:
+    count = MULTIPLY_ADDS.get(node.type)
+    if count is None:
+        return 0
+    pairs = zip(node.bottoms, node.tops, strict=False)
+    if node.type in ("LSTM", "RNN", "Scale"):
+        pairs = zip(node.bottoms[:1], node.tops[:1], strict=True)
+    return sum(count(layer, net.shapes[bottom], net.shapes[top]) for bottom, top in pairs)
+
+
+def table(net: Net) -> str:
+    """The rows as text, and the sums."""
+    found = rows(net)
+    header = ("layer", "type", "top", "parameters", "multiply-adds", "memory")
+    lines = [
+        (row.name, row.type, row.tops, _number(row.parameters), _number(row.multiply_adds), _bytes(row.memory))
+        for row in found
+    ]
+    parameters = sum(row.parameters for row in found)
+    total = ("total", "", "", f"{parameters:,}", f"{sum(row.multiply_adds for row in found):,}",
+             _bytes(sum(row.memory for row in found)))  # fmt: skip
+    widths = [max(len(line[i]) for line in (header, *lines, total)) for i in range(len(header))]
+    ruler = "  ".join("-" * width for width in widths)
+    shown = [_line(header, widths), ruler, *(_line(line, widths) for line in lines), ruler, _line(total, widths)]
+    batch = next((shape[0] for shape in map(net.shapes.__getitem__, net.graph.inputs) if shape), 1)
+    note = f"for a batch of {batch}; memory of tops as float32, parameters take {_bytes(FLOAT * parameters)} more"
+    return "\n".join((*shown, note))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    placed = [
+        cell.ljust(width) if i < 3 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(placed).rstrip()
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else "-"
+
+
+def _bytes(value: int) -> str:
+    """A size as people say it.
+
+    >>> _bytes(1536), _bytes(0)
+    ('1.5 KiB', '-')
+    """
+    if not value:
+        return "-"
+    size, units = float(value), ["B", "KiB", "MiB", "GiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = console.parser("nets.summary", "Print a net's layers with shapes, parameters, multiply-adds and memory.")
+    made.add_argument("model", metavar="MODEL", help="the net prototxt")
+    add_net_flags(made)
+    return made
+
+
+def add_net_flags(made: argparse.ArgumentParser) -> None:
+    """Add the flags by which commands that look at a net choose its layers and shapes."""
+    console.flag(made, "phase", "TRAIN or TEST (default)", default="TEST", choices=("TRAIN", "TEST"))
+    shape_flag(made)
+    console.flag(made, "level", "level of the net state", type=int, default=0, metavar="N")
+    console.flag(made, "stage", "stages of the net state, separated by commas", default="", metavar="A,B")
+    console.flag(made, "allow_unknown", "warn of fields that no schema knows instead of stopping", action="store_true")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    args = console.parse(parser(), argv)
+    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    print(table(shaped_net(param, parse_shapes(args.shape), args.level, console.stages(args.stage), args.phase)))
+    return 0
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,183 @@
+"""What shows a net: the table of its layers, its graph, its curves and its weights."""
+
+import builtins
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nets
+from nets import draw, plot, summary
+from nets.plot import read_log
+from nets.weights import save_weights
+from protos.errors import CaffeError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LENET = "protos/zoo/lenet/train_val.prototxt"
+SHAPE = ["--shape", "data=64,1,28,28"]
+LOG = str(GOLDEN / "formats" / "train.log")
+
+NET = """
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 6 kernel_size: 3 stride: 2 pad: 1 group: 3 weight_filler { type: "xavier" } } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv1" top: "conv1" }
+layer { name: "relu" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "up" type: "Deconvolution" bottom: "conv1" top: "up"
+  convolution_param { num_output: 2 kernel_size: 2 stride: 2 bias_term: false } }
+layer { name: "pool" type: "Pooling" bottom: "conv1" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "branch" type: "TanH" bottom: "fc" top: "branch" }
+layer { name: "late" type: "ReLU" bottom: "fc" top: "fc" }
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.prototxt").write_text(NET)
+    save_weights(nets.load("net.prototxt"), "net.caffemodel")
+    return tmp_path
+
+
+def test_the_summary_counts(work):
+    rows = {row.name: row for row in summary.rows(nets.load("net.prototxt"))}
+    assert rows["conv1"].parameters == 6 * 9 + 6
+    assert rows["conv1"].multiply_adds == 2 * 16 * 6 * 9
+    assert rows["conv1"].memory == 4 * 2 * 6 * 16
+    assert rows["bn"].multiply_adds == 2 * 6 * 16
+    assert rows["relu"].memory == 0
+    assert rows["up"].multiply_adds == 2 * 16 * 6 * 2 * 4
+    assert rows["fc"].multiply_adds == 2 * 6 * 5
+    assert rows["data"].memory == 4 * 2 * 3 * 64
+
+
+def test_the_summary_of_lenet(capsys):
+    assert summary.main([LENET, *SHAPE]) == 0
+    said = capsys.readouterr().out
+    assert "431,080" in said
+    assert "146,752,000" in said
+    assert all(len(line) <= 100 for line in said.splitlines())
+
+
+def test_the_graph_folds_what_is_in_place_and_hides_no_branch(work):
+    found = draw.boxes_and_edges(nets.graph.build(nets.load("net.prototxt").to_proto()), {"conv1": (2, 6, 4, 4)})
+    boxes = {box.lines[0]: box.lines[1:] for box in found[0]}
+    assert boxes["conv1"] == ["Convolution 6, 3x3 /2 pad 1", "+ bn (BatchNorm)", "+ relu (ReLU)"]
+    assert boxes["pool"] == ["AVE pooling, whole image"]
+    assert boxes["late"] == ["ReLU"]
+    keys = {box.key: box.lines[0] for box in found[0]}
+    edges = {(keys[edge.start], keys[edge.end]): edge.label for edge in found[1]}
+    assert edges["conv1", "up"] == "2x6x4x4"
+    assert edges["data", "conv1"] == ""
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "dot"])
+def test_the_graph_is_drawn(work, kind):
+    if kind != "dot" and shutil.which("dot") is None:
+        pytest.skip("Graphviz is not installed")
+    assert draw.main([LENET, f"net.{kind}", "--phase", "TRAIN", *SHAPE]) == 0
+    content = (work / f"net.{kind}").read_bytes()
+    if kind == "png":
+        Image.open(work / "net.png").verify()
+    else:
+        assert b"Convolution 20, 5x5" in content
+        assert b"64x20x24x24" in content
+        assert b"relu1" in content
+
+
+def test_a_graph_without_its_store_is_drawn_without_shapes(work):
+    (work / "net.prototxt").write_text(
+        'layer { name: "data" type: "Data" top: "data" data_param { source: "nowhere" batch_size: 2 } }'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 5 } }'
+    )
+    assert draw.main(["net.prototxt", "net.dot"]) == 0
+    assert "InnerProduct 5" in (work / "net.dot").read_text()
+
+
+def test_the_log_of_the_original_is_read():
+    found = read_log(Path(LOG))
+    assert found.loss[0] == (0, pytest.approx(2.23, abs=0.1))
+    assert found.loss[-1] == (20, 1.62214)
+    assert found.tests["accuracy"][-1] == (20, 0.6625)
+    assert [at for at, _ in found.tests["loss"]] == [0, 5, 10, 15, 20]
+    assert found.rate[-1] == (18, 0.044163)
+
+
+def test_our_log_is_read(work):
+    (work / "run.log").write_text(
+        "I20261121 01:59:05.85  711 solver.py:241] Iteration 200 (95.2 iter/s, 1.05s/100 iters), loss = 0.21\n"
+        "I20261121 01:59:05.85  711 solver.py:266] Iteration 200, Testing net (#1)\n"
+        "I20261121 01:59:05.85  711 solver.py:285]     Test net output #0: accuracy = 0.9\n"
+        "I20261121 01:59:05.85  711 solver.py:241] Iteration 300 (95.2 iter/s, 1.05s/100 iters), loss = nan\n"
+        "I20261121 01:59:05.85  711 solver.py:247] Iteration 300, lr = 1e-05\n"
+    )
+    found = read_log(work / "run.log")
+    assert found.loss[0] == (200, 0.21)
+    assert np.isnan(found.loss[1][1])
+    assert found.tests == {"net 1: accuracy": [(200, 0.9)]}
+    assert found.rate == [(300, 1e-5)]
+    assert plot.main(["run.log", LOG, "curves.svg"]) == 0
+
+
+def test_curves_and_weights_are_plotted(work):
+    assert plot.main([LOG, "curves.png"]) == 0
+    assert plot.main(["--weights", "net.prototxt", "net.caffemodel", "weights.png"]) == 0
+    for name in ("curves.png", "weights.png"):
+        with Image.open(work / name) as picture:
+            assert min(picture.size) > 500
+            assert len(set(picture.convert("L").resize((50, 50)).tobytes())) > 10
+
+
+@pytest.mark.parametrize(
+    ("command", "argv", "message"),
+    [
+        (plot, ["net.prototxt", "x.png"], "no line of a training log"),
+        (plot, [LOG, "x.txt"], "ends in .png"),
+        (plot, ["x.png"], "name at least one log"),
+        (plot, ["--weights", LOG, "x.png"], "MODEL WEIGHTS OUT.png"),
+        (plot, ["missing.log", "x.png"], "cannot be read"),
+        (draw, ["net.prototxt", "x.gif"], "ends in .svg"),
+        (draw, ["net.prototxt", "no/x.dot"], "cannot be written"),
+        (draw, ["missing.prototxt", "x.dot"], "cannot be read"),
+        (summary, ["net.prototxt", "--shape", "data"], "give NAME=N,C,H,W"),
+    ],
+)
+def test_bad_input_is_one_line(work, command, argv, message):
+    with pytest.raises(CaffeError, match=message) as error:
+        command.main(argv)
+    assert "\n" not in str(error.value)
+    assert not list(work.glob("x.*"))
+
+
+@pytest.mark.parametrize(
+    ("package", "command", "argv"),
+    [("matplotlib", plot, [LOG, "x.png"]), ("graphviz", draw, ["net.prototxt", "x.svg"])],
+)
+def test_an_absent_package_is_one_line(work, monkeypatch, package, command, argv):
+    real = builtins.__import__
+
+    def absent(name, *args, **kwargs):
+        if name.split(".")[0] == package:
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(CaffeError, match=rf"needs the {package} package: pip install 'caffetorch\[plot\]'"):
+        command.main(argv)
+
+
+def test_weights_without_filters_are_plotted(work):
+    (work / "fc.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 5 } }'
+    )
+    net = nets.load("fc.prototxt")
+    with torch.no_grad():
+        net.layer("fc").blobs[0].normal_()
+    plot.plot_weights(net, Path("fc.png"))
+    assert (work / "fc.png").exists()

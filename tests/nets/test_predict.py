@@ -1,0 +1,207 @@
+"""Predicting images, stores and tables, with the preprocessing of the prototxt; scores and submissions."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import converters
+import nets
+from data import datum, images
+from data.mean import write_mean
+from data.stores import create_store
+from nets.predict import main
+from nets.predictions import plan
+from nets.scores import Scores
+from nets.weights import save_weights
+from protos.errors import CaffeError
+
+TRAINED = """
+layer {{ name: "data" type: "Data" top: "data" top: "label" transform_param {{ {transform} }}
+  data_param {{ source: "store" batch_size: 4 }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {{ num_output: 3
+  weight_filler {{ type: "gaussian" std: 0.01 }} }} }}
+layer {{ name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }}
+"""
+DEPLOY = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3
+  weight_filler { type: "gaussian" std: 0.01 } } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+OTTO = DEPLOY.replace("dim: 3 dim: 8 dim: 8", "dim: 93 dim: 1 dim: 1").replace("num_output: 3", "num_output: 9")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A folder with four pictures of 10 x 12 pixels, alone and in a store, labelled 0, 1, 2, 0."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    chance = np.random.default_rng(0)
+    with create_store("store") as store:
+        for i, label in enumerate((0, 1, 2, 0)):
+            pixels = chance.integers(0, 256, (3, 10, 12), np.uint8)
+            (tmp_path / f"{i}.png").write_bytes(images.encode(pixels))
+            store.put(f"{i:04}".encode(), datum.pack(pixels, label))
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
+    return tmp_path
+
+
+def prepare(work, prototxt: str) -> nets.Net:
+    (work / "net.prototxt").write_text(prototxt)
+    net = nets.load("net.prototxt", input_shapes={"data": (4, 3, 8, 8), "label": (4,)} if "Data" in prototxt else {})
+    save_weights(net, "net.caffemodel")
+    return net
+
+
+def scores(path) -> tuple[list[str], list[str], np.ndarray]:
+    header, *rows = list(csv.reader(path.read_text().splitlines()))
+    return header, [row[0] for row in rows], np.array([row[1:] for row in rows], float)
+
+
+def run(*argv: str) -> None:
+    assert main(["net.prototxt", "net.caffemodel", *argv]) == 0
+
+
+def softmaxed(net: nets.Net, x: torch.Tensor) -> np.ndarray:
+    return torch.softmax(net.layer("fc")(x), 1).detach().numpy()
+
+
+def pixels(work, count: int = 4) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(images.decode(work / f"{i}.png", True).copy()) for i in range(count)]).float()
+
+
+def test_a_store_is_cut_and_levelled_as_its_data_layer_says(work, capsys):
+    net = prepare(
+        work, TRAINED.format(transform="crop_size: 8 scale: 0.01 mean_value: 10 mean_value: 20 mean_value: 30")
+    )
+    run("store", "--labels", "names.txt", "--out", "out.csv")
+    header, names, found = scores(work / "out.csv")
+    assert header == ["id", "ant", "bee", "cat"]
+    assert names == ["0000", "0001", "0002", "0003"]
+    mean = torch.tensor([10.0, 20.0, 30.0]).view(3, 1, 1)
+    wanted = softmaxed(net, (pixels(work)[:, :, 1:9, 2:10] - mean) * 0.01)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    right = int((wanted.argmax(1) == [0, 1, 2, 0]).sum())
+    assert f"accuracy {right / 4:.4f} ({right} of 4)" in capsys.readouterr().out
+
+
+def test_images_are_shown_as_by_the_original(work, capsys):
+    net = prepare(work, DEPLOY)
+    run("1.png", "0.png", "--labels", "names.txt", "--top", "2", "--mean", "104,117,123", "--scale", "0.02")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "---------- Prediction for 1.png ----------"
+    assert len(shown) == 6
+    small = torch.from_numpy(images.resize(images.decode(work / "1.png", True), 8, 8)).float()[None]
+    (wanted,) = softmaxed(net, (small - torch.tensor([104.0, 117.0, 123.0]).view(3, 1, 1)) * 0.02)
+    best = int(wanted.argmax())
+    assert shown[1] == f'{wanted[best]:.4f} - "{["ant", "bee", "cat"][best]}"'
+
+
+def test_a_mean_file_says_the_size_before_the_cut(work):
+    net = prepare(work, DEPLOY)
+    mean = np.random.default_rng(1).random((3, 9, 10), np.float32) * 255
+    write_mean(work / "mean.binaryproto", mean)
+    run("2.png", "--mean", "mean.binaryproto", "--out", "out.csv")
+    larger = images.resize(images.decode(work / "2.png", True), 9, 10).astype(np.float32)
+    wanted = softmaxed(net, torch.from_numpy((larger - mean)[None, :, 0:8, 1:9]))
+    np.testing.assert_allclose(scores(work / "out.csv")[2], wanted, atol=1e-5)
+
+
+def test_a_folder_is_the_images_in_it(work):
+    prepare(work, DEPLOY)
+    run(".", "--out", "out.csv", "--resize", "9")
+    assert scores(work / "out.csv")[1] == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def otto(work, target: bool) -> None:
+    rows = [[str(i + 1), *map(str, range(i, i + 93)), *([f"Class_{i % 9 + 1}"] if target else [])] for i in range(12)]
+    header = ["id", *(f"feat_{i + 1}" for i in range(93)), *(["target"] if target else [])]
+    (work / "otto.csv").write_text("\n".join(",".join(row) for row in [header, *rows]))
+
+
+def test_a_table_becomes_a_submission(work):
+    net = prepare(work, OTTO)
+    otto(work, target=False)
+    run("otto.csv", "--out", "submission.csv", "--batch", "5")
+    header, names, found = scores(work / "submission.csv")
+    assert header == ["id", *(f"Class_{i + 1}" for i in range(9))]
+    assert names == [str(i + 1) for i in range(12)]
+    features = torch.arange(93.0) + torch.arange(12.0)[:, None]
+    np.testing.assert_allclose(found, softmaxed(net, features.view(12, 93, 1, 1)), atol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_a_table_with_targets_is_scored(work, capsys):
+    prepare(work, OTTO)
+    otto(work, target=True)
+    run("otto.csv")
+    said = capsys.readouterr().out
+    assert "of 12)" in said
+    assert "confusion: a row for each label" in said
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_an_exported_model_is_compared(work, capsys, batch):
+    net = prepare(work, DEPLOY)
+    converters.export_onnx(net, "net.onnx", batch=batch)
+    run(".", "--compare", "net.onnx")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "net.onnx: 4 items, scores differ by at most" in last
+    assert "0 have another best class" in last
+    assert float(last.split("at most ")[1].split(",")[0]) < 1e-6
+
+
+def test_scores_list_the_commonest_mistakes_of_many_classes():
+    found = Scores(40)
+    for label, predicted in ((0, 0), (0, 3), (0, 3), (39, 1)):
+        found.add(label, predicted)
+    report = found.report([f"c{i}" for i in range(40)])
+    assert "accuracy 0.2500 (1 of 4)" in report
+    assert "     2  c0 taken for c3\n     1  c39 taken for c1" in report
+    with pytest.raises(CaffeError, match="label 40 is out of range"):
+        found.add(40, 0)
+
+
+def test_the_prediction_of_several_is_chosen_by_name(work):
+    net = prepare(work, DEPLOY + 'layer { name: "also" type: "Sigmoid" bottom: "fc" top: "also" }')
+    assert [one.name for one in plan(net).predictions] == ["also", "prob"]
+    run("0.png", "--output", "also", "--out", "out.csv")
+    with pytest.raises(CaffeError, match="the net predicts also, prob, not 'nothing'"):
+        run("0.png", "--output", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["missing.png"], "no such image"),
+        (["0.png", "--labels", "0.png"], "the label file names"),
+        (["0.png", "--mean", "1,2"], "2 mean_value for 3 channels"),
+        (["0.png", "--mean", "nowhere.binaryproto"], "nowhere.binaryproto"),
+        (["0.png", "--resize", "7"], "is 3x7x7, the net's input 3x8x8"),
+        (["0.png", "--resize", "x"], "give one number, or HEIGHT,WIDTH"),
+        (["0.png", "--compare", "nowhere.onnx"], "no such model"),
+        (["0.png", "--top", "0"], "at least 1"),
+        (["store", "--gpu", "9"], "--gpu 9"),
+        (["otto.csv"], "otto.csv"),
+    ],
+)
+def test_bad_input_is_one_line(work, argv, message):
+    prepare(work, DEPLOY)
+    with pytest.raises(CaffeError, match=message) as error:
+        run(*argv)
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_ends_with_status_2(work):
+    prepare(work, DEPLOY)
+    (work / "other.prototxt").write_text(DEPLOY.replace('"fc"', '"fc8"'))
+    command = [sys.executable, "-m", "nets.predict", "other.prototxt", "net.caffemodel", "0.png"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "no layer has weights for this net" in ended.stderr
+    assert "Traceback" not in ended.stderr
