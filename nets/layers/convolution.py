@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar, Self
 
 import torch
@@ -289,13 +290,15 @@ class Im2col(Layer):
         w = self.window
         axes = len(w.kernel)
         if axes == 2 and x.dim() == 4:
-            out = [
+            size = [
                 (n + 2 * p - d * (k - 1) - 1) // s + 1
                 for n, p, d, k, s in zip(x.shape[2:], w.pad, w.dilation, w.kernel, w.stride, strict=True)
             ]
-            if min(out) <= 0:
-                raise NetError(f"the kernel does not fit into spatial axis {out.index(min(out))}")
-            return F.unfold(x, w.kernel, w.dilation, w.pad, w.stride).unflatten(2, out)
+            if min(size) <= 0:
+                raise NetError(f"the kernel does not fit into spatial axis {size.index(min(size))}")
+            return F.unfold(x, w.kernel, w.dilation, w.pad, w.stride).reshape(
+                x.shape[0], x.shape[1] * prod(w.kernel), *size
+            )
         lead = x.dim() - axes  # the leading axes, the channels last among them
         x = F.pad(x, [p for pad in reversed(w.pad) for p in (pad, pad)])
         places = []

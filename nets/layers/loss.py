@@ -154,12 +154,15 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
+        logs = F.log_softmax(rows, 1)
         skip = -100 if self.ignore_label is None else self.ignore_label
-        losses = F.cross_entropy(rows, index, ignore_index=skip, reduction="none")
-        total = losses.sum()
-        if not _within(losses.detach(), MOST_SURPRISED):
-            total = total - (losses.detach() - MOST_SURPRISED).clamp(min=0).sum()  # of the value, not of the gradient
-        return self.outputs(self.normalized(total, index), x)
+        plain = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
+        loss = F.nll_loss(logs, index, ignore_index=skip, reduction="mean" if plain else "sum")
+        losses = F.nll_loss(logs.detach(), index, ignore_index=skip, reduction="none")
+        if not _within(losses, MOST_SURPRISED):  # the value is capped, the gradient is not
+            excess = (losses - MOST_SURPRISED).clamp(min=0)
+            loss = loss - (excess.mean() if plain else excess.sum())
+        return self.outputs(loss if plain else self.normalized(loss, index), x)
 
 
 @LAYERS("InfogainLoss")
