@@ -39,8 +39,11 @@ def describe(store: Store, first: int = 5) -> Iterator[str]:
     yield from heads
 
 
-def contact_sheet(store: Store, count: int) -> Image.Image:
-    """The first *count* records side by side; floats show their first channel, stretched to grey."""
+def contact_sheet(store: Store, count: int, rgb: bool = False) -> Image.Image:
+    """The first *count* records side by side; floats show their first channel, stretched to grey.
+
+    Caffe keeps colours blue first; *rgb* says that this store has them red first, as CIFAR-10's.
+    """
     pixels = [_pixels(store, at, value) for at, (_, value) in enumerate(islice(store.scan(), count))]
     if not pixels:
         raise DataError(f"{store.path}: there are no records in it")
@@ -48,7 +51,7 @@ def contact_sheet(store: Store, count: int) -> Image.Image:
     columns = ceil(sqrt(len(pixels)))
     sheet = Image.new("RGB", (columns * side, ceil(len(pixels) / columns) * side), (32, 32, 32))
     for at, each in enumerate(pixels):
-        sheet.paste(images.to_image(each), (at % columns * side + 1, at // columns * side + 1))
+        sheet.paste(images.to_image(each[::-1] if rgb else each), (at % columns * side + 1, at // columns * side + 1))
     return sheet
 
 
@@ -85,12 +88,13 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--images", type=Path, metavar="OUT.png", help="write a contact sheet of the first records")
     parser.add_argument("--count", type=natural, default=100, help="how many images it shows; default: 100")
+    parser.add_argument("--rgb", action="store_true", help="colours are stored red first, as CIFAR-10's are")
     args = parser.parse_args()
     with open_store(args.store) as store:
         print("\n".join(describe(store)))
         if args.images:
             with replacing(args.images) as file:
-                contact_sheet(store, args.count).save(file, "PNG")
+                contact_sheet(store, args.count, args.rgb).save(file, "PNG")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,14 @@ def test_the_mean_of_mixed_shapes_is_refused(tmp_path):
         mean.mean_of(store)
 
 
+def test_inspect_turns_colours_round(monkeypatch, capsys, tmp_path):
+    sheets = []
+    for flags in ([], ["--rgb"]):
+        call(monkeypatch, inspect, FORMATS / "raw_lmdb", "--images", tmp_path / "sheet.png", *flags)
+        sheets.append(np.asarray(Image.open(tmp_path / "sheet.png")))
+    np.testing.assert_array_equal(sheets[0], sheets[1][..., ::-1])
+
+
 def test_inspect_tells_and_shows(monkeypatch, capsys, tmp_path):
     call(monkeypatch, inspect, FORMATS / "raw_lmdb", "--images", tmp_path / "sheet.png")
     told = capsys.readouterr().out
