@@ -17,6 +17,7 @@ from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 # The original takes the logarithm of no probability below the smallest normal float: a loss of 87.3365 says "diverged".
 MOST_SURPRISED = -log(torch.finfo(torch.float32).tiny)
 LOSS_OPTIONS = frozenset({"ignore_label", "normalization", "normalize"})
+NO_LABEL = -(2**40)  # stands for "no label is ignored": torch's own -100 could be one
 # The floor of probabilities in MultinomialLogisticLoss and InfogainLoss.
 LOG_THRESHOLD = 1e-20
 
@@ -94,13 +95,12 @@ class _SoftmaxLoss(Loss):
         return unsupported(proto.loss_param)
 
     def logits(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """*x* as (outer, classes, inner) and *label* as whole numbers (outer, inner), known to be classes."""
+        """*x* as (outer, classes, inner) and *label* as whole numbers (outer, inner)."""
         if x.dim() == 2 and self.axis == 1:
             rows, index = x, label.reshape(x.shape[0]).long()
         else:
             rows = x.reshape(x.shape[: self.axis].numel(), x.shape[self.axis], -1)
             index = label.reshape(rows.shape[0], rows.shape[2]).long()
-        check_labels(index, rows.shape[1], self.ignore_label)
         return rows, index
 
     def normalized(self, total: Tensor, index: Tensor) -> Tensor:
@@ -122,11 +122,11 @@ class _SoftmaxLoss(Loss):
         return g.op("Softmax", x, axis=self.axis)
 
 
-def _within(values: Tensor, most: float) -> bool:
-    """Whether no value is more than *most*, where that can be seen without waiting for a GPU; False where not."""
+def _at_least(values: Tensor, least: float) -> bool:
+    """Whether no value is below *least*, where that can be seen without waiting for a GPU; False where not."""
     if values.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return values.numel() == 0 or bool(values.amax() <= most)
+    return values.numel() == 0 or values.amin().item() >= least
 
 
 @LAYERS("SoftmaxWithLoss")
@@ -155,11 +155,15 @@ class SoftmaxWithLoss(_SoftmaxLoss):
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
         logs = F.log_softmax(rows, 1)
-        skip = -100 if self.ignore_label is None else self.ignore_label
+        skip = NO_LABEL if self.ignore_label is None else self.ignore_label
         plain = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
-        loss = F.nll_loss(logs, index, ignore_index=skip, reduction="mean" if plain else "sum")
-        losses = F.nll_loss(logs.detach(), index, ignore_index=skip, reduction="none")
-        if not _within(losses, MOST_SURPRISED):  # the value is capped, the gradient is not
+        try:
+            loss = F.nll_loss(logs, index, ignore_index=skip, reduction="mean" if plain else "sum")
+        except (IndexError, RuntimeError):
+            check_labels(index, rows.shape[1], self.ignore_label)
+            raise
+        if not _at_least(logs.detach(), -MOST_SURPRISED):  # the value is capped, the gradient is not
+            losses = F.nll_loss(logs.detach(), index, ignore_index=skip, reduction="none")
             excess = (losses - MOST_SURPRISED).clamp(min=0)
             loss = loss - (excess.mean() if plain else excess.sum())
         return self.outputs(loss if plain else self.normalized(loss, index), x)
@@ -215,6 +219,7 @@ class InfogainLoss(_SoftmaxLoss):
         given = self.matrix if matrix is None else matrix
         if given is None:
             raise NetError("needs its matrix")
+        check_labels(index, classes, self.ignore_label)
         gains = given.reshape(classes, classes)
         if self.ignore_label is None:
             gains = gains[index]
@@ -222,7 +227,7 @@ class InfogainLoss(_SoftmaxLoss):
             counts = index != self.ignore_label
             gains = gains[index.where(counts, 0)] * counts[..., None]
         floored = F.log_softmax(rows, 1)
-        if not _within(-floored.detach(), -log(LOG_THRESHOLD)):
+        if not _at_least(floored.detach(), log(LOG_THRESHOLD)):
             floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
         total = -(gains.movedim(-1, 1) * floored).sum()
         return self.outputs(self.normalized(total, index), x)
