@@ -1,0 +1,7 @@
+"""Lasagne's names, on torch: nets written for it are built, run, and become nets of this project."""
+
+from converters.lasagne import init, layers, nonlinearities, objectives, random, regularization, updates, utils
+
+__version__ = "0.2.dev1"
+
+__all__ = ["init", "layers", "nonlinearities", "objectives", "random", "regularization", "updates", "utils"]

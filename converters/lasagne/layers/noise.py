@@ -1,0 +1,96 @@
+"""``DropoutLayer`` and ``GaussianNoiseLayer``. Their streams are seeded by the common one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from converters.lasagne.layers.base import Computed
+from converters.lasagne.random import get_rng
+from converters.lasagne.utils import as_tuple
+
+
+class Stream:
+    """Random tensors; the seed is taken from ``lasagne.random``, so that what is drawn after it is the original's."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(int(get_rng().randint(1, 2147462579)))
+
+    def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Between 0 and 1."""
+        return torch.rand(tuple(shape), generator=self.generator, dtype=like.dtype).to(like.device)
+
+    def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Around 0, with deviation 1."""
+        return torch.randn(tuple(shape), generator=self.generator, dtype=like.dtype).to(like.device)
+
+
+class DropoutLayer(Computed):
+    """In training each value is 0 with probability *p*, the others are divided by 1 - p if *rescale*.
+
+    Along *shared_axes* all values share their fate. Deterministic: x.
+    """
+
+    def __init__(self, incoming: Any, p: Any = 0.5, rescale: bool = True, shared_axes: Any = (), **kwargs: Any) -> None:
+        super().__init__(incoming, **kwargs)
+        self._srng = Stream()
+        self.p = p
+        self.rescale = rescale
+        self.shared_axes = tuple(shared_axes)
+
+    def mask(self, x: Tensor) -> Tensor:
+        """1 for what stays, 0 for what goes; size 1 along the shared axes."""
+        shared = {axis % x.ndim for axis in self.shared_axes}
+        shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
+        return (self._srng.uniform(shape, x) >= float(self.p)).to(x.dtype)
+
+    def forward(self, x: Tensor, deterministic: bool = False, **kwargs: Any) -> Any:
+        """*x*, or what the mask leaves of it."""
+        if deterministic or float(self.p) == 0:
+            return x
+        mask = self.mask(x)
+        return x / (1 - float(self.p)) * mask if self.rescale else x * mask
+
+
+dropout = DropoutLayer
+
+
+def dropout_channels(incoming: Any, *args: Any, **kwargs: Any) -> DropoutLayer:
+    """Dropout of whole channels."""
+    ndim = len(getattr(incoming, "output_shape", incoming))
+    kwargs["shared_axes"] = tuple(range(2, ndim))
+    return DropoutLayer(incoming, *args, **kwargs)
+
+
+spatial_dropout = dropout_channels
+
+
+def dropout_locations(incoming: Any, *args: Any, **kwargs: Any) -> DropoutLayer:
+    """Dropout of all channels of a place."""
+    kwargs["shared_axes"] = (1,)
+    return DropoutLayer(incoming, *args, **kwargs)
+
+
+class GaussianNoiseLayer(Computed):
+    """In training x + sigma * normal noise. Deterministic: x."""
+
+    def __init__(self, incoming: Any, sigma: Any = 0.1, **kwargs: Any) -> None:
+        super().__init__(incoming, **kwargs)
+        self._srng = Stream()
+        self.sigma = sigma
+
+    def forward(self, x: Tensor, deterministic: bool = False, **kwargs: Any) -> Any:
+        """*x*, with noise in training."""
+        if deterministic or self.sigma == 0:
+            return x
+        return x + float(self.sigma) * self._srng.normal(x.shape, x)
+
+
+def shared_axes(axes: Any, ndim: int) -> tuple[int, ...]:
+    """The axes along which a parameter is shared: "auto" for all but the second, "all", or a list of them."""
+    if axes == "auto":
+        return (0, *range(2, ndim))
+    if axes == "all":
+        return tuple(range(ndim))
+    return tuple(axis % ndim for axis in as_tuple(axes, len(axes) if isinstance(axes, list | tuple) else 1))

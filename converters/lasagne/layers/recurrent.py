@@ -1,0 +1,340 @@
+"""Recurrent layers: N x T x features in, N x T x units out, or N x units with only_return_final."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from converters.lasagne import init, nonlinearities
+from converters.lasagne.layers.base import ComputedMerge, Layer, matched, plain, value
+from converters.lasagne.layers.dense import DenseLayer
+from converters.lasagne.layers.helper import get_all_params, get_output
+from converters.lasagne.layers.input import InputLayer
+from converters.lasagne.theano.gradient import grad_clip
+
+States = tuple[Tensor, ...]
+
+
+class _Sequence(ComputedMerge):
+    """What all recurrent layers share: the run over time, backwards, masks, first states, cut gradients."""
+
+    states: tuple[str, ...] = ("hid_init",)
+
+    def _prepare(self, incoming: Any, mask_input: Any, options: dict[str, Any], firsts: dict[str, Any]) -> None:
+        """Set the options; *firsts*: the first states as given. Layers among them and the mask become inputs."""
+        self.mask_input = mask_input
+        incomings = [incoming] + ([mask_input] if mask_input is not None else [])
+        self.mask_incoming_index = len(incomings) - 1 if mask_input is not None else -1
+        self.places: dict[str, int] = {}
+        for name, first in firsts.items():
+            if isinstance(first, Layer):
+                self.places[name] = len(incomings)
+                incomings.append(first)
+        super().__init__(incomings, name=options.pop("name", None))
+        for key in ("backwards", "learn_init", "gradient_steps", "grad_clipping", "unroll_scan", "precompute_input",
+                    "only_return_final"):  # fmt: skip
+            setattr(self, key, options.pop(key))
+        if options:
+            raise TypeError(f"{type(self).__name__} takes no argument {', '.join(options)}")
+        if self.unroll_scan and self.gradient_steps != -1:  # type: ignore[attr-defined]
+            raise ValueError("Gradient steps must be -1 when unroll_scan is true.")
+        if self.unroll_scan and self.input_shapes[0][1] is None:  # type: ignore[attr-defined]
+            raise ValueError("Input sequence length cannot be specified as None when unroll_scan is True")
+
+    def _add_first(self, name: str, first: Any, shape: Sequence[int]) -> None:
+        if isinstance(first, Layer):
+            setattr(self, name, first)
+            return
+        setattr(self, name, self.add_param(
+            first, (1, *shape), name=name, trainable=self.learn_init, regularizable=False  # type: ignore[attr-defined]
+        ))  # fmt: skip
+
+    def _first(self, name: str, x: Any) -> Tensor:
+        if name in self.places:
+            given: Tensor = x[self.places[name]]
+            return given
+        spread: Tensor = value(getattr(self, name), x[0])
+        return spread.expand(x[0].shape[0], *spread.shape[1:])
+
+    def step(self, x: Tensor, states: States) -> States:
+        """The states behind a step, the output first, from its input and the states in front of it."""
+        raise NotImplementedError
+
+    def clip(self, x: Tensor) -> Tensor:
+        """*x*, with its gradient kept within +-grad_clipping."""
+        bound = self.grad_clipping  # type: ignore[attr-defined]
+        clipped: Tensor = grad_clip(x, -bound, bound) if bound else x
+        return clipped
+
+    def forward(self, x: Any, **kwargs: Any) -> Any:
+        """All steps, or the last."""
+        sequence, mask = x[0], None if self.mask_input is None else x[self.mask_incoming_index]
+        states = tuple(matched(sequence, self._first(name, x))[1] for name in self.states)
+        count = sequence.shape[1]
+        order = list(reversed(range(count)) if self.backwards else range(count))  # type: ignore[attr-defined]
+        outputs: list[Tensor] = []
+        keep = self.gradient_steps  # type: ignore[attr-defined]
+        for done, t in enumerate(order):
+            if keep > 0 and done == count - keep:
+                states = tuple(state.detach() for state in states)
+                outputs = [output.detach() for output in outputs]
+            after = self.step(sequence[:, t], states)
+            if mask is not None:
+                on = mask[:, t].reshape(-1, *[1] * (after[0].ndim - 1)).bool()
+                after = tuple(torch.where(on, new, old) for new, old in zip(after, states, strict=True))
+            states = after
+            outputs.append(states[0])
+        if self.only_return_final:  # type: ignore[attr-defined]
+            return states[0]
+        return torch.stack(outputs[::-1] if self.backwards else outputs, 1)  # type: ignore[attr-defined]
+
+    def units_shape(self) -> tuple[Any, ...]:
+        """The shape of one item's state."""
+        raise NotImplementedError
+
+    def get_output_shape_for(self, input_shapes: Any) -> Any:
+        """N x T x units, or N x units."""
+        shape = input_shapes[0]
+        steps = () if self.only_return_final else (shape[1],)  # type: ignore[attr-defined]
+        return (shape[0], *steps, *self.units_shape())
+
+
+class CustomRecurrentLayer(_Sequence):
+    """h = nonlinearity(input_to_hidden(x) + hidden_to_hidden(h)), by two layers of one's own."""
+
+    def __init__(
+        self,
+        incoming: Any,
+        input_to_hidden: Any,
+        hidden_to_hidden: Any,
+        nonlinearity: Any = nonlinearities.rectify,
+        hid_init: Any = init.Constant(0.0),  # noqa: B008  # the original's signature; it keeps no state
+        backwards: bool = False,
+        learn_init: bool = False,
+        gradient_steps: int = -1,
+        grad_clipping: Any = 0,
+        unroll_scan: bool = False,
+        precompute_input: bool = True,
+        mask_input: Any = None,
+        only_return_final: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        options = {"backwards": backwards, "learn_init": learn_init, "gradient_steps": gradient_steps,
+                   "grad_clipping": grad_clipping, "unroll_scan": unroll_scan, "precompute_input": precompute_input,
+                   "only_return_final": only_return_final, **kwargs}  # fmt: skip
+        self._prepare(incoming, mask_input, options, {"hid_init": hid_init})
+        self.input_to_hidden = input_to_hidden
+        self.hidden_to_hidden = hidden_to_hidden
+        self.nonlinearity = plain(nonlinearity)
+        shapes = hidden_to_hidden.output_shape, input_to_hidden.output_shape
+        if any(a != b for a, b in zip(*(shape[1:] for shape in shapes), strict=True) if None not in (a, b)):
+            raise ValueError(f"The output shape for hidden_to_hidden and input_to_hidden must be equal, but hidden_to_"
+                             f"hidden.output_shape={shapes[0]} and input_to_hidden.output_shape={shapes[1]}")  # fmt: skip  # noqa: E501
+        self._add_first("hid_init", hid_init, hidden_to_hidden.output_shape[1:])
+
+    def get_params(self, unwrap_shared: bool = True, **tags: bool) -> list[Any]:
+        """Its own, then those of the two layers."""
+        found = super().get_params(unwrap_shared, **tags)
+        for layer in (self.input_to_hidden, self.hidden_to_hidden):
+            found += get_all_params(layer, unwrap_shared, **tags)
+        return found
+
+    def units_shape(self) -> tuple[Any, ...]:
+        """The shape behind hidden_to_hidden."""
+        return tuple(self.hidden_to_hidden.output_shape[1:])
+
+    def step(self, x: Tensor, states: States) -> States:
+        """One step."""
+        total = get_output(self.input_to_hidden, x) + get_output(self.hidden_to_hidden, states[0])
+        return (self.nonlinearity(self.clip(total)),)
+
+
+class RecurrentLayer(CustomRecurrentLayer):
+    """h = nonlinearity(x W_in_to_hid + h W_hid_to_hid + b)."""
+
+    def __init__(
+        self,
+        incoming: Any,
+        num_units: int,
+        W_in_to_hid: Any = init.Uniform(),  # noqa: B008
+        W_hid_to_hid: Any = init.Uniform(),  # noqa: B008
+        b: Any = init.Constant(0.0),  # noqa: B008
+        nonlinearity: Any = nonlinearities.rectify,
+        hid_init: Any = init.Constant(0.0),  # noqa: B008
+        backwards: bool = False,
+        learn_init: bool = False,
+        gradient_steps: int = -1,
+        grad_clipping: Any = 0,
+        unroll_scan: bool = False,
+        precompute_input: bool = True,
+        mask_input: Any = None,
+        only_return_final: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        shape = incoming if isinstance(incoming, tuple) else incoming.output_shape
+        prefix = f"{kwargs['name']}." if kwargs.get("name") else ""
+        into = DenseLayer(InputLayer((None, *shape[2:])), num_units, W=W_in_to_hid, b=b, nonlinearity=None,
+                          name=f"{prefix}input_to_hidden")  # fmt: skip
+        around = DenseLayer(InputLayer((None, num_units)), num_units, W=W_hid_to_hid, b=None, nonlinearity=None,
+                            name=f"{prefix}hidden_to_hidden")  # fmt: skip
+        self.W_in_to_hid, self.W_hid_to_hid, self.b, self.num_units = into.W, around.W, into.b, num_units
+        super().__init__(incoming, into, around, nonlinearity, hid_init, backwards, learn_init, gradient_steps,
+                         grad_clipping, unroll_scan, precompute_input, mask_input, only_return_final, **kwargs)  # fmt: skip  # noqa: E501
+
+
+class Gate:
+    """The first values of one gate, and its nonlinearity."""
+
+    def __init__(
+        self,
+        W_in: Any = init.Normal(0.1),  # noqa: B008
+        W_hid: Any = init.Normal(0.1),  # noqa: B008
+        W_cell: Any = init.Normal(0.1),  # noqa: B008
+        b: Any = init.Constant(0.0),  # noqa: B008
+        nonlinearity: Any = nonlinearities.sigmoid,
+    ) -> None:
+        self.W_in = W_in
+        self.W_hid = W_hid
+        if W_cell is not None:
+            self.W_cell = W_cell
+        self.b = b
+        self.nonlinearity = plain(nonlinearity)
+
+
+class _Gated(_Sequence):
+    num_units: int
+
+    def _add_gate(self, gate: Gate, name: str) -> None:
+        inputs = int(np.prod(self.input_shapes[0][2:]))
+        setattr(self, f"W_in_to_{name}", self.add_param(gate.W_in, (inputs, self.num_units), name=f"W_in_to_{name}"))
+        shape = (self.num_units, self.num_units)
+        setattr(self, f"W_hid_to_{name}", self.add_param(gate.W_hid, shape, name=f"W_hid_to_{name}"))
+        b = self.add_param(gate.b, (self.num_units,), name=f"b_{name}", regularizable=False)
+        setattr(self, f"b_{name}", b)
+        setattr(self, f"nonlinearity_{name}", gate.nonlinearity)
+
+    def units_shape(self) -> tuple[Any, ...]:
+        """The units."""
+        return (self.num_units,)
+
+    def _gate_function(self, name: str) -> Callable[[Tensor], Tensor]:
+        function: Callable[[Tensor], Tensor] = getattr(self, name)
+        return function
+
+    def gates(self, names: Sequence[str], x: Tensor, h: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """For each gate what comes from the input, with the bias, and what comes from the last output."""
+        x = x.flatten(1)
+        into, around = [], []
+        for name in names:
+            w_in, w_hid, b = (value(getattr(self, f"{kind}_{name}"), x) for kind in ("W_in_to", "W_hid_to", "b"))
+            wide, w_in, b = matched(x, w_in, b)
+            into.append(wide @ w_in + b)
+            around.append(torch.matmul(*matched(h, w_hid)))
+        return into, around
+
+
+class LSTMLayer(_Gated):
+    """Long short-term memory with peepholes. Gates in the order in, forget, cell, out; the cell state is kept beside."""  # noqa: E501
+
+    states = ("hid_init", "cell_init")
+
+    def __init__(
+        self,
+        incoming: Any,
+        num_units: int,
+        ingate: Any = Gate(),  # noqa: B008
+        forgetgate: Any = Gate(),  # noqa: B008
+        cell: Any = Gate(W_cell=None, nonlinearity=nonlinearities.tanh),  # noqa: B008
+        outgate: Any = Gate(),  # noqa: B008
+        nonlinearity: Any = nonlinearities.tanh,
+        cell_init: Any = init.Constant(0.0),  # noqa: B008
+        hid_init: Any = init.Constant(0.0),  # noqa: B008
+        backwards: bool = False,
+        learn_init: bool = False,
+        peepholes: bool = True,
+        gradient_steps: int = -1,
+        grad_clipping: Any = 0,
+        unroll_scan: bool = False,
+        precompute_input: bool = True,
+        mask_input: Any = None,
+        only_return_final: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        options = {"backwards": backwards, "learn_init": learn_init, "gradient_steps": gradient_steps,
+                   "grad_clipping": grad_clipping, "unroll_scan": unroll_scan, "precompute_input": precompute_input,
+                   "only_return_final": only_return_final, **kwargs}  # fmt: skip
+        self._prepare(incoming, mask_input, options, {"hid_init": hid_init, "cell_init": cell_init})
+        self.num_units = num_units
+        self.nonlinearity = plain(nonlinearity)
+        self.peepholes = peepholes
+        for name, gate in (("ingate", ingate), ("forgetgate", forgetgate), ("cell", cell), ("outgate", outgate)):
+            self._add_gate(gate, name)
+        if peepholes:
+            for name, gate in (("ingate", ingate), ("forgetgate", forgetgate), ("outgate", outgate)):
+                param = self.add_param(gate.W_cell, (num_units,), name=f"W_cell_to_{name}")
+                setattr(self, f"W_cell_to_{name}", param)
+        self._add_first("cell_init", cell_init, (num_units,))
+        self._add_first("hid_init", hid_init, (num_units,))
+
+    def peephole(self, name: str, cell: Tensor) -> Tensor:
+        """What a gate sees of the cell state."""
+        if not self.peepholes:
+            return torch.zeros((), dtype=cell.dtype, device=cell.device)
+        return cell * value(getattr(self, f"W_cell_to_{name}"), cell)
+
+    def step(self, x: Tensor, states: States) -> States:
+        """One step."""
+        h, c = states
+        into, around = self.gates(("ingate", "forgetgate", "cell", "outgate"), x, h)
+        ingate, forgetgate, cell, outgate = (self.clip(a + b) for a, b in zip(into, around, strict=True))
+        ingate = self._gate("ingate", ingate + self.peephole("ingate", c))
+        forgetgate = self._gate("forgetgate", forgetgate + self.peephole("forgetgate", c))
+        c = forgetgate * c + ingate * self._gate("cell", cell)
+        outgate = self._gate("outgate", outgate + self.peephole("outgate", c))
+        return outgate * self.nonlinearity(c), c
+
+    def _gate(self, name: str, x: Tensor) -> Tensor:
+        return self._gate_function(f"nonlinearity_{name}")(x)
+
+
+class GRULayer(_Gated):
+    """Gated recurrent units: the reset gate acts behind the hidden product, the update gate weights the new state."""
+
+    def __init__(
+        self,
+        incoming: Any,
+        num_units: int,
+        resetgate: Any = Gate(W_cell=None),  # noqa: B008
+        updategate: Any = Gate(W_cell=None),  # noqa: B008
+        hidden_update: Any = Gate(W_cell=None, nonlinearity=nonlinearities.tanh),  # noqa: B008
+        hid_init: Any = init.Constant(0.0),  # noqa: B008
+        backwards: bool = False,
+        learn_init: bool = False,
+        gradient_steps: int = -1,
+        grad_clipping: Any = 0,
+        unroll_scan: bool = False,
+        precompute_input: bool = True,
+        mask_input: Any = None,
+        only_return_final: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        options = {"backwards": backwards, "learn_init": learn_init, "gradient_steps": gradient_steps,
+                   "grad_clipping": grad_clipping, "unroll_scan": unroll_scan, "precompute_input": precompute_input,
+                   "only_return_final": only_return_final, **kwargs}  # fmt: skip
+        self._prepare(incoming, mask_input, options, {"hid_init": hid_init})
+        self.num_units = num_units
+        for name, gate in (("updategate", updategate), ("resetgate", resetgate), ("hidden_update", hidden_update)):
+            self._add_gate(gate, name)
+        self._add_first("hid_init", hid_init, (num_units,))
+
+    def step(self, x: Tensor, states: States) -> States:
+        """One step."""
+        h = states[0]
+        into, around = self.gates(("resetgate", "updategate", "hidden_update"), x, h)
+        into, around = [self.clip(a) for a in into], [self.clip(b) for b in around]
+        reset = self._gate_function("nonlinearity_resetgate")(into[0] + around[0])
+        update = self._gate_function("nonlinearity_updategate")(into[1] + around[1])
+        new = self.clip(into[2] + reset * around[2])
+        return ((1 - update) * h + update * self._gate_function("nonlinearity_hidden_update")(new),)

@@ -1,0 +1,102 @@
+"""``theano.function``: expressions as a function of their inputs, with updates of shared variables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from converters.lasagne.theano.config import config
+from converters.lasagne.theano.shared import SharedVariable
+from converters.lasagne.theano.variable import Constant, Input, Variable, as_tensor, evaluate, to_numpy
+
+Updates = Mapping[SharedVariable, Any] | Iterable[tuple[SharedVariable, Any]]
+
+
+class In:
+    """An input with a default: ``theano.In(x, value=0.1)``."""
+
+    def __init__(self, variable: Variable, name: str | None = None, value: Any = None, **ignored: Any) -> None:
+        self.variable = variable
+        self.name = name or variable.name
+        self.value = value
+
+
+class Function:
+    """Calling it takes the inputs, by place or name, and gives the outputs as arrays; then the updates are in force.
+
+    All new values are worked out from the old ones before any is stored.
+    """
+
+    def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Updates | None, givens: Any) -> None:
+        self.inputs = [item if isinstance(item, In) else In(item) for item in inputs]
+        self.single = not isinstance(outputs, list | tuple | dict)
+        self.keys = list(outputs) if isinstance(outputs, dict) else None
+        listed = [outputs] if self.single else list(outputs.values() if self.keys is not None else outputs)
+        self.outputs = [] if outputs is None else [as_variable(item) for item in listed]
+        pairs = updates.items() if isinstance(updates, Mapping) else (updates or ())
+        self.updates = [(target, as_variable(value)) for target, value in pairs]
+        self.givens = dict(givens or {})
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        given = self._given(values, named)
+        extra = [as_variable(value) for value in self.givens.values()]
+        if extra:
+            given.update(zip(self.givens, evaluate(extra, given), strict=True))
+        found = evaluate([*self.outputs, *(value for _, value in self.updates)], given)
+        results, news = found[: len(self.outputs)], found[len(self.outputs) :]
+        results = [to_numpy(result.clone() if isinstance(result, Tensor) else result) for result in results]
+        for (target, _), new in zip(self.updates, news, strict=True):
+            with torch.no_grad():
+                target.set_value(as_tensor(new))
+        if self.keys is not None:
+            return dict(zip(self.keys, results, strict=True))
+        return (results[0] if results else []) if self.single else results
+
+    def _given(self, values: Sequence[Any], named: Mapping[str, Any]) -> dict[Variable, Any]:
+        if len(values) > len(self.inputs):
+            raise TypeError(f"the function takes {len(self.inputs)} inputs, {len(values)} were given")
+        places = {item.name: item for item in self.inputs if item.name}
+        if unknown := [name for name in named if name not in places]:
+            raise TypeError(f"the function has no input {', '.join(unknown)}; it has {', '.join(places) or 'no names'}")
+        chosen = dict(zip(self.inputs, values, strict=False))
+        chosen |= {places[name]: value for name, value in named.items()}
+        given = {}
+        for item in self.inputs:
+            value = chosen.get(item, item.value)
+            if value is None:
+                raise TypeError(f"input {item.variable} of the function has no value")
+            given[item.variable] = _fitting(item.variable, value)
+        return given
+
+
+def _fitting(variable: Variable, value: Any) -> Tensor:
+    tensor = as_tensor(value).to(config.torch_device)
+    if isinstance(variable, Input):
+        if tensor.ndim != variable.ndim:
+            raise TypeError(f"input {variable} has {variable.ndim} axes, the value given {tensor.ndim}")
+        return tensor.to(getattr(torch, variable.dtype))
+    return tensor
+
+
+def as_variable(value: Any) -> Variable:
+    """*value* if it is a variable, else a constant."""
+    return value if isinstance(value, Variable) else Constant(value)
+
+
+def function(
+    inputs: Sequence[Any],
+    outputs: Any = None,
+    mode: Any = None,
+    updates: Updates | None = None,
+    givens: Any = None,
+    no_default_updates: bool = False,
+    accept_inplace: bool = False,
+    name: str | None = None,
+    rebuild_strict: bool = True,
+    allow_input_downcast: bool | None = None,
+    profile: Any = None,
+    on_unused_input: str | None = None,
+) -> Function:
+    """A callable for *outputs*, as ``theano.function``. Options of compilation have no effect."""
+    return Function(inputs, outputs, updates, givens)

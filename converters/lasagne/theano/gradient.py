@@ -1,0 +1,116 @@
+"""``theano.gradient``: derivatives of expressions."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from converters.lasagne.theano.variable import Constant, Differential, Variable, apply, as_tensor
+
+
+def grad(
+    cost: Variable,
+    wrt: Any,
+    consider_constant: Any = None,
+    disconnected_inputs: str = "raise",
+    add_names: bool = True,
+    known_grads: Any = None,
+    return_disconnected: str = "zero",
+    null_gradients: str = "raise",
+) -> Any:
+    """The gradient of the scalar *cost* for *wrt*, a variable or a list of them."""
+    many = isinstance(wrt, list | tuple)
+    together = Differential(cost, list(wrt) if many else [wrt], disconnected_inputs)
+    parts = [apply(lambda found, i=i: found[i], together) for i in range(len(together.wrt))]
+    return parts if many else parts[0]
+
+
+def jacobian(expression: Variable, wrt: Any, **options: Any) -> Any:
+    """A row of gradients for each value of the vector *expression*."""
+    many = isinstance(wrt, list | tuple)
+    rows = [_Rows(expression, var) for var in (wrt if many else [wrt])]
+    return rows if many else rows[0]
+
+
+class _Rows(Differential):
+    def __init__(self, cost: Variable, wrt: Variable, direction: Any = None) -> None:
+        super().__init__(cost, [wrt])
+        self.direction = direction
+
+    def compute(self, known: Any) -> Any:
+        """The rows, one backward pass each."""
+        cost, value = known[self.cost], known[self.wrt[0]]
+        rows = [
+            torch.autograd.grad(item, value, retain_graph=True, create_graph=self.nested, allow_unused=True)[0]
+            for item in cost.flatten()
+        ]
+        return torch.stack([torch.zeros_like(value) if row is None else row for row in rows])
+
+
+def hessian(cost: Variable, wrt: Any, **options: Any) -> Any:
+    """The second derivatives of *cost* by the vector *wrt*."""
+    return jacobian(grad(cost, wrt), wrt)
+
+
+class _Forward(Differential):
+    def __init__(self, cost: Variable, wrt: Variable, direction: Variable) -> None:
+        super().__init__(cost, [wrt])
+        self.direction = direction
+
+    @property
+    def parents(self) -> tuple[Variable, ...]:
+        """The expression, what it is differentiated by, and the direction."""
+        return (*super().parents, self.direction)
+
+    def compute(self, known: Any) -> Any:
+        """The change along the direction, by differentiating the backward pass."""
+        y, x = known[self.cost], known[self.wrt[0]]
+        dummy = torch.ones_like(y).requires_grad_()
+        back = torch.autograd.grad(y, x, dummy, create_graph=True)[0]
+        return torch.autograd.grad(back, dummy, known[self.direction], retain_graph=True, create_graph=self.nested)[0]
+
+
+def Rop(f: Variable, wrt: Variable, eval_points: Any) -> Any:  # Theano's name
+    """How *f* changes when *wrt* moves along *eval_points*."""
+    return _Forward(f, wrt, eval_points if isinstance(eval_points, Variable) else Constant(eval_points))
+
+
+def Lop(f: Variable, wrt: Variable, eval_points: Any) -> Any:  # Theano's name
+    """The gradient of sum(f * eval_points) for *wrt*."""
+    return grad(apply(lambda y, v: (y * v).sum(), f, eval_points), wrt)
+
+
+def disconnected_grad(x: Any) -> Any:
+    """x, as a constant for the gradient."""
+    return apply(_constant, x)
+
+
+consider_constant = zero_grad = disconnected_grad
+
+
+def _constant(x: Any) -> Tensor:
+    return as_tensor(x).detach()
+
+
+class Clipped(torch.autograd.Function):
+    """The identity, whose gradient is kept between two bounds."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        """X itself."""
+        ctx.bounds = (low, high)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """The gradient between the bounds."""
+        return torch.clamp(upstream[0], *ctx.bounds), None, None
+
+
+def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Any:
+    """x, whose gradient is kept between the bounds."""
+    return apply(lambda t: _clipped(as_tensor(t), lower_bound, upper_bound), x)
+
+
+def _clipped(x: Tensor, low: float, high: float) -> Any:
+    return Clipped.apply(x, low, high)  # type: ignore[no-untyped-call]  # torch leaves it without types

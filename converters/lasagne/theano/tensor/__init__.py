@@ -1,0 +1,35 @@
+"""``theano.tensor``: input variables and functions of them."""
+
+from types import ModuleType
+from typing import Any
+
+from converters.lasagne.theano.gradient import Lop, Rop, grad, hessian, jacobian
+from converters.lasagne.theano.tensor import extra_ops, kinds, nlinalg, nnet, ops, shared_randomstreams, signal
+from converters.lasagne.theano.tensor.kinds import TensorType, as_tensor_variable, constructors
+from converters.lasagne.theano.variable import Constant, Variable
+
+TensorVariable, TensorConstant = Variable, Constant
+
+_RENAMED = {
+    "sum": "sum_", "max": "max_", "min": "min_", "all": "all_", "any": "any_", "round": "round_", "abs": "abs_",
+    "where": "switch", "pow": "power", "square": "sqr", "div": "true_div",
+}  # fmt: skip
+
+
+def _functions(module: ModuleType) -> dict[str, Any]:
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
+    return found | {name: found[own] for name, own in _RENAMED.items()}
+
+
+globals().update(constructors() | _functions(ops))
+constant = as_tensor_variable
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"theano.tensor.{name} is not supported here: write it with the functions that are")
+
+
+__all__ = [
+    "Lop", "Rop", "TensorConstant", "TensorType", "TensorVariable", "as_tensor_variable", "constant", "extra_ops",
+    "grad", "hessian", "jacobian", "kinds", "nlinalg", "nnet", "shared_randomstreams", "signal",
+]  # fmt: skip

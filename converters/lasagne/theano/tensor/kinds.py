@@ -1,0 +1,48 @@
+"""The constructors of input variables: ``T.matrix("x")`` and its like."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from converters.lasagne.theano.config import config
+from converters.lasagne.theano.variable import Constant, Input, Variable
+
+RANKS = {"scalar": 0, "vector": 1, "row": 2, "col": 2, "matrix": 2, "tensor3": 3, "tensor4": 4, "tensor5": 5}
+DTYPES = {"": None, "b": "int8", "w": "int16", "i": "int32", "l": "int64", "f": "float32", "d": "float64"}
+
+
+class TensorType:
+    """A dtype and a number of axes; calling it makes an input variable."""
+
+    def __init__(self, dtype: str, broadcastable: Sequence[bool], name: str | None = None) -> None:
+        self.dtype = config.floatX if dtype == "floatX" else dtype
+        self.broadcastable = tuple(bool(flag) for flag in broadcastable)
+        self.ndim = len(self.broadcastable)
+
+    def __call__(self, name: str | None = None) -> Input:
+        return Input(self.dtype, self.broadcastable, name)
+
+
+def constructor(kind: str, dtype: str | None) -> Callable[..., Any]:
+    """What makes variables of this kind; *dtype* None: floatX at the time of the call."""
+    flags = {"row": (True, False), "col": (False, True)}.get(kind, (False,) * RANKS[kind])
+
+    def make(name: str | None = None, dtype: str | None = dtype) -> Input:
+        return Input(dtype or config.floatX, flags, name)
+
+    return make
+
+
+def constructors() -> dict[str, Callable[..., Any]]:
+    """All of them by name: matrix, imatrix, dtensor4, ivectors, ..."""
+    found = {}
+    for prefix, dtype in DTYPES.items():
+        for kind in RANKS:
+            make = constructor(kind, dtype)
+            found[prefix + kind] = make
+            found[prefix + kind + "s"] = lambda *names, make=make: [make(name) for name in names]
+    return found
+
+
+def as_tensor_variable(x: Any, name: str | None = None, ndim: int | None = None) -> Variable:
+    """*x* if it is a variable, else a constant."""
+    return x if isinstance(x, Variable) else Constant(x, name)

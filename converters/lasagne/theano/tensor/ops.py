@@ -1,0 +1,611 @@
+"""The functions of ``theano.tensor``, on torch tensors; each serves variables and data alike through ``apply``."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from converters.lasagne.theano.config import config
+from converters.lasagne.theano.variable import Apply, Variable, apply, as_int, as_tensor
+
+Function = Callable[..., Any]
+
+
+def lazy(function: Function) -> Function:
+    """*function* of tensors, as one that also takes variables."""
+
+    @wraps(function)
+    def either(*arguments: Any, **options: Any) -> Any:
+        return apply(function, *arguments, **options)
+
+    return either
+
+
+def floating(x: Any) -> Tensor:
+    """*x* as a tensor of floats: whole numbers become floatX."""
+    tensor = as_tensor(x)
+    return tensor if tensor.is_floating_point() else tensor.to(config.torch_dtype)
+
+
+def _unary(name: str, function: Callable[[Tensor], Tensor]) -> Function:
+    def compute(x: Any) -> Tensor:
+        return function(floating(x))
+
+    compute.__name__ = name
+    compute.__doc__ = f"{name} of each value."
+    return lazy(compute)
+
+
+exp, log, sqrt = _unary("exp", torch.exp), _unary("log", torch.log), _unary("sqrt", torch.sqrt)
+log1p, expm1, log2, log10 = (_unary(f.__name__, f) for f in (torch.log1p, torch.expm1, torch.log2, torch.log10))
+sin, cos, tan = (_unary(f.__name__, f) for f in (torch.sin, torch.cos, torch.tan))
+arcsin, arccos, arctan = (_unary(f.__name__, f) for f in (torch.arcsin, torch.arccos, torch.arctan))
+sinh, cosh, tanh, erf = (_unary(f.__name__, f) for f in (torch.sinh, torch.cosh, torch.tanh, torch.erf))
+floor, ceil, exp2 = (_unary(f.__name__, f) for f in (torch.floor, torch.ceil, torch.exp2))
+inv = _unary("inv", torch.reciprocal)
+
+
+@lazy
+def sqr(x: Any) -> Any:
+    """x * x."""
+    return as_tensor(x) * as_tensor(x)
+
+
+@lazy
+def abs_(x: Any) -> Any:
+    """|x|, with slope 0 at 0."""
+    return torch.abs(as_tensor(x))
+
+
+@lazy
+def sgn(x: Any) -> Any:
+    """-1, 0 or 1."""
+    return torch.sign(as_tensor(x))
+
+
+@lazy
+def neg(x: Any) -> Any:
+    """-x."""
+    return -as_tensor(x)
+
+
+@lazy
+def round_(x: Any, mode: str = "half_away_from_zero") -> Any:
+    """The nearest whole number. Ties: *mode*, "half_to_even" by default in Theano 1.0."""
+    return torch.round(floating(x))
+
+
+# ---- two values
+
+
+def both(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors; a plain number takes the other's kind."""
+    if isinstance(a, Tensor) and not isinstance(b, Tensor):
+        b = _like(b, a)
+    elif isinstance(b, Tensor) and not isinstance(a, Tensor):
+        a = _like(a, b)
+    return as_tensor(a), as_tensor(b)
+
+
+def _like(value: Any, other: Tensor) -> Tensor:
+    if isinstance(value, float | int) and not isinstance(value, bool) and other.is_floating_point():
+        return torch.tensor(value, dtype=other.dtype, device=other.device)
+    return as_tensor(value).to(other.device)
+
+
+@lazy
+def add(*terms: Any) -> Any:
+    """The sum of all arguments."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = torch.add(*both(total, term))
+    return as_tensor(total)
+
+
+@lazy
+def mul(*factors: Any) -> Any:
+    """The product of all arguments."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = torch.mul(*both(product, factor))
+    return as_tensor(product)
+
+
+@lazy
+def sub(a: Any, b: Any) -> Any:
+    """a - b."""
+    return torch.sub(*both(a, b))
+
+
+@lazy
+def true_div(a: Any, b: Any) -> Any:
+    """a / b; whole numbers give float64."""
+    x, y = both(a, b)
+    if not x.is_floating_point() and not y.is_floating_point():
+        x = x.double()
+    return torch.true_divide(x, y)
+
+
+@lazy
+def int_div(a: Any, b: Any) -> Any:
+    """a / b, rounded down."""
+    return torch.floor_divide(*both(a, b))
+
+
+@lazy
+def mod(a: Any, b: Any) -> Any:
+    """What is left of a after int_div by b: it has the sign of b."""
+    return torch.remainder(*both(a, b))
+
+
+@lazy
+def power(a: Any, b: Any) -> Any:
+    """a to the power of b."""
+    if isinstance(b, int | float) and isinstance(a, Tensor):
+        return torch.pow(a, b)
+    return torch.pow(*both(a, b))
+
+
+@lazy
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two; where they are equal the gradient goes to both, as in the original."""
+    x, y = _broadcast(a, b)
+    return _tied(torch.maximum(x, y), x, y)
+
+
+@lazy
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two; where they are equal the gradient goes to both."""
+    x, y = _broadcast(a, b)
+    return _tied(torch.minimum(x, y), x, y)
+
+
+def _broadcast(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    x, y = both(a, b)
+    size = np.broadcast_shapes(x.shape, y.shape)
+    return x.expand(size), y.expand(size)
+
+
+def _tied(best: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    if not best.requires_grad:
+        return best
+    zero = torch.zeros((), dtype=best.dtype, device=best.device)
+    flow = torch.where(x == best, x, zero) + torch.where(y == best, y, zero)
+    return flow + (best - flow).detach()
+
+
+def _comparison(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Function:
+    def compare(a: Any, b: Any) -> Tensor:
+        return function(*both(a, b))
+
+    compare.__name__ = name
+    compare.__doc__ = f"{name}(a, b), element by element."
+    return lazy(compare)
+
+
+eq, neq = _comparison("eq", torch.eq), _comparison("neq", torch.ne)
+lt, le = _comparison("lt", torch.lt), _comparison("le", torch.le)
+gt, ge = _comparison("gt", torch.gt), _comparison("ge", torch.ge)
+and_, or_ = _comparison("and_", torch.bitwise_and), _comparison("or_", torch.bitwise_or)
+xor = _comparison("xor", torch.bitwise_xor)
+
+
+@lazy
+def invert(x: Any) -> Any:
+    """Not x, bit by bit."""
+    return torch.bitwise_not(as_tensor(x))
+
+
+@lazy
+def isnan(x: Any) -> Any:
+    """Where a value is not a number."""
+    return torch.isnan(as_tensor(x))
+
+
+@lazy
+def isinf(x: Any) -> Any:
+    """Where a value is infinite."""
+    return torch.isinf(as_tensor(x))
+
+
+@lazy
+def switch(condition: Any, a: Any, b: Any) -> Any:
+    """a where *condition* holds, b elsewhere."""
+    return torch.where(as_tensor(condition).bool(), *both(a, b))
+
+
+@lazy
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """x, no less than *low* and no more than *high*; the gradient passes inside and on the bounds."""
+    return torch.clamp(as_tensor(x), low, high)
+
+
+@lazy
+def cast(x: Any, dtype: str) -> Any:
+    """x as *dtype*, a name of NumPy's, or "floatX"."""
+    name = config.floatX if dtype == "floatX" else np.dtype(dtype).name
+    return as_tensor(x).to(getattr(torch, name))
+
+
+# ---- along axes
+
+Axis = int | Sequence[int] | None
+
+
+def _axes(x: Tensor, axis: Axis) -> list[int]:
+    if axis is None:
+        return list(range(x.ndim))
+    return [axis] if isinstance(axis, int) else list(axis)
+
+
+@lazy
+def sum_(x: Any, axis: Axis = None, dtype: str | None = None, keepdims: bool = False) -> Any:
+    """The sum along *axis*, all of them by default."""
+    t = as_tensor(x)
+    return torch.sum(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t
+
+
+@lazy
+def mean(x: Any, axis: Axis = None, dtype: str | None = None, keepdims: bool = False) -> Any:
+    """The mean along *axis*; of whole numbers in float64."""
+    t = as_tensor(x)
+    if not t.is_floating_point():
+        t = t.double()
+    return torch.mean(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t
+
+
+@lazy
+def var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """The variance along *axis*, of the values themselves (ddof 0)."""
+    t = floating(x)
+    return torch.var(t, _axes(t, axis), correction=ddof, keepdim=keepdims)
+
+
+@lazy
+def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """The standard deviation along *axis*."""
+    t = floating(x)
+    return torch.std(t, _axes(t, axis), correction=ddof, keepdim=keepdims)
+
+
+def largest(t: Tensor, axes: Sequence[int], keepdims: bool = False) -> Tensor:
+    """The maximum along *axes*. Its gradient goes to every value that reaches it, whole."""
+    best = torch.amax(t, list(axes), keepdim=True)
+    if t.requires_grad:
+        flow = torch.where(t == best.detach(), t, torch.zeros((), dtype=t.dtype, device=t.device))
+        flow = flow.sum(list(axes), keepdim=True)
+        best = flow + (best - flow).detach()
+    if keepdims:
+        return best
+    dropped = {axis % t.ndim for axis in axes}
+    return best.reshape([n for i, n in enumerate(best.shape) if i not in dropped])
+
+
+@lazy
+def max_(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The maximum along *axis*."""
+    t = as_tensor(x)
+    return largest(t, _axes(t, axis), keepdims) if t.ndim else t
+
+
+@lazy
+def min_(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The minimum along *axis*."""
+    t = as_tensor(x)
+    return -largest(-t, _axes(t, axis), keepdims) if t.ndim else t
+
+
+@lazy
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The product along *axis*."""
+    t = as_tensor(x)
+    for dim in sorted((a % t.ndim for a in _axes(t, axis)), reverse=True):
+        t = torch.prod(t, dim, keepdim=keepdims)
+    return t
+
+
+@lazy
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The index of the first maximum along *axis*; of the flat values without one."""
+    t = as_tensor(x)
+    return torch.argmax(t.int() if t.dtype == torch.bool else t, axis, keepdim=keepdims)
+
+
+@lazy
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The index of the first minimum along *axis*."""
+    return torch.argmin(as_tensor(x), axis, keepdim=keepdims)
+
+
+@lazy
+def all_(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Whether all values along *axis* hold."""
+    t = as_tensor(x)
+    return torch.all(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t.bool()
+
+
+@lazy
+def any_(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Whether a value along *axis* holds."""
+    t = as_tensor(x)
+    return torch.any(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t.bool()
+
+
+@lazy
+def cumsum(x: Any, axis: int | None = None) -> Any:
+    """The running sum along *axis*."""
+    t = as_tensor(x)
+    return torch.cumsum(t.flatten() if axis is None else t, axis or 0)
+
+
+@lazy
+def sort(x: Any, axis: int = -1) -> Any:
+    """The values in rising order along *axis*."""
+    return torch.sort(as_tensor(x), dim=axis, stable=True).values
+
+
+@lazy
+def argsort(x: Any, axis: int = -1) -> Any:
+    """The order that sorts the values along *axis*."""
+    return torch.argsort(as_tensor(x), dim=axis, stable=True)
+
+
+# ---- products
+
+
+@lazy
+def dot(a: Any, b: Any) -> Any:
+    """The product of vectors and matrices: the last axis of a with the last but one of b, the rest side by side."""
+    x, y = both(a, b)
+    kind = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(kind), y.to(kind)
+    if x.ndim == 0 or y.ndim == 0:
+        return x * y
+    return torch.tensordot(x, y, dims=([x.ndim - 1], [max(y.ndim - 2, 0)]))
+
+
+@lazy
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """The sum of products along *axes*."""
+    return torch.tensordot(as_tensor(a), as_tensor(b), dims=axes)
+
+
+@lazy
+def batched_dot(a: Any, b: Any) -> Any:
+    """A product for each item of the first axis."""
+    return torch.matmul(as_tensor(a), as_tensor(b))
+
+
+@lazy
+def outer(a: Any, b: Any) -> Any:
+    """The products of each value of a with each of b."""
+    return torch.outer(as_tensor(a).flatten(), as_tensor(b).flatten())
+
+
+@lazy
+def diag(x: Any) -> Any:
+    """The diagonal of a matrix, or the matrix with this diagonal."""
+    return torch.diag(as_tensor(x))
+
+
+@lazy
+def trace(x: Any) -> Any:
+    """The sum of the diagonal."""
+    return torch.trace(as_tensor(x))
+
+
+@lazy
+def norm(x: Any, order: Any = 2, axis: Axis = None) -> Any:
+    """The *order*-norm of the values."""
+    return torch.linalg.vector_norm(floating(x), order, dim=axis)
+
+
+# ---- form
+
+
+@lazy
+def reshape(x: Any, shape: Any, ndim: int | None = None) -> Any:
+    """x in another shape; -1 stands for what is left."""
+    sizes = shape.tolist() if isinstance(shape, Tensor) else [as_int(n) for n in shape]
+    return as_tensor(x).reshape(sizes)
+
+
+@lazy
+def flatten(x: Any, ndim: int = 1, outdim: int | None = None) -> Any:
+    """x with its trailing axes joined, so that *ndim* are left."""
+    t = as_tensor(x)
+    return t.reshape([*t.shape[: (outdim or ndim) - 1], -1])
+
+
+@lazy
+def dimshuffle(x: Any, *pattern: Any) -> Any:
+    """The axes in the order of *pattern*, "x" for a new one of size 1; axes of size 1 may be left out."""
+    t = as_tensor(x)
+    order = list(pattern[0]) if len(pattern) == 1 and isinstance(pattern[0], list | tuple) else list(pattern)
+    kept = [axis for axis in order if axis != "x"]
+    for axis in sorted(set(range(t.ndim)) - set(kept), reverse=True):
+        if t.shape[axis] != 1:
+            raise ValueError(f"dimshuffle {order} leaves out axis {axis}, whose size is {t.shape[axis]}, not 1")
+        t = t.squeeze(axis)
+        kept = [k - (k > axis) for k in kept]
+    t = t.permute(kept)
+    for place, axis in enumerate(order):
+        if axis == "x":
+            t = t.unsqueeze(place)
+    return t
+
+
+@lazy
+def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
+    """The axes in the order *axes*, reversed by default."""
+    t = as_tensor(x)
+    return t.permute(list(axes) if axes is not None else list(reversed(range(t.ndim))))
+
+
+@lazy
+def swapaxes(x: Any, a: int, b: int) -> Any:
+    """Two axes exchanged."""
+    return torch.swapaxes(as_tensor(x), a, b)
+
+
+@lazy
+def concatenate(parts: Any, axis: int = 0) -> Any:
+    """All *parts* behind each other along *axis*."""
+    return torch.cat([as_tensor(part) for part in parts], axis)
+
+
+@lazy
+def stack(*parts: Any, axis: int = 0) -> Any:
+    """All *parts* along a new *axis*."""
+    listed = parts[0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else parts
+    return torch.stack([as_tensor(part) for part in listed], axis)
+
+
+@lazy
+def tile(x: Any, reps: Any, ndim: int | None = None) -> Any:
+    """Copies of x side by side."""
+    return torch.tile(as_tensor(x), [as_int(n) for n in (reps if isinstance(reps, list | tuple) else [reps])])
+
+
+@lazy
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Each value *repeats* times along *axis*."""
+    return torch.repeat_interleave(as_tensor(x), repeats, axis)
+
+
+@lazy
+def subtensor(x: Any, index: Any) -> Any:
+    """``x[index]``, with slices that run backwards."""
+    value = x if isinstance(x, tuple | list) else as_tensor(x)
+    if not isinstance(value, Tensor):
+        return value[as_int(index)]
+    items = list(index) if isinstance(index, tuple) else [index]
+    axis = 0
+    for place, item in enumerate(items):
+        if isinstance(item, slice) and item.step is not None and item.step < 0:
+            order = range(value.shape[axis])[item]
+            items[place] = slice(None)
+            value = value.index_select(axis, torch.tensor(list(order), device=value.device))
+        axis += item is not None and item is not Ellipsis
+    return value[tuple(items)]
+
+
+@lazy
+def _write(x: Any, index: Any, y: Any, increment: bool) -> Tensor:
+    t = as_tensor(x).clone()
+    t[index if isinstance(index, tuple) else (index,)] = subtensor(t, index) + y if increment else y
+    return t
+
+
+def set_subtensor(target: Any, y: Any, inplace: bool = False) -> Any:
+    """A copy of a in which ``a[index]``, given as *target*, is *y*."""
+    return _write(*_whole(target), y, False)
+
+
+def inc_subtensor(target: Any, y: Any, inplace: bool = False) -> Any:
+    """A copy of a in which ``a[index]``, given as *target*, is larger by *y*."""
+    return _write(*_whole(target), y, True)
+
+
+def _whole(target: Any) -> tuple[Any, Any]:
+    if not isinstance(target, Apply) or target.name != "subtensor":
+        raise TypeError("set_subtensor and inc_subtensor take a[index] of a variable a")
+    return target.arguments[0], target.arguments[1]
+
+
+@lazy
+def shape(x: Any) -> Any:
+    """The sizes of the axes."""
+    return tuple(as_tensor(x).shape)
+
+
+@lazy
+def nonzero(x: Any) -> Any:
+    """The indices of what is not zero, one vector for each axis."""
+    return torch.nonzero(as_tensor(x), as_tuple=True)
+
+
+@lazy
+def to_one_hot(y: Any, nb_class: Any, dtype: str | None = None) -> Any:
+    """A row for each number: 1 at its place, 0 elsewhere."""
+    found = torch.nn.functional.one_hot(as_tensor(y).long(), as_int(nb_class))
+    return found.to(getattr(torch, dtype or config.floatX))
+
+
+@lazy
+def zeros(shape: Any, dtype: str | None = None) -> Any:
+    """Zeros."""
+    return torch.zeros(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
+
+
+@lazy
+def ones(shape: Any, dtype: str | None = None) -> Any:
+    """Ones."""
+    return torch.ones(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
+
+
+def _sizes(shape: Any) -> list[int]:
+    return [as_int(n) for n in shape] if isinstance(shape, list | tuple) else [as_int(shape)]
+
+
+@lazy
+def zeros_like(x: Any, dtype: str | None = None) -> Any:
+    """Zeros in the shape of x."""
+    return torch.zeros_like(as_tensor(x))
+
+
+@lazy
+def ones_like(x: Any, dtype: str | None = None) -> Any:
+    """Ones in the shape of x."""
+    return torch.ones_like(as_tensor(x))
+
+
+def arange(*arguments: Any, **options: Any) -> Any:
+    """Whole numbers, as NumPy's arange."""
+    return apply(lambda *a: torch.arange(*[as_int(x) for x in a]), *arguments)
+
+
+@lazy
+def eye(n: Any, m: Any = None, k: int = 0, dtype: str | None = None) -> Any:
+    """The identity, its diagonal moved by *k*."""
+    rows, columns = as_int(n), as_int(n if m is None else m)
+    kind = getattr(torch, dtype or config.floatX)
+    return torch.diag(torch.ones(max(rows, columns) + abs(k), dtype=kind), k)[:rows, :columns]
+
+
+def bind() -> None:
+    """Give variables the operators and methods that Theano's have."""
+    infix = {
+        "add": add, "sub": sub, "mul": mul, "truediv": true_div, "floordiv": int_div, "mod": mod, "pow": power,
+        "and": and_, "or": or_, "xor": xor,
+    }  # fmt: skip
+    for name, op in infix.items():
+        setattr(Variable, f"__{name}__", lambda self, other, op=op: op(self, other))
+        setattr(Variable, f"__r{name}__", lambda self, other, op=op: op(other, self))
+    for name, op in {"lt": lt, "le": le, "gt": gt, "ge": ge}.items():
+        setattr(Variable, f"__{name}__", lambda self, other, op=op: op(self, other))
+    for name, op in {"neg": neg, "abs": abs_, "invert": invert, "getitem": subtensor}.items():
+        setattr(Variable, f"__{name}__", lambda self, *rest, op=op: op(self, *rest))
+    methods = {
+        "sum": sum_, "mean": mean, "var": var, "std": std, "max": max_, "min": min_, "prod": prod, "argmax": argmax,
+        "argmin": argmin, "all": all_, "any": any_, "cumsum": cumsum, "sort": sort, "argsort": argsort, "dot": dot,
+        "flatten": flatten, "dimshuffle": dimshuffle, "transpose": transpose, "swapaxes": swapaxes, "astype": cast,
+        "repeat": repeat, "clip": clip, "nonzero": nonzero, "norm": norm, "trace": trace, "round": round_,
+    }  # fmt: skip
+    for name, op in methods.items():
+        setattr(Variable, name, lambda self, *rest, op=op, **options: op(self, *rest, **options))
+    setattr(Variable, "reshape", _reshape_method)  # noqa: B010  # an assignment is what mypy refuses
+    setattr(Variable, "shape", property(shape))  # noqa: B010
+    setattr(Variable, "T", property(transpose))  # noqa: B010
+    setattr(Variable, "size", property(lambda self: apply(torch.numel, self)))  # noqa: B010
+
+
+def _reshape_method(self: Variable, *sizes: Any, ndim: int | None = None) -> Any:
+    listed = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    return reshape(self, listed)
+
+
+bind()

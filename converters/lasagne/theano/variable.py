@@ -1,0 +1,293 @@
+"""Values that are worked out later: inputs, constants, shared variables and what functions make of them.
+
+``apply`` is the one door: with a variable among its arguments it gives a variable, otherwise it runs the function at
+once on torch tensors. So every function of these modules serves scripts that build expressions and callers with data.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from converters.lasagne.theano.config import config
+from protos.errors import CaffeError
+
+Values = dict["Variable", Any]
+
+
+class Variable:
+    """A value that is not known yet. ``name`` is for people; ``==`` is identity, as in Theano."""
+
+    ndim_: int | None = None
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        self.tag = Tag()
+
+    @property
+    def parents(self) -> tuple["Variable", ...]:
+        """The variables whose values this one needs."""
+        return ()
+
+    def compute(self, known: Mapping["Variable", Any]) -> Any:
+        """The value, from those of the parents in *known*."""
+        raise CaffeError(f"input variable {self} has no value: give it one in eval() or as an input of the function")
+
+    def eval(self, inputs_to_values: Mapping["Variable", Any] | None = None) -> Any:
+        """The value as a NumPy array, with the values of the input variables it needs."""
+        given = {var: as_tensor(value) for var, value in (inputs_to_values or {}).items()}
+        return to_numpy(evaluate([self], given)[0])
+
+    def numpy(self) -> NDArray[Any]:
+        """The value as an array, where it needs no inputs."""
+        return np.asarray(self.eval())
+
+    def detach(self) -> Tensor:
+        """The value as a torch tensor, where it needs no inputs."""
+        return as_tensor(evaluate([self])[0]).detach()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.eval(), dtype=dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes; found by a run on small stand-ins where no input variable says it."""
+        if self.ndim_ is None:
+            value = evaluate([self], stand_ins(self))[0]
+            self.ndim_ = value.ndim if isinstance(value, Tensor) else 0
+        return self.ndim_
+
+    def __str__(self) -> str:
+        return self.name or type(self).__name__
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self} has no value yet, so it is neither true nor false: use T.switch")
+
+    def __len__(self) -> int:
+        raise TypeError(f"{self} has no length yet: use .shape[0]")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(f"{self} has no length yet, so nothing can run over it")
+
+    __array_priority__ = 1000
+    __array_ufunc__ = None  # array + variable is ours, not a loop of NumPy over items
+
+
+class Tag:
+    """Notes that scripts hang on a variable, such as ``tag.test_value``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+
+
+class Input(Variable):
+    """A variable that the caller gives: its number of axes and its dtype."""
+
+    def __init__(
+        self, dtype: str, broadcastable: Sequence[bool], name: str | None = None, shape: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(name)
+        self.dtype = dtype
+        self.broadcastable = tuple(broadcastable)
+        self.ndim_ = len(self.broadcastable)
+
+
+class Constant(Variable):
+    """A variable with a fixed value."""
+
+    def __init__(self, value: Any, name: str | None = None) -> None:
+        super().__init__(name)
+        self.value = as_tensor(value)
+        self.ndim_ = self.value.ndim
+        self.dtype = dtype_name(self.value)
+
+    def compute(self, known: Mapping[Variable, Any]) -> Tensor:
+        """The value."""
+        return self.value
+
+
+class Apply(Variable):
+    """What *function* makes of *arguments*, in which variables stand for their values. ``reads``: what it looks up."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+        options: Mapping[str, Any],
+        reads: Iterable[Variable] = (),
+    ) -> None:
+        super().__init__(getattr(function, "__name__", None))
+        self.function = function
+        self.arguments = arguments
+        self.options = options
+        self.reads = tuple(reads)
+        self._parents = tuple(dict.fromkeys(variables_in([list(arguments), dict(options)])))
+
+    @property
+    def parents(self) -> tuple[Variable, ...]:
+        """The variables among the arguments."""
+        return self._parents
+
+    def compute(self, known: Mapping[Variable, Any]) -> Any:
+        """The function's result on their values."""
+        return self.function(*substitute(list(self.arguments), known), **substitute(dict(self.options), known))
+
+
+def apply(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """``function(*arguments, **options)``: a variable if one is among them, else the result on torch tensors."""
+    if any(True for _ in variables_in([arguments, options])):
+        return Apply(function, arguments, options)
+    return function(*concrete(list(arguments)), **concrete(dict(options)))
+
+
+def variables_in(value: Any) -> Iterator[Variable]:
+    """The variables in nested lists, tuples and dicts."""
+    if isinstance(value, Variable):
+        yield value
+    elif isinstance(value, slice):
+        yield from variables_in([value.start, value.stop, value.step])
+    elif isinstance(value, dict):
+        yield from variables_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from variables_in(item)
+
+
+def substitute(value: Any, known: Mapping[Variable, Any]) -> Any:
+    """*value* with all variables replaced by their values, and arrays by tensors."""
+    if isinstance(value, Variable):
+        return known[value]
+    if isinstance(value, np.ndarray | np.generic):
+        return as_tensor(value)
+    if isinstance(value, slice):
+        return slice(*[as_int(substitute(part, known)) for part in (value.start, value.stop, value.step)])
+    if isinstance(value, dict):
+        return {key: substitute(item, known) for key, item in value.items()}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(substitute(item, known) for item in value)
+    return value
+
+
+def concrete(value: Any) -> Any:
+    """*value* with all arrays replaced by tensors."""
+    return substitute(value, {})
+
+
+def evaluate(wanted: Sequence[Variable], given: Mapping[Variable, Any] | None = None) -> list[Any]:
+    """The values of *wanted*, each intermediate value once. Without gradients, unless one of them is a gradient."""
+    known: Values = dict(given or {})
+    order = ancestors(wanted, known)
+    differentiated = {var for node in order if isinstance(node, Differential) for var in node.wrt}
+    for var in differentiated & known.keys():
+        if isinstance(known[var], Tensor) and known[var].is_floating_point():
+            known[var] = known[var].detach().requires_grad_()
+    with torch.set_grad_enabled(bool(differentiated) or (torch.is_grad_enabled() and not given_is_data(known))):
+        for node in order:
+            if node not in known:
+                known[node] = node.compute(known)
+    return [known[var] for var in wanted]
+
+
+def given_is_data(known: Mapping[Variable, Any]) -> bool:
+    """Whether no tensor among the given values asks for a gradient."""
+    return not any(isinstance(value, Tensor) and value.requires_grad for value in known.values())
+
+
+def ancestors(wanted: Iterable[Variable], known: Mapping[Variable, Any] | None = None) -> list[Variable]:
+    """*wanted* and all that they need, each after what it needs; what is *known* needs nothing."""
+    found: dict[Variable, None] = {}
+    stack = list(reversed(list(wanted)))
+    while stack:
+        node = stack[-1]
+        missing = () if known and node in known else [parent for parent in node.parents if parent not in found]
+        if node not in found and missing:
+            stack.extend(reversed(missing))
+            continue
+        found.setdefault(node)
+        stack.pop()
+    return list(found)
+
+
+class Differential(Variable):
+    """The gradients of the scalar *cost* for each of *wrt*, together: indexing picks one."""
+
+    def __init__(self, cost: Variable, wrt: Sequence[Variable], disconnected: str = "raise") -> None:
+        super().__init__("grad")
+        self.cost = cost
+        self.wrt = tuple(wrt)
+        self.disconnected = disconnected
+        self.nested = False
+        for node in ancestors([cost]):
+            if isinstance(node, Differential):
+                node.nested = True
+
+    @property
+    def parents(self) -> tuple[Variable, ...]:
+        """The cost and what it is differentiated by."""
+        return (*self.wrt, self.cost)
+
+    def compute(self, known: Mapping[Variable, Any]) -> tuple[Tensor, ...]:
+        """The gradients, zeros where the cost does not depend on a variable and that is allowed."""
+        cost, values = known[self.cost], [known[var] for var in self.wrt]
+        asked = [value for value in values if value.requires_grad]
+        found: list[Tensor | None] = []
+        if cost.requires_grad and asked:
+            found = list(torch.autograd.grad(cost, asked, retain_graph=True, create_graph=self.nested,
+                                             allow_unused=True))  # fmt: skip
+        by_value = {id(value): grad for value, grad in zip(asked, found, strict=False)}
+        grads = [by_value.get(id(value)) for value in values]
+        for var, grad in zip(self.wrt, grads, strict=True):
+            if grad is None and self.disconnected == "raise":
+                raise CaffeError(f"the cost does not depend on {var}: pass disconnected_inputs='ignore' if it need not")
+        return tuple(torch.zeros_like(v) if g is None else g for v, g in zip(values, grads, strict=True))
+
+
+# ---- values
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A torch tensor of *value*: an array, number, nested list or shared variable; floats of Python are floatX."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Variable):
+        return as_tensor(evaluate([value])[0])
+    if isinstance(value, float):
+        return torch.tensor(value, dtype=config.torch_dtype)
+    array = np.asarray(value)
+    return torch.from_numpy(np.array(array)) if not array.flags.writeable else torch.from_numpy(
+        np.ascontiguousarray(array).reshape(array.shape)
+    )  # fmt: skip
+
+
+def as_int(value: Any) -> Any:
+    """A tensor of one whole number as an int; anything else as it is."""
+    return int(value) if isinstance(value, Tensor) else value
+
+
+def to_numpy(value: Any) -> Any:
+    """Tensors as arrays, also in lists; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy()
+    if isinstance(value, list | tuple):
+        return [to_numpy(item) for item in value]
+    return value
+
+
+def dtype_name(value: Tensor) -> str:
+    """NumPy's name of a tensor's dtype."""
+    return str(value.dtype).removeprefix("torch.")
+
+
+def stand_ins(variable: Variable) -> Values:
+    """A small value for each input variable that *variable* needs."""
+    inputs = [node for node in ancestors([variable]) if isinstance(node, Input)]
+    return {
+        var: torch.ones([1 if flat else 4 for flat in var.broadcastable], dtype=getattr(torch, var.dtype))
+        for var in inputs
+    }
