@@ -122,9 +122,19 @@ class Step:
             self._graph = self._captured(rate(None))
         if self._graph is not None:
             return self._graph.replay(self._inputs, rate(None))
-        if self._eager_left is not None:
-            self._eager_left -= 1
-        return self._eagerly(rate)
+        if self._eager_left is None:
+            return self._eagerly(rate)
+        self._eager_left -= 1
+        return self._beside(rate)
+
+    def _beside(self, rate: Rate) -> Result:
+        """An eager iteration on a stream of its own, as a capture wants those before it."""
+        here, beside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):
+            result = self._eagerly(rate)
+        here.wait_stream(beside)
+        return result
 
     def _eagerly(self, rate: Rate) -> Result:
         self._update.clear()
@@ -159,7 +169,7 @@ class Step:
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         if scaled.requires_grad:
             scaled.backward()  # type: ignore[no-untyped-call]
-        return outputs, loss.detach()
+        return {top: value.detach() for top, value in outputs.items()}, loss.detach()
 
     def _captured(self, rate: float) -> "_Graph | None":
         try:

@@ -412,6 +412,12 @@ class Adam(Update):
         # Far beyond any step the fused pass corrects nothing by itself: the rate does it, as in the original.
         self._late = torch.tensor(torch.inf, device=self._tensors[0].device if self._tensors else None)
 
+    def hold_rate(self, rate: Rate) -> None:
+        super().hold_rate(rate)
+        done = int(self.param_groups[0]["iteration"])
+        held = torch.tensor(done, dtype=torch.float64, device=rate.device) if isinstance(rate, Tensor) else done
+        self.param_groups[0]["iteration"] = held
+
     def _resume(self, iteration: int) -> None:
         done = self.param_groups[0]["iteration"]
         self.param_groups[0]["iteration"] = done.fill_(iteration) if isinstance(done, Tensor) else iteration

@@ -153,6 +153,22 @@ def test_without_momentum(rule):
 
 
 @pytest.mark.parametrize("rule", OPTIONS)
+def test_the_rate_may_move_into_a_tensor_between_steps(rule):
+    """As before a capture of a CUDA graph; Adam's count of steps moves along."""
+    numbers, mixed = blobs(), blobs()
+    by_number, by_tensor = optimizer(rule, numbers), optimizer(rule, mixed)
+    for step in range(STEPS):
+        if step == 2:
+            by_tensor.hold_rate(torch.tensor(rate_at(step), dtype=torch.float64))
+        if step == STEPS - 1:
+            by_tensor.hold_rate(rate_at(step))
+        take_step(by_number, numbers, step)
+        take_step(by_tensor, mixed, step)
+    for a, b in zip(numbers, mixed, strict=True):
+        torch.testing.assert_close(a.tensor, b.tensor, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("rule", OPTIONS)
 def test_a_rate_in_a_tensor_is_filled_not_replaced(rule):
     rate = torch.tensor(0.0)
     update = optimizer(rule, blobs(torch.float32), rate)
