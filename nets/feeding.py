@@ -167,7 +167,7 @@ class Treatment:
         height, width = values.shape[1:]
         if height < wanted[1] or width < wanted[2]:
             raise DataError(f"{item.name}: is {shape_text(values.shape)}, the net's input {shape_text(wanted)}")
-        record = torch.from_numpy(np.ascontiguousarray(values))[None]
+        record = torch.from_numpy(values.copy())[None]
         cuts = self._transform.cuts(height, width, np.zeros((3, 1)))
         leveled = self._transform.level(record, cuts)
         top, left = (height - wanted[1]) // 2, (width - wanted[2]) // 2
