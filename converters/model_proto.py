@@ -31,7 +31,7 @@ class Recorded:
     nodes: list[Node]
     outputs: list[tuple[str, Value, Dims, str]]
     bound: list[tuple[str, Value, Dims]]
-    hints: Mapping[Value, str]
+    hints: dict[Value, str]
 
 
 class Names:

@@ -147,6 +147,26 @@ def test_whole_nets_agree(name, tmp_path):
             assert ("Mul" in kinds) != fold_bn
 
 
+@pytest.mark.parametrize("name", architectures.ALL)
+def test_another_importer_of_caffe_nets_agrees(name, tmp_path, monkeypatch):
+    """OpenCV reads prototxt and weights by itself, so that a mistake that net and export share would show."""
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    size = {"caffenet": 99, "googlenet": 224, "resnet50": 224, "squeezenet": 67, "fcn": 64}.get(name, 32)
+    more = {"blocks": (1, 1, 1, 1)} if name == "resnet50" else {}
+    prototxt = architectures.ALL[name](width=1 / 8, size=size, classes=12, **more)
+    net = architectures.make(prototxt)
+    (tmp_path / "net.prototxt").write_text(prototxt)
+    save_weights(net, "net.caffemodel")
+    converters.export_onnx(net, "net.onnx", fold_bn=True, fast_lrn=True)
+    x = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
+    (found,) = runtime.open_session("net.onnx", threads=1).run({"data": x}).values()
+    other = cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")
+    other.setInput(x, "data")
+    wanted = other.forward()
+    np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", ["fcn", "squeezenet"])
 def test_a_fully_convolutional_net_takes_images_of_any_size(name, tmp_path):
     net = architectures.make(architectures.ALL[name](width=1 / 8, size=64, classes=5))
@@ -176,6 +196,18 @@ def test_pooling_of_any_size_has_the_original_windows(options, tmp_path):
         agree(net, path, {"data": torch.randn(1, 2, height, height + 3) - 5}, 1e-5)
     converters.export_onnx(net, path)
     agree(net, path, {"data": torch.randn(2, 2, 9, 9) + 5}, 1e-5)
+
+
+@pytest.mark.parametrize("options", ["", "beta: 0.6 k: 2", "local_size: 3 alpha: 0.5"])
+def test_lrn_written_out_is_the_same(options, tmp_path):
+    net = architectures.make(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 7 dim: 4 dim: 5 } } }'
+        f'layer {{ name: "norm" type: "LRN" bottom: "data" top: "norm" lrn_param {{ {options} }} }}'
+    )
+    model = model_of(net, tmp_path / "net.onnx", fast_lrn=True)
+    assert "LRN" not in [node.op_type for node in model.graph.node]
+    assert "norm" in [node.name for node in model.graph.node]
+    agree(net, tmp_path / "net.onnx", {"data": torch.randn(3, 7, 4, 5)}, 1e-5)
 
 
 def test_lenet_of_its_training_file(tmp_path):
