@@ -12,7 +12,10 @@ from nets.layers import (
     pooling,
     python,
     recurrent,
+    sequence,
     shape,
+    spatial,
+    windows,
 )
 
 __all__ = [
@@ -27,5 +30,8 @@ __all__ = [
     "pooling",
     "python",
     "recurrent",
+    "sequence",
     "shape",
+    "spatial",
+    "windows",
 ]

@@ -37,7 +37,7 @@ def _pool(x: Any, n: int, ws: Any, ignore_border: bool = False, stride: Any = No
 
 
 class _Pool(Computed):
-    """The windows along the last *n* axes. *stride* None: the size. *ignore_border*: windows that stick out are left out.  # noqa: E501
+    """The windows along *n* axes. *stride* None: the size. *ignore_border*: windows that stick out are left out.
 
     Modes: max, average_inc_pad, average_exc_pad, sum.
     """
