@@ -150,7 +150,7 @@ def plot_weights(net: Net, path: Path) -> None:
         panel.set_title(name if len(name) <= 28 else f"...{name[-26:]}", fontsize=8)
         panel.tick_params(labelsize=6)
         panel.tick_params(which="minor", labelleft=False)
-        panel.set_ylim(bottom=0.7)
+        panel.set_ylim(bottom=0.7, top=2 * panel.get_ylim()[1])
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     more = f" (the first {LAYERS_SHOWN} of {len(weighted)} layers)" if len(weighted) > LAYERS_SHOWN else ""
