@@ -48,7 +48,7 @@ def _transform(param: TransformationParameter, shape: Sequence[int]) -> Iterator
     yield "layout", "N x C x H x W"
     if len(shape) > 1 and shape[1] == 3:
         yield "channel_order", "BGR"
-    yield "range", "0 to 255 before mean and scale"
+    yield "range", "pixels are 0 to 255 before mean and scale"
     yield "formula", "(pixel - mean) * scale"
     yield "scale", f"{param.scale:.9g}"
     if param.mean_value:

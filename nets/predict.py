@@ -111,10 +111,13 @@ def read_labels(path: str) -> list[str]:
     return names
 
 
-def class_names(labels: Sequence[str] | None, classes: int) -> list[str]:
-    """*labels*, or ``Class_1`` and on. Raises DataError where they are not as many as the net's classes."""
+def class_names(labels: Sequence[str] | None, classes: int, of_table: bool) -> list[str]:
+    """*labels*; without, ``Class_1`` and on of a table, as Kaggle has them, and the numbers of all else, from 0.
+
+    Raises DataError where they are not as many as the net's classes.
+    """
     if labels is None:
-        return [f"Class_{i + 1}" for i in range(classes)]
+        return [f"Class_{i + 1}" if of_table else str(i) for i in range(classes)]
     if len(labels) != classes:
         raise DataError(f"the label file names {len(labels)} classes, the net has {classes}")
     return list(labels)
@@ -190,7 +193,7 @@ def _show(results: Iterable[Result], labels: Sequence[str] | None, args: argpars
     scores: Scores | None = None
     for result in results:
         if scores is None:
-            names = class_names(labels, len(result.scores))
+            names = class_names(labels, len(result.scores), any(map(feeding.is_table, args.inputs)))
             scores = Scores(len(names))
         if not quiet:
             print(best(result, names, args.top))
