@@ -1,0 +1,94 @@
+"""Lasagne nets as nets of this project: the same outputs, through the prototxt and the caffemodel."""
+
+import numpy as np
+import pytest
+import torch
+from test_lasagne_cases import CASES, build, stored
+
+import nets
+from converters.lasagne import layers, objectives, save_net, to_net
+from converters.lasagne.layers import DenseLayer, ExpressionLayer, InputLayer, get_all_params, get_output
+from converters.lasagne.nonlinearities import SELU, ScaledTanH, sigmoid, softmax, softplus
+from converters.lasagne.theano.config import config
+from protos.errors import NetError
+
+REFUSED = {
+    "expression": "no meaning", "expression_shape": "no meaning", "inverse_conv": "no meaning",
+    "inverse_maxpool": "no meaning", "inverse_avgpool": "no meaning", "transformer_mirror": "no meaning",
+    "transformer_wrap": "no meaning", "tps": "no meaning", "custom_rnn": "no meaning", "featurewta": "no meaning",
+    "lstm_hidinit_layers": "first states", "spp_kaiming": "kaiming", "slice": "Slice of Caffe",
+}  # fmt: skip
+LAYERS = [pytest.param(c, id=c["id"]) for c in CASES if c["kind"] == "layers" and c["id"][7:] != "input"]
+
+
+@pytest.fixture(autouse=True)
+def _float64(monkeypatch):
+    monkeypatch.setattr(config, "floatX", "float64")
+
+
+def through_files(layer, tmp_path, batch, **options):
+    save_net(layer, tmp_path / "net.prototxt", tmp_path / "net.caffemodel", batch_size=batch, **options)
+    return nets.load(tmp_path / "net.prototxt", weights=_weights(layer, tmp_path)).double().eval()
+
+
+def _weights(layer, tmp_path):
+    return tmp_path / "net.caffemodel" if get_all_params(layer) else None
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_the_net_gives_the_same_outputs(case, tmp_path):
+    v = stored(case)
+    inputs, out = build(case)
+    layers.set_all_param_values(out, [v[f"p{i}"] for i in range(len(get_all_params(out)))])
+    name = case["id"].removeprefix("layers/")
+    if name in REFUSED:
+        with pytest.raises(NetError, match=REFUSED[name]):
+            to_net(out, batch_size=2)
+        return
+    if name == "deconv2d_output_size":
+        with pytest.raises(NetError, match="output_size"):
+            to_net(out)
+        return
+    net = through_files(out, tmp_path, len(v["x0"]))
+    found = net(**{layer.name: torch.from_numpy(np.array(v[f"x{i}"])) for i, layer in enumerate(inputs)})
+    (y,) = found.values()
+    np.testing.assert_allclose(y.detach(), v["y"], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("nonlinearity", [SELU(1.05, 1.67), ScaledTanH(2 / 3, 1.7159), softplus, sigmoid, softmax])
+def test_nonlinearities_are_made_of_layers_of_caffe(nonlinearity, tmp_path):
+    out = DenseLayer(InputLayer((None, 4), name="x"), 3, nonlinearity=nonlinearity, name="out")
+    for p in get_all_params(out):
+        p.set_value(p.get_value().astype("float32"))
+    net = through_files(out, tmp_path, 2)
+    x = np.random.RandomState(0).normal(size=(2, 4))
+    np.testing.assert_allclose(net(x=torch.from_numpy(x))["out"].detach(), get_output(out, x).eval(), rtol=1e-6)
+
+
+def test_all_that_is_missing_is_said_at_once():
+    x = InputLayer((None, 4))
+    two = layers.ElemwiseSumLayer([ExpressionLayer(x, abs, name="first"), ExpressionLayer(x, abs, name="second")])
+    with pytest.raises(NetError, match=r"(?s)'first'.*'second'"):
+        to_net(two)
+
+
+@pytest.mark.parametrize(
+    ("loss", "nonlinearity", "targets"),
+    [
+        (objectives.categorical_crossentropy, softmax, np.array([0, 2])),
+        (objectives.binary_crossentropy, sigmoid, np.array([[0, 1, 1], [1, 0, 1.0]])),
+        (objectives.squared_error, None, np.array([[0, 1, 1], [1, 0, 1.0]])),
+    ],
+)
+def test_a_loss_is_the_layer_of_caffe_with_the_same_value(loss, nonlinearity, targets):
+    out = DenseLayer(InputLayer((None, 4), name="x"), 3, nonlinearity=nonlinearity, name="out")
+    param = to_net(out, loss=loss, batch_size=2)
+    net = nets.load(param, phase="TRAIN").double()
+    w, b = get_all_params(out)
+    with torch.no_grad():
+        net.layer("out").weight.copy_(w.tensor.T)
+        net.layer("out").bias.copy_(b.tensor)
+    x = np.random.RandomState(0).normal(size=(2, 4))
+    wanted = loss(get_output(out, torch.from_numpy(x)), torch.from_numpy(targets)).mean()
+    found = net.loss(net(x=torch.from_numpy(x), label=torch.from_numpy(targets)))
+    np.testing.assert_allclose(found.detach(), wanted.detach(), rtol=1e-6)
