@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from converters.caffemodel import load_weights, save_weights
+from converters.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from converters.onnx import export_onnx

@@ -1,0 +1,176 @@
+"""Pickles of Lasagne's days, read without running anything: arrays and plain containers, inert stubs for the rest."""
+
+import collections
+import gzip
+import io
+import os
+import pickle
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protos.errors import WeightsError
+
+Path_ = str | os.PathLike[str]
+
+
+class Stub:
+    """Stands for an object of an unknown class: it keeps what it was made of, and does nothing."""
+
+    kind = "unknown"
+
+    def __new__(cls, *arguments: Any, **options: Any) -> "Stub":
+        """A stub that keeps its arguments."""
+        made = super().__new__(cls)
+        made.arguments = (*arguments, *options.values())
+        made.state = None
+        made.items = {}
+        made.listed = []
+        return made
+
+    arguments: tuple[Any, ...]
+    state: Any
+    items: dict[Any, Any]
+    listed: list[Any]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.items[key] = value
+
+    def __call__(self, *arguments: Any, **options: Any) -> "Stub":
+        return Stub(self, *arguments)
+
+    def append(self, item: Any) -> None:
+        """Keep an item of a list."""
+        self.listed.append(item)
+
+    def extend(self, items: Any) -> None:
+        """Keep items of a list."""
+        self.listed.extend(items)
+
+    def add(self, item: Any) -> None:
+        """Keep an item of a set."""
+        self.listed.append(item)
+
+    def field(self, name: str) -> Any:
+        """What the object's state has under *name*, or None."""
+        for part in self.state if isinstance(self.state, tuple) else (self.state,):
+            if isinstance(part, dict) and name in part:
+                return part[name]
+        return None
+
+    def parts(self) -> list[Any]:
+        """All that it keeps."""
+        return [self.arguments, self.state, self.items, self.listed]
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")
+
+
+def _frombuffer(content: bytes, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Any:
+    """How protocol 5 builds an array."""
+    flat = np.frombuffer(content, dtype)
+    return flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)
+
+
+def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
+    """What protocols 0 and 1 make objects with."""
+    return kind() if state is None else kind(state)
+
+
+_RECONSTRUCT = np.zeros(0).__reduce__()[0]
+_SCALAR = np.float64(0).__reduce__()[0]
+_PLAIN = {
+    name: getattr(__import__("builtins"), name)
+    for name in ("set", "frozenset", "slice", "complex", "bytearray", "object", "tuple", "list", "dict", "int", "float",
+                 "str", "bool", "bytes", "range")
+}  # fmt: skip
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.multiarray", "scalar"): _SCALAR,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("copyreg", "_reconstructor"): _reconstructor,
+    ("copy_reg", "_reconstructor"): _reconstructor,
+    **{(module, name): value for module in ("builtins", "__builtin__") for name, value in _PLAIN.items()},
+    **{(module, "unicode"): str for module in ("builtins", "__builtin__")},
+    **{(module, "long"): int for module in ("builtins", "__builtin__")},
+    **{(module, "xrange"): range for module in ("builtins", "__builtin__")},
+}
+# Of the standard library these may be named, as pickles of nets do; what stands for them does nothing.
+_INERT = {("builtins", "getattr"), ("__builtin__", "getattr"), ("functools", "partial"), ("collections", "defaultdict"),
+          ("collections", "deque"), ("collections", "namedtuple"), ("copyreg", "__newobj__")}  # fmt: skip
+_INERT_MODULES = ("operator", "types", "itertools", "datetime", "uuid", "threading", "thread", "weakref", "time")
+_OLD_MODULES = {"__builtin__", "commands", "copy_reg", "cPickle", "popen2", "os2", "nt", "posix", "StringIO", "urllib2"}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits arrays and plain containers; classes that are not installed become stubs; all else is refused by name."""
+
+    def __init__(self, file: io.BytesIO, where: str) -> None:
+        super().__init__(file, encoding="latin1")
+        self._where = where
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a global of the pickle."""
+        package = module.replace("numpy._core", "numpy.core")
+        if (package, name) in _ADMITTED:
+            return _ADMITTED[package, name]
+        root = module.split(".", maxsplit=1)[0]
+        known = root in sys.stdlib_module_names or root in _OLD_MODULES or (root == "numpy" and "random" not in module)
+        if known and (module, name) not in _INERT and root not in _INERT_MODULES:
+            raise WeightsError(f"{self._where}: the pickle calls {module}.{name}; only arrays and plain containers are "
+                               "read, and no code is run")  # fmt: skip
+        return type(name.rsplit(".", maxsplit=1)[-1], (Stub,), {"kind": f"{module}.{name}"})
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse: nothing outside of the file is read."""
+        raise WeightsError(f"{self._where}: the pickle refers to something outside of it")
+
+
+def read_pickle(path: Path_) -> Any:
+    """What is pickled in the file, perhaps gzipped. Raises WeightsError for one that calls something, or is damaged."""
+    where = os.fspath(path)
+    try:
+        content = Path(path).read_bytes()
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise WeightsError(f"{where}: cannot be read: {error}") from None
+    try:
+        return _Unpickler(io.BytesIO(content), where).load()
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise WeightsError(f"{where}: not a readable pickle ({' '.join(str(error).split())})") from None
+
+
+def arrays_in(value: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """The arrays in nested containers and stubs, each once, in the order of the pickle."""
+    seen: set[int] = set()
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, np.ndarray):
+            yield item
+        if id(item) in seen or isinstance(item, str | bytes | int | float | np.ndarray):
+            continue
+        seen.add(id(item))
+        if isinstance(item, Stub):
+            stack.extend(reversed(item.parts()))
+        elif isinstance(item, dict):
+            stack.extend(reversed([part for pair in item.items() for part in pair]))
+        elif isinstance(item, list | tuple | set | frozenset):
+            stack.extend(reversed(list(item)))

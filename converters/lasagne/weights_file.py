@@ -1,0 +1,146 @@
+"""Weights files of Lasagne and nolearn: .npz, pickles of the model zoo, of nolearn, and of whole objects."""
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.lasagne.layers.helper import get_all_layers, get_all_params
+from converters.lasagne.unpickling import Stub, arrays_in, read_pickle
+from protos.errors import WeightsError, listing
+
+Array = NDArray[Any]
+Stored = list[Array] | dict[str, list[Array]]  # in the order of get_all_params, or by layer
+Path_ = str | os.PathLike[str]
+
+
+def read(path: Path_) -> Stored:
+    """The arrays of the file, as a list, or for nolearn's files by layer. Raises WeightsError for anything else."""
+    with Path(path).open("rb") as file:
+        start = file.read(2)
+    if start == b"PK":
+        return _npz(path)
+    found = _arranged(read_pickle(path))
+    if found is None:
+        raise WeightsError(f"{os.fspath(path)}: no weights in it: neither a list of arrays nor 'param values', "
+                           "layers or a net")  # fmt: skip
+    return found
+
+
+def _npz(path: Path_) -> list[Array]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = sorted(stored.files, key=lambda name: (len(name), name))
+            return [stored[name] for name in names]
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{os.fspath(path)}: cannot be read: {error}") from None
+
+
+def _arranged(value: Any) -> Stored | None:
+    if isinstance(value, dict):
+        for key in ("param values", "params", "param_values", "values"):
+            if key in value:
+                return _arranged(value[key])
+        by_layer = {str(name): _values(params) for name, params in value.items()}
+        return by_layer if all(isinstance(v, list) for v in value.values()) else None
+    if isinstance(value, list | tuple):
+        return _values(value)
+    return _of_object(value) if isinstance(value, Stub) else None
+
+
+def _values(params: Any) -> list[Array]:
+    """One array for each parameter: itself, or the first that its variable holds."""
+    return [param if isinstance(param, np.ndarray) else np.asarray(next(arrays_in(param))) for param in params]
+
+
+def _of_object(value: Stub) -> Stored | None:
+    """The parameters of a pickled net or layer."""
+    layers = value.field("layers_")
+    if layers is not None:
+        items = layers.items if isinstance(layers, Stub) else layers
+        return {str(name): _values(_params(layer)) for name, layer in dict(items).items()}
+    if value.field("params") is None and value.field("input_layer") is None:
+        return None
+    found: dict[int, Any] = {}
+    for layer in _before(value):
+        for param in _params(layer):
+            found.setdefault(id(param), param)
+    return _values(list(found.values()))
+
+
+def _params(layer: Any) -> list[Any]:
+    params = layer.field("params") if isinstance(layer, Stub) else None
+    return list(params.items if isinstance(params, Stub) else params or {})
+
+
+def _before(layer: Any) -> list[Any]:
+    """A stub of a layer and those in front of it, in the order of get_all_layers."""
+    done: dict[int, Any] = {}
+    queue, seen = [layer], set()
+    while queue:
+        node = queue[0]
+        if not isinstance(node, Stub) or id(node) in done:
+            queue.pop(0)
+        elif id(node) in seen:
+            done[id(queue.pop(0))] = node
+        else:
+            seen.add(id(node))
+            queue[:0] = list(node.field("input_layers") or [node.field("input_layer")])
+    return list(done.values())
+
+
+def load_layers(layer: Any, path: Path_) -> None:
+    """Set the parameters of the Lasagne net that ends in *layer* from the file.
+
+    Raises WeightsError that lists every parameter that does not fit; then nothing is set.
+    """
+    stored = read(path)
+    pairs = _by_name(layer, stored, path) if isinstance(stored, dict) else _in_order(layer, stored, path)
+    problems = [
+        f"{what}: {tuple(value.shape)} in the file, {tuple(param.get_value(borrow=True).shape)} in the net"
+        for what, param, value in pairs
+        if param.get_value(borrow=True).shape != value.shape
+    ]
+    if problems:
+        raise WeightsError(f"{os.fspath(path)}: {listing(problems)}")
+    for _, param, value in pairs:
+        param.set_value(value)
+
+
+Pairs = list[tuple[str, Any, Array]]
+
+
+def _in_order(layer: Any, values: Sequence[Array], path: Path_) -> Pairs:
+    params = get_all_params(layer)
+    names = [
+        f"layer '{one.name or type(one).__name__}' parameter {p.name}"
+        for one in get_all_layers(layer) for p in one.get_params()
+    ]  # fmt: skip
+    if len(params) != len(values):
+        have = ", ".join(str(tuple(v.shape)) for v in values)
+        want = ", ".join(f"{p.name} {tuple(p.get_value(borrow=True).shape)}" for p in params)
+        raise WeightsError(f"{os.fspath(path)}: {len(values)} arrays in the file, {len(params)} parameters in the net: "
+                           f"the file has {have}; the net has {want}")  # fmt: skip
+    return list(zip(names, params, values, strict=False))
+
+
+def _by_name(layer: Any, stored: Mapping[str, list[Array]], path: Path_) -> Pairs:
+    own = {one.name or str(i): one.get_params() for i, one in enumerate(get_all_layers(layer))}
+    problems = [f"layer '{name}' is not in the net" for name, values in stored.items() if values and name not in own]
+    problems += [f"layer '{name}' is not in the file" for name, params in own.items() if params and name not in stored]
+    problems += [
+        f"layer '{name}' has {len(values)} arrays in the file, {len(own[name])} in the net"
+        for name, values in stored.items()
+        if name in own and len(values) != len(own[name])
+    ]
+    if problems:
+        raise WeightsError(f"{os.fspath(path)}: {listing(problems)}")
+    return [
+        (f"layer '{name}' parameter {i}", param, value)
+        for name, values in stored.items()
+        for i, (param, value) in enumerate(zip(own.get(name, []), values, strict=False))
+    ]

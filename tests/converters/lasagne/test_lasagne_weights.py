@@ -1,0 +1,172 @@
+"""Weights files of Lasagne, honest and hostile."""
+
+import gzip
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import converters
+import nets
+from converters.lasagne import to_net
+from converters.lasagne.layers import (
+    Conv2DLayer,
+    DenseLayer,
+    InputLayer,
+    batch_norm,
+    get_all_param_values,
+    get_output,
+    set_all_param_values,
+)
+from converters.lasagne.theano.config import config
+from converters.lasagne.unpickling import read_pickle
+from converters.lasagne.weights_file import read
+from protos.errors import WeightsError
+
+FILES = Path(__file__).parents[2] / "golden" / "lasagne" / "networks"
+RNG = np.random.RandomState(0)
+WANTED = [RNG.normal(size=shape).astype("float32") for shape in ((2, 1, 3, 3), (2,), (32, 3), (3,))]
+
+
+@pytest.fixture(autouse=True)
+def _float64(monkeypatch):
+    monkeypatch.setattr(config, "floatX", "float64")
+
+
+def small():
+    conv = Conv2DLayer(InputLayer((None, 1, 6, 6), name="input"), 2, 3, name="conv")
+    return DenseLayer(conv, 3, name="dense")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["py2_param_list_protocol0.pkl", "py2_modelzoo_protocol0.pkl", "py2_modelzoo_protocol2.pkl", "py2_model.npz"],
+)
+def test_files_of_python_2_hold_the_arrays_in_order(name):
+    for found, wanted in zip(read(FILES / name), WANTED, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_file_of_nolearn_holds_them_by_layer():
+    found = read(FILES / "py2_nolearn_params.pkl")
+    assert [len(v) for v in found.values() if v] == [2, 2]
+    np.testing.assert_array_equal([*found.values()][-1][0], WANTED[2])
+
+
+@pytest.mark.parametrize("name", ["py2_modelzoo_protocol2.pkl", "py2_model.npz"])
+def test_a_net_takes_them_in_its_own_layout(name):
+    layer = small()
+    converters.load_weights(layer, FILES / name)
+    net = nets.load(to_net(layer, batch_size=2))
+    converters.load_weights(net, FILES / name)
+    np.testing.assert_array_equal(net.layer("conv").weight.detach(), WANTED[0][:, :, ::-1, ::-1])
+    x = np.random.RandomState(1).normal(size=(2, 1, 6, 6)).astype("float32")
+    import torch  # noqa: PLC0415
+
+    np.testing.assert_allclose(
+        net(data=torch.from_numpy(x))["dense"].detach() if "data" in net.graph.inputs
+        else net(input=torch.from_numpy(x))["dense"].detach(), get_output(layer, x).eval(), rtol=1e-4, atol=1e-5)  # fmt: skip
+
+
+def test_batch_norm_becomes_mean_variance_and_scale(tmp_path):
+    layer = batch_norm(DenseLayer(InputLayer((None, 4), name="x"), 3, name="d"))
+    values = [
+        np.abs(np.random.RandomState(i).normal(size=v.shape)) + 0.1 for i, v in enumerate(get_all_param_values(layer))
+    ]
+    set_all_param_values(layer, values)
+    np.savez(tmp_path / "w.npz", *values)
+    import torch  # noqa: PLC0415
+
+    net = nets.load(to_net(layer, batch_size=2)).double()
+    converters.load_weights(net, tmp_path / "w.npz")
+    x = np.random.RandomState(9).normal(size=(2, 4))
+    (y,) = net(x=torch.from_numpy(x)).values()
+    np.testing.assert_allclose(y.detach(), get_output(layer, x, deterministic=True).eval(), rtol=1e-6)
+
+
+def test_all_that_does_not_fit_is_listed(tmp_path):
+    np.savez(tmp_path / "w.npz", WANTED[0][:, :, :2], WANTED[1][:1], *WANTED[2:])
+    with pytest.raises(WeightsError, match=r"(?s)'conv'.*'conv'"):
+        converters.load_weights(small(), tmp_path / "w.npz")
+    net = nets.load(to_net(small()))
+    with pytest.raises(WeightsError, match=r"(?s)'conv' blob 0.*'conv' blob 1"):
+        converters.load_weights(net, tmp_path / "w.npz")
+    np.savez(tmp_path / "few.npz", *WANTED[:3])
+    with pytest.raises(WeightsError, match="3 arrays in the file, 4 parameters"):
+        converters.load_weights(small(), tmp_path / "few.npz")
+
+
+class Hostile:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [((os.system, "touch ran"), "system"), ((eval, "1"), "eval"), ((exec, "x=1"), "exec"), ((open, "ran", "w"), "open"),
+     ((__import__, "os"), "__import__"), ((np.load, "x"), "numpy")],
+)  # fmt: skip
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_calls_something_is_refused_by_name(call, name, protocol, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("w.pkl").write_bytes(pickle.dumps({"param values": [Hostile(*call)]}, protocol))
+    with pytest.raises(WeightsError, match=name):
+        converters.load_weights(small(), "w.pkl")
+    assert not Path("ran").exists()
+
+
+def test_a_damaged_pickle_is_one_line(tmp_path):
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps(WANTED)[:-20])
+    with pytest.raises(WeightsError, match="not a readable pickle"):
+        read_pickle(path)
+
+
+def test_pickled_objects_give_their_arrays(tmp_path):
+    """Objects of classes that are not installed, laid out as pickles of the original are."""
+    module = b"ctheano.tensor.sharedvar\nTensorSharedVariable\n"
+    array = pickle.dumps(WANTED[1], 2)[2:-1]
+    shared = (
+        module
+        + b")\x81}X\x09\x00\x00\x00container"
+        + b"cno\nContainer\n"
+        + b")\x81}X\x07\x00\x00\x00storage]"
+        + array
+        + b"asbsb"
+    )
+    (tmp_path / "shared.pickle").write_bytes(b"\x80\x02]" + shared + b"a.")
+    (found,) = read(tmp_path / "shared.pickle")
+    np.testing.assert_array_equal(found, WANTED[1])
+    layer = (
+        b"clasagne.layers.dense\nDenseLayer\n)\x81}(X\x06\x00\x00\x00paramsccollections\nOrderedDict\n)R" + shared
+        + b"K\x01sX\x0b\x00\x00\x00input_layerNub"
+    )  # fmt: skip
+    with gzip.open(tmp_path / "layer.pickle.gz", "wb") as file:
+        file.write(b"\x80\x02" + layer + b".")
+    (found,) = read(tmp_path / "layer.pickle.gz")
+    np.testing.assert_array_equal(found, WANTED[1])
+    net = (
+        b"cnolearn.lasagne.base\nNeuralNet\n)\x81}X\x07\x00\x00\x00layers_ccollections\nOrderedDict\n)RX\x01\x00\x00\x00d"
+        + layer
+        + b"ssb"
+    )
+    (tmp_path / "net.pickle").write_bytes(b"\x80\x02" + net + b".")
+    assert list(read(tmp_path / "net.pickle")) == ["d"]
+
+
+def test_python_3_files_of_nolearn(tmp_path):
+    layer = small()
+    by_layer = OrderedDict(input=[], conv=WANTED[:2], dense=WANTED[2:])
+    (tmp_path / "w.pickle").write_bytes(pickle.dumps(by_layer, -1))
+    converters.load_weights(layer, tmp_path / "w.pickle")
+    for found, wanted in zip(get_all_param_values(layer), WANTED, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    (tmp_path / "w.pickle").write_bytes(pickle.dumps(OrderedDict(cnv=WANTED[:2], dense=WANTED[2:3]), -1))
+    with pytest.raises(WeightsError, match=r"(?s)'cnv' is not in the net.*'conv' is not in the file.*'dense' has 1"):
+        converters.load_weights(layer, tmp_path / "w.pickle")
