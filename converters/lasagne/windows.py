@@ -2,25 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from converters.lasagne.theano.tensor.ops import largest
+from nets.layers.windows import window_count, windows
 
 MODES = ("max", "average_inc_pad", "average_exc_pad", "sum")
 
 
 def pooled_length(length: int, size: int, stride: int, pad: int, ignore_border: bool) -> int:
     """How many windows there are along an axis: rounded down, or up with *ignore_border* false."""
-    if ignore_border:
-        return max(0, (length + 2 * pad - size) // stride + 1)
-    if pad:
+    if pad and not ignore_border:
         raise ValueError("padding goes with ignore_border=True only")
-    if stride >= size:
-        return (length + stride - 1) // stride
-    return max(0, (length - size + stride - 1) // stride) + 1
+    return window_count(length, size, stride, pad, not ignore_border)
 
 
 def pool(
@@ -34,28 +32,37 @@ def pool(
         pooled_length(x.shape[axis], width, step, border, ignore_border)
         for axis, width, step, border in zip(axes, size, stride, pad, strict=True)
     ]
+    whole = ignore_border and not any(pad)
+    if mode == "max" and len(size) == 2 and x.ndim == 4 and tuple(size) == tuple(stride) and whole:
+        cut = x[:, :, : counts[0] * size[0], : counts[1] * size[1]]
+        made: Tensor = _Tiles.apply(cut, tuple(size))  # type: ignore[no-untyped-call]  # torch leaves it so
+        return made
     if mode == "max":
-        windows = _windows(x, size, stride, pad, counts, -math.inf)
-        return largest(windows, [*range(-len(size), 0)])
-    total = _windows(x, size, stride, pad, counts, 0.0).sum([*range(-len(size), 0)])
+        return largest(windows(x, size, stride, pad, counts, -math.inf), [*range(-len(size), 0)])
+    total = windows(x, size, stride, pad, counts, 0.0).sum([*range(-len(size), 0)])
     if mode == "sum":
         return total
     if mode == "average_inc_pad" and ignore_border:
         return total / math.prod(size)
     ones = torch.ones(x.shape[-len(size) :], dtype=x.dtype, device=x.device)
-    return total / _windows(ones, size, stride, pad, counts, 0.0).sum([*range(-len(size), 0)])
+    return total / windows(ones, size, stride, pad, counts, 0.0).sum([*range(-len(size), 0)])
 
 
-def _windows(
-    x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int], fill: float
-) -> Tensor:
-    """... x counts x size: the content of every window, *fill* outside of the tensor."""
-    first = x.ndim - len(size)
-    borders: list[int] = []
-    for i in reversed(range(len(size))):
-        end = (counts[i] - 1) * stride[i] + size[i] - x.shape[first + i] - pad[i]
-        borders += [pad[i], max(0, end)]
-    x = F.pad(x, borders, value=fill) if any(borders) else x
-    for i, (width, step) in enumerate(zip(size, stride, strict=True)):
-        x = x.unfold(first + i, width, step).narrow(first + i, 0, counts[i])
-    return x
+class _Tiles(torch.autograd.Function):
+    """The maximum of tiles that do not overlap; the gradient goes to every value that reaches it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """The maxima."""
+        y = F.max_pool2d(x, size)
+        ctx.size = size
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """The gradient of each tile's maximum, at all places that have it."""
+        x, y = ctx.saved_tensors
+        tiles = x.detach().unflatten(3, (-1, ctx.size[1])).unflatten(2, (-1, ctx.size[0]))
+        spread = upstream[0][:, :, :, None, :, None] * (tiles == y.detach()[:, :, :, None, :, None])
+        return spread.reshape(x.shape), None

@@ -68,7 +68,7 @@ def test_a_net_takes_them_in_its_own_layout(name):
 
     np.testing.assert_allclose(
         net(data=torch.from_numpy(x))["dense"].detach() if "data" in net.graph.inputs
-        else net(input=torch.from_numpy(x))["dense"].detach(), get_output(layer, x).eval(), rtol=1e-4, atol=1e-5)  # fmt: skip
+        else net(input=torch.from_numpy(x))["dense"].detach(), get_output(layer, x).eval(), rtol=1e-4, atol=1e-5)  # fmt: skip  # noqa: E501
 
 
 def test_batch_norm_becomes_mean_variance_and_scale(tmp_path):

@@ -1,0 +1,101 @@
+"""Handlers: what a NeuralNet calls when training starts, after each epoch and at the end."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from converters.lasagne.layers import count_params
+from converters.lasagne.nolearn.tables import epoch_row, table
+
+
+class PrintLog:
+    """Prints a line an epoch, the first one below headers; new best losses are coloured."""
+
+    def __init__(self) -> None:
+        self.first_iteration = True
+
+    def __call__(self, nn: Any, train_history: Sequence[Any]) -> None:
+        print(self.table(nn, train_history), flush=True)
+
+    def table(self, nn: Any, train_history: Sequence[Any]) -> str:
+        """The text for the last epoch."""
+        row = epoch_row(train_history[-1], nn.regression, nn.score_names())
+        lines = table(list(row), [list(row.values())])
+        wanted = lines if self.first_iteration else lines[-1:]
+        self.first_iteration = False
+        return "\n".join(wanted)
+
+
+class PrintLayerInfo:
+    """Prints the number of parameters, and the layers with the sizes of their outputs."""
+
+    def __call__(self, nn: Any, train_history: Any = None) -> None:
+        if nn.verbose:
+            print(self.message(nn))
+
+    def message(self, nn: Any) -> str:
+        """The text."""
+        count = count_params(nn.output_layers(), trainable=True)
+        rows = [
+            [str(i), name, "x".join(map(str, layer.output_shape[1:]))]
+            for i, (name, layer) in enumerate(nn.layers_.items())
+        ]
+        lines = [f"# Neural Network with {count} learnable parameters", "", "## Layer information", ""]
+        return "\n".join([*lines, *table(["#", "name", "size"], rows), ""])
+
+
+class RememberBestWeights:
+    """Keeps the parameters of the epoch with the lowest *key*."""
+
+    def __init__(self, key: str = "valid_loss", verbose: int = 0) -> None:
+        self.key = key
+        self.verbose = verbose
+        self.score = self.loss = "loss"
+        self.best_weights: Any = None
+        self.best_weights_loss = math.inf
+        self.best_weights_epoch: int | None = None
+
+    def __call__(self, nn: Any, train_history: Sequence[Any]) -> None:
+        current = train_history[-1][self.key]
+        if current < self.best_weights_loss:
+            self.best_weights = nn.get_all_params_values()
+            self.best_weights_loss = current
+            self.best_weights_epoch = train_history[-1]["epoch"]
+
+
+class RestoreBestWeights:
+    """Puts back what a RememberBestWeights kept."""
+
+    def __init__(self, remember: RememberBestWeights) -> None:
+        self.remember = remember
+
+    def __call__(self, nn: Any, train_history: Sequence[Any]) -> None:
+        nn.load_params_from(self.remember.best_weights)
+
+
+class SaveWeights:
+    """Saves the parameters every so many epochs; {epoch}, {loss}, {timestamp} in *path* are filled in."""
+
+    def __init__(
+        self, path: str, every_n_epochs: int = 1, only_best: bool = False, pickle: bool = False, verbose: int = 0
+    ) -> None:
+        self.path = path
+        self.every_n_epochs = every_n_epochs
+        self.only_best = only_best
+        self.pickle = pickle
+        self.verbose = verbose
+
+    def __call__(self, nn: Any, train_history: Sequence[Any]) -> None:
+        if self.only_best:
+            current = train_history[-1]["valid_loss"]
+            if np.isnan(current) or current != min(info["valid_loss"] for info in train_history):
+                return
+        if len(train_history) % self.every_n_epochs == 0:
+            path = self.path.format(
+                epoch=f"{len(train_history):04d}", loss=train_history[-1]["valid_loss"], timestamp=""
+            )
+            if self.verbose:
+                print(f"Writing {path}")
+            nn.save_params_to(path)
