@@ -9,6 +9,7 @@ from torch import Tensor
 from converters.lasagne import init
 from converters.lasagne.layers.base import Computed, ComputedMerge, Layer, plain, with_param
 from converters.lasagne.layers.noise import Stream, shared_axes
+from converters.lasagne.layers.transformer import TPSTransformerLayer, TransformerLayer
 from converters.lasagne.nonlinearities import rectify
 from converters.lasagne.theano.tensor import nnet
 from converters.lasagne.theano.variable import Apply
@@ -206,5 +207,6 @@ def rrelu(layer: Any, **kwargs: Any) -> RandomizedRectifierLayer:
 
 __all__ = [
     "BiasLayer", "ExpressionLayer", "InverseLayer", "NonlinearityLayer", "ParametricRectifierLayer",
-    "RandomizedRectifierLayer", "ScaleLayer", "prelu", "rrelu", "standardize",
+    "RandomizedRectifierLayer", "ScaleLayer", "TPSTransformerLayer",
+    "TransformerLayer", "prelu", "rrelu", "standardize",
 ]  # fmt: skip

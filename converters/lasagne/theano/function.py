@@ -6,9 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from converters.lasagne.theano import elemwise as ops
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.shared import SharedVariable
-from converters.lasagne.theano.variable import Constant, Input, Variable, as_tensor, evaluate, to_numpy
+from converters.lasagne.theano.variable import (
+    Apply,
+    Constant,
+    Input,
+    Variable,
+    ancestors,
+    as_tensor,
+    evaluate,
+    to_numpy,
+)
 
 Updates = Mapping[SharedVariable, Any] | Iterable[tuple[SharedVariable, Any]]
 
@@ -37,6 +47,11 @@ class Function:
         pairs = updates.items() if isinstance(updates, Mapping) else (updates or ())
         self.updates = [(target, as_variable(value)) for target, value in pairs]
         self.givens = dict(givens or {})
+
+    @property
+    def maker(self) -> "Maker":
+        """What old check scripts look into, to see whether a GPU is used: ``f.maker.fgraph.toposort()``."""
+        return Maker(self)
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         given = self._given(values, named)
@@ -100,3 +115,24 @@ def function(
 ) -> Function:
     """A callable for *outputs*, as ``theano.function``. Options of compilation have no effect."""
     return Function(inputs, outputs, updates, givens)
+
+
+class Maker:
+    """Stands for the compiled graph: ``fgraph.toposort()`` lists the steps; those of a GPU are called Gpu..."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.fgraph = self
+
+    def toposort(self) -> list["Node"]:
+        """The steps, each with its ``op``."""
+        nodes = [node for node in ancestors(self.function.outputs) if isinstance(node, Apply)]
+        on_gpu = config.torch_device != "cpu"
+        return [Node(ops.GpuElemwise() if on_gpu else ops.Elemwise()) for _ in nodes]
+
+
+class Node:
+    """A step of a compiled graph."""
+
+    def __init__(self, op: Any) -> None:
+        self.op = op

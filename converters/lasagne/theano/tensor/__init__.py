@@ -3,6 +3,7 @@
 from types import ModuleType
 from typing import Any
 
+from converters.lasagne.theano.elemwise import Elemwise
 from converters.lasagne.theano.gradient import Lop, Rop, grad, hessian, jacobian
 from converters.lasagne.theano.tensor import extra_ops, kinds, nlinalg, nnet, ops, shared_randomstreams, signal
 from converters.lasagne.theano.tensor.kinds import TensorType, as_tensor_variable, constructors
@@ -30,6 +31,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Elemwise",
     "Lop", "Rop", "TensorConstant", "TensorType", "TensorVariable", "as_tensor_variable", "constant", "extra_ops",
     "grad", "hessian", "jacobian", "kinds", "nlinalg", "nnet", "shared_randomstreams", "signal",
 ]  # fmt: skip

@@ -1,0 +1,55 @@
+"""``python -m converters.run SCRIPT.py [args]``: a script for Theano, Lasagne or nolearn, with these in their place."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from converters.lasagne.installing import install
+from converters.lasagne.modern import modernise, old_division, old_modules
+from protos.errors import CaffeError
+
+
+def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[str, object]:
+    """Run *script* as ``__main__``, brought up to date where it is written for Python 2; its names afterwards.
+
+    Raises CaffeError where it cannot be read or translated; what the script raises comes through.
+    """
+    path = Path(script)
+    try:
+        source = path.read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\t", "        ")
+    except OSError as error:
+        raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
+    install()
+    old_modules()
+    code = compile(modernise(source, str(path)), str(path), "exec", dont_inherit=True)
+    module = ModuleType("__main__")
+    module.__dict__.update({"__file__": str(path), "__old_division__": old_division})
+    before = sys.argv, sys.path[:], sys.modules["__main__"]
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules["__main__"] = module
+    try:
+        exec(code, module.__dict__)  # running the script is what this is for
+    finally:
+        sys.argv, sys.path[:], sys.modules["__main__"] = before[0], before[1], before[2]
+    return module.__dict__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 2 for a script that cannot be run at all."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print("usage: python -m converters.run SCRIPT.py [args]", file=sys.stderr)
+        return 0 if given else 2
+    try:
+        run(given[0], given[1:])
+    except CaffeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

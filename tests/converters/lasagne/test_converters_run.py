@@ -1,0 +1,174 @@
+"""Scripts for Theano, Lasagne and nolearn, run with the stand-ins."""
+
+import inspect
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import converters.lasagne as L
+from converters.lasagne import installing
+from converters.lasagne.modern import modernise, old_division
+from converters.lasagne.theano.config import Config, config
+from converters.run import main, run
+from protos.errors import CaffeError
+
+API = Path(__file__).parents[2] / "golden" / "lasagne" / "api.txt"
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(config, "floatX", "float64")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+
+
+def script(tmp_path, text):
+    path = tmp_path / "script.py"
+    path.write_text(text)
+    return path
+
+
+MODERN = """
+import sys
+import numpy as np
+import theano, theano.tensor as T, lasagne
+from lasagne.layers import InputLayer, DenseLayer
+try:
+    from lasagne.layers.cuda_convnet import Conv2DCCLayer as Conv
+except ImportError:
+    from lasagne.layers import Conv2DLayer as Conv
+x, y = T.matrix("x"), T.ivector("y")
+net = DenseLayer(InputLayer((None, 4), x), 3, nonlinearity=lasagne.nonlinearities.softmax)
+loss = lasagne.objectives.categorical_crossentropy(lasagne.layers.get_output(net), y).mean()
+params = lasagne.layers.get_all_params(net, trainable=True)
+step = theano.function([x, y], loss, updates=lasagne.updates.adam(loss, params, learning_rate=0.05))
+X = np.random.RandomState(0).normal(size=(50, 4))
+losses = [float(step(X, (X[:, 0] > 0).astype("int32"))) for _ in range(60)]
+arguments = sys.argv[1:]
+"""
+
+
+def test_a_script_trains(tmp_path):
+    names = run(script(tmp_path, MODERN), ["--fast"])
+    assert names["losses"][-1] < 0.5 * names["losses"][0]
+    assert names["arguments"] == ["--fast"]
+    assert names["Conv"] is L.layers.Conv2DLayer
+
+
+def test_a_script_of_python_2_is_translated(tmp_path, capsys):
+    pytest.importorskip("fissix")
+    names = run(
+        script(
+            tmp_path, "import cPickle as pickle\nfor i in xrange(2):\n    print i, 3 / 2\nhalf = 5 / 2\nx = 1.0 / 2\n"
+        )
+    )
+    assert capsys.readouterr().out == "0 1\n1 1\n"
+    assert (names["half"], names["x"]) == (2, 0.5)
+    assert (
+        modernise("from __future__ import division\nprint 3 / 2\n", "s")
+        == "from __future__ import division\nprint(3 / 2)\n"
+    )
+    assert old_division(7, -2) == -4
+    with pytest.raises(CaffeError, match="neither Python 2 nor Python 3"):
+        modernise("def (:\n", "broken.py")
+
+
+def test_a_script_that_is_not_there_is_one_line(capsys):
+    assert main(["nowhere.py"]) == 2
+    assert "nowhere.py: cannot be read" in capsys.readouterr().err
+
+
+CHECK = """
+from theano import function, config, shared, tensor
+import numpy
+x = shared(numpy.asarray(numpy.random.RandomState(22).rand(10), config.floatX))
+f = function([], tensor.exp(x))
+if numpy.any([isinstance(n.op, tensor.Elemwise) and ('Gpu' not in type(n.op).__name__) for n in f.maker.fgraph.toposort()]):  # noqa: E501
+    print('Used the cpu')
+else:
+    print('Used the gpu')
+"""
+
+
+def test_the_classic_check_script_names_the_device(tmp_path, capsys):
+    run(script(tmp_path, CHECK))
+    assert capsys.readouterr().out == f"Used the {'gpu' if config.torch_device != 'cpu' else 'cpu'}\n"
+
+
+def test_settings_come_from_the_file_and_the_flags(tmp_path, caplog):
+    (tmp_path / ".theanorc").write_text("[global]\nfloatX = float32\ndevice = cpu\n[nvcc]\nfastmath = True\n")
+    found = Config()
+    with caplog.at_level(logging.WARNING, "caffe"):
+        found.read({"THEANO_FLAGS": "floatX=float16,allow_gc=False"}, tmp_path)
+    assert (found.floatX, found.torch_device) == ("float16", "cpu")
+    assert [r.getMessage() for r in caplog.records] == [
+        "settings of Theano that have no effect here: allow_gc, nvcc.fastmath"
+    ]
+    with pytest.raises(CaffeError, match="floatX is one of"):
+        found.read({"THEANO_FLAGS": "floatX=float8"}, tmp_path)
+
+
+def test_the_command(tmp_path):
+    path = script(tmp_path, "import theano; print(theano.config.floatX)")
+    done = subprocess.run([sys.executable, "-m", "converters.run", path], capture_output=True, text=True, check=True,
+                          env={"THEANO_FLAGS": "floatX=float32", "HOME": str(tmp_path), "PYTHONPATH": "."},
+                          cwd=Path(__file__).parents[3])  # fmt: skip
+    assert done.stdout == "float32\n"
+
+
+def test_names_that_are_not_supported_say_so():
+    installing.install()
+    import nolearn.lasagne  # noqa: PLC0415
+    import theano  # noqa: PLC0415
+
+    with pytest.raises(NotImplementedError, match="plot_loss"):
+        nolearn.lasagne.visualize.plot_loss(None)
+    with pytest.raises(AttributeError, match=r"theano\.tensor\.fft is not supported"):
+        theano.tensor.fft  # noqa: B018
+
+
+def entries():
+    module = ""
+    for line in API.read_text().splitlines():
+        if line.startswith("## "):
+            module = line[3:].replace("/", ".")
+        found = re.match(r"  (?:class\(.*?\)|def) (\w+)\((.*?)\)(?:   \[0\.1.*)?(?: \[new.*)?$", line)
+        if found and "cuda_convnet" not in module:
+            yield pytest.param(module, found[1], found[2], id=f"{module}.{found[1]}")
+
+
+def parameter_names(text):
+    depth, names, word = 0, [], ""
+    for char in text + ",":
+        depth += (char in "([") - (char in ")]")
+        if char == "," and depth == 0:
+            names.append(word.split("=", maxsplit=1)[0].strip())
+            word = ""
+        else:
+            word += char
+    return [name for name in names if name]
+
+
+@pytest.mark.parametrize(("module", "name", "text"), list(entries()))
+def test_signatures_are_those_of_the_original(module, name, text):
+    part = L
+    for step in module.split("."):
+        part = getattr(part, step)
+    target = getattr(part, name)
+    signature = inspect.signature(target)
+    found = [f"{'*' * (p.kind is p.VAR_POSITIONAL)}{'**' * (p.kind is p.VAR_KEYWORD)}{p.name}"
+             for p in signature.parameters.values()]  # fmt: skip
+    wanted = parameter_names(text)
+    assert [n for n in found if n not in ("*arguments", "**options")] == wanted or found == wanted
+
+
+def test_defaults_are_those_of_the_original():
+    assert inspect.signature(L.layers.DropoutLayer).parameters["p"].default == 0.5
+    assert inspect.signature(L.updates.adagrad).parameters["learning_rate"].default == 1.0
+    np.testing.assert_equal(inspect.signature(L.layers.Pool2DLayer).parameters["pad"].default, (0, 0))
