@@ -1,22 +1,26 @@
 """Forward and backward of each layer against the fastest plain-torch expression of the same operation.
 
-``python -m benchmarks.layers [--only NAME ...] [--device cuda] [--repeat 7]`` prints a line a layer: milliseconds of
+``python benchmarks/layers.py [--only NAME ...] [--device cuda] [--repeat 7]`` prints a line a layer: milliseconds of
 both, and their ratio. The two run in turn, and the best of all repeats counts, so that a busy machine disturbs both
 alike.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import nets
-from nets.layer import Layer
-from protos import text
+sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
+
+import nets  # noqa: E402
+from nets.layer import Layer  # noqa: E402
+from protos import text  # noqa: E402
 
 Plain = Callable[..., Tensor]
 

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import nets
-from nets.weights import load_weights, save_weights
-from protos import text
-from protos.schema import NetParameter
+sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
+
+import nets  # noqa: E402
+from nets.weights import load_weights, save_weights  # noqa: E402
+from protos import text  # noqa: E402
+from protos.schema import NetParameter  # noqa: E402
 
 MAKE = "make the file"  # not here: a process counts the memory of the one that starts it as its own
 WIDTHS = (25088, 4096, 4096, 1000)  # the inner products of VGG-16: 495 MB
