@@ -76,6 +76,4 @@ if __name__ == "__main__":
     images = rng.normal(size=(given.samples, 1, 32, 32)).astype("float32")
     labels = rng.randint(0, 10, given.samples).astype("int32")
     theirs, mine = by_hand(images, labels, given.epochs), ours(images, labels, given.epochs)
-    print(
-        f"threads {torch.get_num_threads()}  hand-written {theirs:.2f} s  NeuralNet {mine:.2f} s  ratio {mine / theirs:.2f}"
-    )
+    print(f"threads {torch.get_num_threads()} hand-written {theirs:.2f} s  NeuralNet {mine:.2f} s  {mine / theirs:.2f}")

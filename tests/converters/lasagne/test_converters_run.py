@@ -89,7 +89,8 @@ from theano import function, config, shared, tensor
 import numpy
 x = shared(numpy.asarray(numpy.random.RandomState(22).rand(10), config.floatX))
 f = function([], tensor.exp(x))
-if numpy.any([isinstance(n.op, tensor.Elemwise) and ('Gpu' not in type(n.op).__name__) for n in f.maker.fgraph.toposort()]):  # noqa: E501
+steps = f.maker.fgraph.toposort()
+if numpy.any([isinstance(n.op, tensor.Elemwise) and ('Gpu' not in type(n.op).__name__) for n in steps]):
     print('Used the cpu')
 else:
     print('Used the gpu')
