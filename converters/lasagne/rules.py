@@ -178,6 +178,11 @@ def _pooled(w: Writer, name: str, bottoms: list[str], mode: str, size: Any, stri
 def _global(w: Writer, layer: Any, bottoms: list[str]) -> str:
     name, modes = w.name(layer), {ops.mean: "average_inc_pad", ops.max_: "max", ops.sum_: "sum"}
     sizes = layer.input_shape[2:]
+    if len(sizes) == 2 and layer.pool_function in (ops.mean, ops.max_):
+        made = w.add("Pooling", w.free(f"{name}_pool"), bottoms)
+        made.pooling_param.pool = made.pooling_param.AVE if layer.pool_function is ops.mean else made.pooling_param.MAX
+        made.pooling_param.global_pooling = True
+        return _reshape(w, name, made.top[0], [0, -1])
     if layer.pool_function not in modes or None in sizes:
         raise NetError(f"{layer}: its pool_function must be T.mean, T.max or T.sum, and the size of its input fixed")
     flat = w.add("Reshape", w.free(f"{name}_flat"), bottoms)
