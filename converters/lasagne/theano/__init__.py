@@ -11,3 +11,10 @@ Param = In
 __version__ = "1.0.5"
 
 __all__ = ["In", "Param", "Variable", "config", "function", "grad", "gradient", "shared", "tensor"]
+
+
+def __getattr__(name: str) -> object:
+    said = {"scan": "write the loop in Python, or use a recurrent layer"}.get(
+        name, "write it with the functions that are"
+    )
+    raise AttributeError(f"theano.{name} is not supported here: {said}")
