@@ -413,6 +413,7 @@ class Adam(Update):
         self._late = torch.tensor(torch.inf, device=self._tensors[0].device if self._tensors else None)
 
     def hold_rate(self, rate: Rate) -> None:
+        """Keep the rate, and with it the number of steps done, in a tensor (for a CUDA graph) or as plain numbers."""
         super().hold_rate(rate)
         done = int(self.param_groups[0]["iteration"])
         held = torch.tensor(done, dtype=torch.float64, device=rate.device) if isinstance(rate, Tensor) else done
