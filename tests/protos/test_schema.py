@@ -64,18 +64,9 @@ def test_enum_value_is_bvlcs(row):
     assert find(row["message"]).Value(row["name"]) == int(row["number"])
 
 
-def test_no_fork_field_has_a_number_of_bvlc():
-    bvlc = {(row["message"], row["name"]) for row in rows(of_enums=False)}
-    ssd = {("LayerParameter", number) for number in range(200, 208)}
-    for message in {row["message"] for row in rows(of_enums=False)}:
-        for field in find(message).DESCRIPTOR.fields:
-            known = (message, field.name) in bvlc or (message, field.number) in ssd
-            assert known or field.number >= 50000, field.full_name
-
-
-def test_numbers_of_ssd():
-    fields = schema.LayerParameter.DESCRIPTOR.fields_by_number
-    assert [fields[number].name for number in range(200, 208)] == [
+# What SSD adds to the messages of BVLC, by the first of consecutive numbers.
+SSD = {
+    ("LayerParameter", 200): [
         "annotated_data_param",
         "multibox_loss_param",
         "permute_param",
@@ -84,8 +75,46 @@ def test_numbers_of_ssd():
         "detection_evaluate_param",
         "norm_param",
         "video_data_param",
-    ]
-    assert schema.PriorBoxParameter.DESCRIPTOR.fields_by_name["variance"].number == 6
+    ],
+    ("TransformationParameter", 8): [
+        "resize_param",
+        "noise_param",
+        "emit_constraint",
+        "crop_h",
+        "crop_w",
+        "distort_param",
+        "expand_param",
+    ],
+    ("SolverParameter", 44): ["show_per_class_result"],
+    ("SolverState", 5): ["minimum_loss", "iter_last_event"],
+}
+
+
+def test_no_fork_field_has_a_number_of_bvlc():
+    bvlc = {(row["message"], row["name"]) for row in rows(of_enums=False)}
+    ssd = {(message, name) for (message, _), names in SSD.items() for name in names}
+    for message in {row["message"] for row in rows(of_enums=False)}:
+        for field in find(message).DESCRIPTOR.fields:
+            assert (message, field.name) in bvlc | ssd or field.number >= 50000, field.full_name
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "names"),
+    [
+        *((message, first, names) for (message, first), names in SSD.items()),
+        ("NormalizeParameter", 1, ["across_spatial", "scale_filler", "channel_shared", "eps"]),
+        ("PermuteParameter", 1, ["order"]),
+        ("ROIPoolingParameter", 1, ["pooled_h", "pooled_w", "spatial_scale"]),
+        ("NormalizedBBox", 1, ["xmin", "ymin", "xmax", "ymax", "label", "difficult", "score", "size"]),
+        ("ResizeParameter", 1, ["prob", "resize_mode", "height", "width", "pad_mode", "pad_value", "interp_mode"]),
+        ("PriorBoxParameter", 1, ["min_size", "max_size", "aspect_ratio", "flip", "clip", "variance"]),
+        ("EmitConstraint", 1, ["emit_type", "emit_overlap"]),
+        ("LabelMapItem", 1, ["name", "label", "display_name"]),
+    ],
+)
+def test_numbers_of_ssd(message, first, names):
+    fields = find(message).DESCRIPTOR.fields_by_number
+    assert [fields[first + place].name for place in range(len(names))] == names
 
 
 def test_every_field_of_an_old_layer_has_a_place_in_a_current_one():
