@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data import cifar10, imageset, mnist, otto, table
 from data.build import Arrays, Dataset, Options, build
-from data.command import add_build_options, add_out, log, run
+from data.command import add_build_options, add_out, log, natural, run
+from data.images import resize
 from data.mean import write_mean
 from protos.errors import DataError
 from protos.files import replacing
+
+CLASSES = 10  # of MNIST and of CIFAR-10
+
+Bytes = NDArray[np.uint8]
+Indices = NDArray[np.int64]
 
 
 def _store(path: Path, dataset: Dataset, options: Options) -> None:
@@ -24,28 +31,48 @@ def _store(path: Path, dataset: Dataset, options: Options) -> None:
 
 
 def convert_mnist(args: argparse.Namespace) -> None:
-    """Stores ``mnist_train_*`` and ``mnist_test_*`` of the IDX files."""
+    """Stores ``mnist_train_*`` and ``mnist_test_*`` of the IDX files, and ``mnist_val_*`` of what is held out."""
     if args.download:
         _download("MNIST", args.source)
     inside = args.source / "MNIST" / "raw"  # where torchvision puts them
     source = inside if inside.is_dir() else args.source
-    options = Options.from_args(args)
     for part in ("train", "test"):
         images, labels = mnist.read_set(source, part)
-        _store(options.store(args.out, f"mnist_{part}"), Arrays(images[:, None], labels), options)
+        _store_parts("mnist", part, _resized(images[:, None], args.resize), labels, args)
 
 
 def convert_cifar10(args: argparse.Namespace) -> None:
-    """Stores ``cifar10_train_*`` and ``cifar10_test_*``; with ``--mean``, the training set's mean."""
+    """Stores ``cifar10_{train,test,val}_*``, the last of what is held out; with ``--mean``, the first one's mean."""
     if args.download:
         _download("CIFAR10", args.source)
-    options = Options.from_args(args)
     for part in ("train", "test"):
         images, labels = cifar10.read_set(args.source, part)
-        images = cifar10.to_gray(images) if args.gray else images
-        _store(options.store(args.out, f"cifar10_{part}"), Arrays(images, labels), options)
+        images = _resized(cifar10.to_gray(images) if args.gray else images, args.resize)
+        kept = _store_parts("cifar10", part, images, labels, args)
         if args.mean and part == "train":
-            write_mean(args.out / "cifar10_mean.binaryproto", images.mean(0, np.float64).astype(np.float32))
+            write_mean(args.out / "cifar10_mean.binaryproto", images[kept].mean(0, np.float64).astype(np.float32))
+
+
+def _store_parts(name: str, part: str, images: Bytes, labels: Bytes, args: argparse.Namespace) -> Indices:
+    """Store a published *part*; of "train", what ``--holdout`` draws goes to the store "val". The indices that stay."""
+    options = Options.from_args(args)
+    order = np.random.default_rng(args.seed).permutation(len(images))
+    held = np.sort(order[: args.holdout]) if part == "train" else order[:0]
+    if len(held) == len(images):
+        raise DataError(f"--holdout {args.holdout} leaves nothing of the {len(images)} training images to train on")
+    kept = np.setdiff1d(np.arange(len(images)), held)
+    for own, chosen in ((part, kept), ("val", held)):
+        if len(chosen):
+            _store(options.store(args.out, f"{name}_{own}"), Arrays(images[chosen], labels[chosen]), options)
+            if args.one_hot:
+                vectors = Arrays(np.eye(CLASSES, dtype=np.uint8)[labels[chosen]][:, :, None, None], labels[chosen])
+                _store(options.store(args.out, f"{name}_{own}_onehot"), vectors, options)
+    return kept
+
+
+def _resized(pixels: Bytes, size: tuple[int, int] | None) -> Bytes:
+    """N x C x H x W images at *size*."""
+    return pixels if size is None else np.stack([resize(image, *size) for image in pixels])
 
 
 def convert_otto(args: argparse.Namespace) -> None:
@@ -147,12 +174,21 @@ def _parser() -> argparse.ArgumentParser:
         add_out(kind)
         if name != "otto":
             kind.add_argument("--download", action="store_true", help="fetch the files to SOURCE_DIR first")
+            _add_image_options(kind)
     kinds.choices["cifar10"].add_argument("--gray", action="store_true", help="one channel")
     kinds.choices["cifar10"].add_argument("--mean", action="store_true", help="write cifar10_mean.binaryproto")
     _add_otto_options(kinds.choices["otto"])
     _add_imageset_options(add("imageset", convert_imageset))
     _add_table_options(add("csv", convert_csv), add("numpy", convert_numpy))
     return parser
+
+
+def _add_image_options(kind: argparse.ArgumentParser) -> None:
+    said = "how many training images go to the store `val` instead, drawn by --seed; default: none"
+    kind.add_argument("--holdout", type=natural, default=0, metavar="N", help=said)
+    kind.add_argument("--resize", type=_size, metavar="HxW", help="resize to this height and width")
+    said = "besides, stores NAME_onehot of the labels: 10 x 1 x 1, 1 for the class, the records in the same order"
+    kind.add_argument("--one-hot", action="store_true", help=said)
 
 
 def _add_otto_options(kind: argparse.ArgumentParser) -> None:

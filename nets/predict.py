@@ -140,6 +140,19 @@ def write_table(path: str, results: Sequence[Result], names: Sequence[str]) -> N
         file.write(out.getvalue().encode())
 
 
+def write_arrays(path: str, results: Sequence[Result], names: Sequence[str]) -> None:
+    """Write an ``.npz``: ``id`` (N,), ``probabilities`` (N x K), ``labels`` (N,), -1 where unknown, ``class_names``."""
+    labels = [-1 if result.item.label is None else result.item.label for result in results]
+    arrays = {
+        "id": np.array([result.item.name for result in results]),
+        "probabilities": np.stack([result.scores for result in results]),
+        "labels": np.array(labels, np.int64),
+        "class_names": np.array(names),
+    }
+    with files.replacing(path) as file:
+        np.savez(file, **arrays)
+
+
 # ---- the command
 
 
@@ -151,7 +164,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     console.flag(made, "labels", "the names of the classes, a line each", metavar="F")
     console.flag(made, "top", "how many classes to show of an image", type=int, default=5, metavar="N")
-    console.flag(made, "out", "write id and scores of all items", metavar="F.csv")
+    console.flag(
+        made, "out", "write id and scores of all items: a table, or as F.npz arrays, labels too", metavar="F.csv"
+    )
     console.flag(made, "mean", "numbers by channel (B,G,R), or a .binaryproto, in the prototxt's place", metavar="M")
     console.flag(made, "scale", "factor after the mean, in the prototxt's place", type=float, metavar="S")
     console.flag(made, "resize", "size of images before the middle is cut out; default: the mean's, or the input's",
@@ -206,7 +221,8 @@ def _show(results: Iterable[Result], labels: Sequence[str] | None, args: argpars
     if scores.count:
         print(scores.report(names))
     if args.out:
-        write_table(args.out, kept, names)
+        write = write_arrays if args.out.endswith(".npz") else write_table
+        write(args.out, kept, names)
         print(f"{args.out}: {len(kept)} items")
 
 

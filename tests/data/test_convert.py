@@ -85,6 +85,36 @@ def test_shuffling_is_by_the_seed(command, tmp_path):
     assert sorted(orders[0]) == sorted(orders[2])
 
 
+def test_held_out_images_are_drawn_by_the_seed(command, tmp_path):
+    values, _ = write_mnist(tmp_path / "in")
+    drawn = []
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert command("mnist", "in", "--out", out, "--holdout", 10, "--seed", seed)[0] == 0
+        train, held = (np.array(content(tmp_path / out / f"mnist_{part}_lmdb")[1])[:, 0] for part in ("train", "val"))
+        assert (len(train), len(held), len(content(tmp_path / out / "mnist_test_lmdb")[0])) == (20, 10, 30)
+        assert {x.tobytes() for x in (*train, *held)} == {x.tobytes() for x in values}
+        drawn.append({x.tobytes() for x in held})
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert (
+        "--holdout 30 leaves nothing of the 30 training images"
+        in command("mnist", "in", "--out", "d", "--holdout", 30)[1]
+    )
+
+
+def test_images_are_resized_and_labels_written_as_vectors(command, tmp_path):
+    values, labels = write_mnist(tmp_path / "in")
+    options = ("--resize", 32, "--one-hot", "--shuffle", "--seed", 3, "--holdout", 5)
+    assert command("mnist", "in", "--out", "out", *options)[0] == 0
+    for part in ("train", "val", "test"):
+        _, found, labels = content(tmp_path / f"out/mnist_{part}_lmdb")
+        _, vectors, same = content(tmp_path / f"out/mnist_{part}_onehot_lmdb")
+        assert np.array(found).shape[1:] == (1, 32, 32)
+        wanted = {images.resize(value[None], 32, 32).tobytes() for value in values}
+        assert {np.array(value).tobytes() for value in found} <= wanted
+        assert labels == same
+        np.testing.assert_array_equal(np.array(vectors)[:, :, 0, 0], np.eye(10)[labels])
+
+
 def test_hdf5_is_ready_for_hdf5_data(command, tmp_path, layer):
     images, _ = write_mnist(tmp_path / "in")
     assert command("mnist", "in", "--out", "out", "--backend", "hdf5")[0] == 0

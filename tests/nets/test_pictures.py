@@ -108,6 +108,14 @@ def test_the_log_of_the_original_is_read():
     assert found.rate[-1] == (18, 0.044163)
 
 
+def test_what_a_resumed_run_did_again_counts_once(work):
+    lines = "Iteration {0}, Testing net (#0)\n    Test net output #0: loss = {1}\nIteration {0}, loss = {1}\n"
+    again = "Restoring previous solver status from snapshots/x_iter_20.solverstate\n"
+    (work / "run.log").write_text(lines.format(0, 3) + lines.format(20, 2) + again + lines.format(20, 1))
+    found = read_log(work / "run.log")
+    assert found.loss == found.tests["loss"] == [(0, 3.0), (20, 1.0)]
+
+
 def test_our_log_is_read(work):
     (work / "run.log").write_text(
         "I20261121 01:59:05.85  711 solver.py:241] Iteration 200 (95.2 iter/s, 1.05s/100 iters), loss = 0.21\n"

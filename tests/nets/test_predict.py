@@ -90,6 +90,21 @@ def test_a_store_is_cut_and_levelled_as_its_data_layer_says(work, capsys):
     assert f"accuracy {right / 4:.4f} ({right} of 4)" in capsys.readouterr().out
 
 
+def test_predictions_and_labels_as_arrays(work):
+    prepare(work, TRAINED.format(transform="mean_value: 100 scale: 0.01 crop_size: 8"))
+    run("store", "--labels", "names.txt", "--out", "out.csv")
+    run("store", "--labels", "names.txt", "--out", "out.npz")
+    run("1.png", "--out", "one.npz")
+    _, names, found = scores(work / "out.csv")
+    with np.load("out.npz") as arrays:
+        assert arrays["id"].tolist() == names
+        assert arrays["class_names"].tolist() == ["ant", "bee", "cat"]
+        assert arrays["labels"].tolist() == [0, 1, 2, 0]
+        np.testing.assert_allclose(arrays["probabilities"], found, atol=1e-6)
+    with np.load("one.npz") as arrays:
+        assert arrays["labels"].tolist() == [-1]
+
+
 def test_images_are_shown_as_by_the_original(work, capsys):
     net = prepare(work, DEPLOY)
     run("1.png", "0.png", "--labels", "names.txt", "--top", "2", "--mean", "104,117,123", "--scale", "0.02")
