@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.tensor import nnet
-from converters.lasagne.theano.tensor.ops import lazy
+from converters.lasagne.theano.tensor.ops import largest, lazy
 from converters.lasagne.theano.variable import Variable, as_tensor
 
 
@@ -97,7 +97,7 @@ def multiclass_hinge_loss(predictions: Any, targets: Any, delta: float = 1) -> A
         raise TypeError("rank mismatch between targets and predictions")
     chosen = t.bool()
     right = p[chosen]
-    rest = p[~chosen].reshape(-1, p.shape[1] - 1).amax(1)
+    rest = largest(p[~chosen].reshape(-1, p.shape[1] - 1), [1])
     return nnet.relu(rest - right + delta)
 
 

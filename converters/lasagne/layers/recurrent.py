@@ -58,7 +58,11 @@ class _Sequence(ComputedMerge):
         spread: Tensor = value(getattr(self, name), x[0])
         return spread.expand(x[0].shape[0], *spread.shape[1:])
 
-    def step(self, x: Tensor, states: States) -> States:
+    def inputs(self, sequence: Tensor) -> tuple[Tensor, ...]:
+        """What the steps get of the sequence, N x T x any, and what else they share."""
+        return (sequence,)
+
+    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
         """The states behind a step, the output first, from its input and the states in front of it."""
         raise NotImplementedError
 
@@ -72,6 +76,7 @@ class _Sequence(ComputedMerge):
         """All steps, or the last."""
         sequence, mask = x[0], None if self.mask_input is None else x[self.mask_incoming_index]
         states = tuple(matched(sequence, self._first(name, x))[1] for name in self.states)
+        inputs, *shared = self.inputs(sequence)
         count = sequence.shape[1]
         order = list(reversed(range(count)) if self.backwards else range(count))  # type: ignore[attr-defined]
         outputs: list[Tensor] = []
@@ -80,7 +85,7 @@ class _Sequence(ComputedMerge):
             if keep > 0 and done == count - keep:
                 states = tuple(state.detach() for state in states)
                 outputs = [output.detach() for output in outputs]
-            after = self.step(sequence[:, t], states)
+            after = self.step(inputs[:, t], states, *shared)
             if mask is not None:
                 on = mask[:, t].reshape(-1, *[1] * (after[0].ndim - 1)).bool()
                 after = tuple(torch.where(on, new, old) for new, old in zip(after, states, strict=True))
@@ -145,7 +150,7 @@ class CustomRecurrentLayer(_Sequence):
         """The shape behind hidden_to_hidden."""
         return tuple(self.hidden_to_hidden.output_shape[1:])
 
-    def step(self, x: Tensor, states: States) -> States:
+    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
         """One step."""
         total = get_output(self.input_to_hidden, x) + get_output(self.hidden_to_hidden, states[0])
         return (self.nonlinearity(self.clip(total)),)
@@ -205,6 +210,7 @@ class Gate:
 
 class _Gated(_Sequence):
     num_units: int
+    gates: tuple[str, ...]
 
     def _add_gate(self, gate: Gate, name: str) -> None:
         inputs = int(np.prod(self.input_shapes[0][2:]))
@@ -223,22 +229,22 @@ class _Gated(_Sequence):
         function: Callable[[Tensor], Tensor] = getattr(self, name)
         return function
 
-    def gates(self, names: Sequence[str], x: Tensor, h: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """For each gate what comes from the input, with the bias, and what comes from the last output."""
-        x = x.flatten(1)
-        into, around = [], []
-        for name in names:
-            w_in, w_hid, b = (value(getattr(self, f"{kind}_{name}"), x) for kind in ("W_in_to", "W_hid_to", "b"))
-            wide, w_in, b = matched(x, w_in, b)
-            into.append(wide @ w_in + b)
-            around.append(torch.matmul(*matched(h, w_hid)))
-        return into, around
+    def inputs(self, sequence: Tensor) -> tuple[Tensor, ...]:
+        """The gates' inputs with their biases, for all steps at once, and the recurrent weights side by side."""
+        flat = sequence.flatten(2)
+        w_in, w_hid, b = (
+            torch.cat([value(getattr(self, f"{kind}_{name}"), flat) for name in self.gates], -1)
+            for kind in ("W_in_to", "W_hid_to", "b")
+        )
+        flat, w_in, w_hid, b = matched(flat, w_in, w_hid, b)
+        return flat @ w_in + b, w_hid
 
 
 class LSTMLayer(_Gated):
     """Long short-term memory with peepholes. Gates in the order in, forget, cell, out; the cell state is kept beside."""  # noqa: E501
 
     states = ("hid_init", "cell_init")
+    gates = ("ingate", "forgetgate", "cell", "outgate")
 
     def __init__(
         self,
@@ -284,11 +290,10 @@ class LSTMLayer(_Gated):
             return torch.zeros((), dtype=cell.dtype, device=cell.device)
         return cell * value(getattr(self, f"W_cell_to_{name}"), cell)
 
-    def step(self, x: Tensor, states: States) -> States:
+    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
         """One step."""
         h, c = states
-        into, around = self.gates(("ingate", "forgetgate", "cell", "outgate"), x, h)
-        ingate, forgetgate, cell, outgate = (self.clip(a + b) for a, b in zip(into, around, strict=True))
+        ingate, forgetgate, cell, outgate = self.clip(x + h @ shared[0]).chunk(4, -1)
         ingate = self._gate("ingate", ingate + self.peephole("ingate", c))
         forgetgate = self._gate("forgetgate", forgetgate + self.peephole("forgetgate", c))
         c = forgetgate * c + ingate * self._gate("cell", cell)
@@ -301,6 +306,8 @@ class LSTMLayer(_Gated):
 
 class GRULayer(_Gated):
     """Gated recurrent units: the reset gate acts behind the hidden product, the update gate weights the new state."""
+
+    gates = ("resetgate", "updategate", "hidden_update")
 
     def __init__(
         self,
@@ -329,11 +336,10 @@ class GRULayer(_Gated):
             self._add_gate(gate, name)
         self._add_first("hid_init", hid_init, (num_units,))
 
-    def step(self, x: Tensor, states: States) -> States:
+    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
         """One step."""
         h = states[0]
-        into, around = self.gates(("resetgate", "updategate", "hidden_update"), x, h)
-        into, around = [self.clip(a) for a in into], [self.clip(b) for b in around]
+        into, around = self.clip(x).chunk(3, -1), self.clip(h @ shared[0]).chunk(3, -1)
         reset = self._gate_function("nonlinearity_resetgate")(into[0] + around[0])
         update = self._gate_function("nonlinearity_updategate")(into[1] + around[1])
         new = self.clip(into[2] + reset * around[2])
