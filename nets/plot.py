@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil, isfinite
+from math import ceil, isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ RATE = re.compile(rf"Iteration (\d+), lr = {NUMBER}")
 TESTING = re.compile(r"Iteration (\d+), Testing net \(#(\d+)\)")
 TESTED = re.compile(rf"Test net output #\d+: (\S+) = {NUMBER}")
 
+RESTORED = re.compile(r"Restoring previous solver status from .*_iter_(\d+)\.solverstate")
+
 Points = list[tuple[int, float]]
 
 
@@ -45,13 +47,23 @@ class Curves:
     rate: Points = field(default_factory=list)
     tests: dict[str, Points] = field(default_factory=dict)
 
+    def cut(self, start: int) -> None:
+        """Forget what was said from iteration *start* on."""
+        for points in (self.loss, self.rate, *self.tests.values()):
+            points[:] = [(at, value) for at, value in points if at < start]
+
 
 def read_log(path: Path) -> Curves:
-    """The curves in a log. Raises CaffeError where it is no training log."""
+    """The curves in a log. Raises CaffeError where it is no training log.
+
+    Where a run went on from a snapshot in the same log, what it did again counts once.
+    """
     found = Curves(path.stem)
     at, prefix = 0, ""
     for line in files.read(path).decode(errors="replace").splitlines():
-        if match := TESTING.search(line):
+        if match := RESTORED.search(line):
+            found.cut(int(match[1]))
+        elif match := TESTING.search(line):
             at, prefix = int(match[1]), "" if match[2] == "0" else f"net {match[2]}: "
         elif match := TESTED.search(line):
             found.tests.setdefault(prefix + match[1], []).append((at, float(match[2])))
@@ -134,7 +146,7 @@ def plot_weights(net: Net, path: Path) -> None:
     weighted = [(node.name, layer.blobs[0]) for node, layer in net.nodes if layer.blobs and layer.blobs[0].dim() > 1]
     if not weighted:
         raise CaffeError(f"net '{net.graph.name}' has no layers with weights to show")
-    first = next(((name, blob) for name, blob in weighted if blob.dim() == 4 and max(blob.shape[2:]) > 1), None)
+    first = first_filters(net)
     shown = weighted[:LAYERS_SHOWN]
     columns = min(4, len(shown))
     lines = ceil(len(shown) / columns)
@@ -142,7 +154,7 @@ def plot_weights(net: Net, path: Path) -> None:
     figure = plt.figure(figsize=(10, height + 0.5), layout="constrained")
     parts = figure.subfigures(2, 1, height_ratios=(4.6, 1.9 * lines)) if first else (None, figure)
     if first:
-        _show_filters(parts[0], first[0], first[1].detach().float().cpu().numpy())
+        _show_filters(parts[0], *first)
     panels = parts[1].subplots(lines, columns, squeeze=False).ravel()
     for panel, (name, blob) in zip(panels, shown, strict=False):
         values = blob.detach().float().cpu().numpy().ravel()
@@ -159,29 +171,60 @@ def plot_weights(net: Net, path: Path) -> None:
     save(plt, figure, path)
 
 
+def first_filters(net: Net, layer: str = "") -> tuple[str, NDArray[np.float32]] | None:
+    """Name and weights (filters x C x H x W) of *layer*, or of the first layer that has filters; None where none has.
+
+    An inner product on the values of the input's images has a filter, of their shape, for each output.
+    """
+    shapes = [net.shapes[name][1:] for name in net.graph.inputs]
+    images = {prod(shape): shape for shape in shapes if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 1}
+    for node, module in net.nodes:
+        if module.blobs and layer in ("", node.name):
+            weight = module.blobs[0].detach().float().cpu().numpy()
+            if weight.ndim == 4 and max(weight.shape[2:]) > 1:
+                return node.name, weight
+            if node.type == "InnerProduct":
+                shape = next(
+                    (s for s in images if prod(s) == weight.shape[1] and s[0] in (1, 3) and min(s[1:]) > 1), None
+                )
+                if shape is not None:
+                    return node.name, weight.reshape(-1, *shape)
+    return None
+
+
+def filter_tiles(weight: NDArray[np.float32], channels: str = "BGR") -> tuple[NDArray[np.float32], str]:
+    """Pictures of the first ``FILTERS_SHOWN`` filters (filters x H x W x 1, or x 3 in RGB, 0 to 1), and what they show.
+
+    Each is between its least and greatest value. Three channels are a colour's, in the order of *channels*; of more,
+    the mean is shown.
+    """
+    tiles = weight[:FILTERS_SHOWN].transpose(0, 2, 3, 1)
+    count = tiles.shape[3]
+    order = slice(None, None, 1 if channels == "RGB" else -1)
+    tiles = tiles[..., order] if count == 3 else tiles.mean(3, keepdims=True)
+    low, high = (f(tiles, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    kind = "in colour" if count == 3 else "in grey" if count == 1 else f"mean of {count} channels"
+    of = f"the first {len(tiles)} of {len(weight)}" if len(weight) > len(tiles) else f"{len(weight)}"
+    said = f"{of} filters of {weight.shape[2]} x {weight.shape[3]} pixels, {kind}"
+    return (tiles - low) / np.maximum(high - low, 1e-12), f"{said}, each from its least to its greatest value"
+
+
 def _show_filters(part: Any, name: str, weight: NDArray[np.float32]) -> None:
-    """Filters side by side, each between its least and greatest value; three channels are blue, green, red."""
-    count, channels = weight.shape[:2]
-    tiles = weight[:FILTERS_SHOWN]
-    colour = channels == 3
-    planes = tiles[:, ::-1].transpose(0, 2, 3, 1) if colour else tiles.mean(1)[..., None]
-    low, high = (f(planes, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
-    scaled = (planes - low) / np.maximum(high - low, 1e-12)
-    larger = max(1, 32 // max(scaled.shape[1:3]))  # so that the gaps are thin beside the filters
-    scaled = scaled.repeat(larger, 1).repeat(larger, 2)
-    columns = ceil(len(scaled) ** 0.5 * 1.5)
-    rows = ceil(len(scaled) / columns)
-    h, w = scaled.shape[1:3]
-    sheet = np.ones((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, scaled.shape[3]), np.float32)
-    for i, tile in enumerate(scaled):
+    """Filters side by side."""
+    tiles, said = filter_tiles(weight)
+    larger = max(1, 32 // max(tiles.shape[1:3]))  # so that the gaps are thin beside the filters
+    tiles = tiles.repeat(larger, 1).repeat(larger, 2)
+    columns = ceil(len(tiles) ** 0.5 * 1.5)
+    rows = ceil(len(tiles) / columns)
+    h, w = tiles.shape[1:3]
+    sheet = np.ones((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, tiles.shape[3]), np.float32)
+    for i, tile in enumerate(tiles):
         top, left = i // columns * (h + GAP), i % columns * (w + GAP)
         sheet[top : top + h, left : left + w] = tile
     panel = part.subplots()
-    panel.imshow(sheet if colour else sheet[..., 0], cmap=None if colour else "gray", interpolation="nearest")
-    kind = "in colour" if colour else "in grey" if channels == 1 else f"mean of {channels} channels"
-    of = f"the first {len(tiles)} of {count}" if count > len(tiles) else f"{count}"
-    size = f"{weight.shape[2]} x {weight.shape[3]} pixels"
-    panel.set_title(f"{name}: {of} filters of {size}, {kind}, each from its least to its greatest value", fontsize=9)
+    grey = tiles.shape[3] == 1
+    panel.imshow(sheet[..., 0] if grey else sheet, cmap="gray" if grey else None, interpolation="nearest")
+    panel.set_title(f"{name}: {said}", fontsize=9)
     panel.set_axis_off()
 
 

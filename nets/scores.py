@@ -51,10 +51,14 @@ class Scores:
         ]
         return ["confusion: a row for each label, a column for each prediction", f"{'':{width + 4}}{head}", *rows]
 
-    def _mistakes(self, names: Sequence[str]) -> list[str]:
+    def mistakes(self) -> list[tuple[int, int, int]]:
+        """The commonest mistakes, at most ``MISTAKES``: how often, the label, what it was taken for."""
         wrong = self.matrix.copy()
         np.fill_diagonal(wrong, 0)
         order = np.argsort(wrong, axis=None, kind="stable")[::-1][:MISTAKES]
-        found = [divmod(int(at), len(names)) for at in order]
-        lines = [f"{wrong[a, b]:6}  {names[a]} taken for {names[b]}" for a, b in found if wrong[a, b]]
+        found = [divmod(int(at), len(wrong)) for at in order]
+        return [(int(wrong[a, b]), a, b) for a, b in found if wrong[a, b]]
+
+    def _mistakes(self, names: Sequence[str]) -> list[str]:
+        lines = [f"{count:6}  {names[a]} taken for {names[b]}" for count, a, b in self.mistakes()]
         return ["commonest mistakes", *lines] if lines else []

@@ -104,23 +104,39 @@ def _multiply_adds(net: Net, node: Node, layer: Layer) -> int:
     return sum(count(layer, net.shapes[bottom], net.shapes[top]) for bottom, top in pairs)
 
 
-def table(net: Net) -> str:
-    """The rows as text, and the sums."""
+@dataclass(frozen=True)
+class Cells:
+    """A table as text: ``header``, a line for each row, the ``total``, and a ``note`` on the units."""
+
+    header: tuple[str, ...]
+    lines: list[tuple[str, ...]]
+    total: tuple[str, ...]
+    note: str
+
+
+def cells(net: Net) -> Cells:
+    """The rows as people read them, and the sums."""
     found = rows(net)
     header = ("layer", "type", "top", "parameters", "multiply-adds", "memory")
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (row.name, row.type, row.tops, _number(row.parameters), _number(row.multiply_adds), _bytes(row.memory))
         for row in found
     ]
     parameters = sum(row.parameters for row in found)
     total = ("total", "", "", f"{parameters:,}", f"{sum(row.multiply_adds for row in found):,}",
              _bytes(sum(row.memory for row in found)))  # fmt: skip
-    widths = [max(len(line[i]) for line in (header, *lines, total)) for i in range(len(header))]
-    ruler = "  ".join("-" * width for width in widths)
-    shown = [_line(header, widths), ruler, *(_line(line, widths) for line in lines), ruler, _line(total, widths)]
     batch = next((shape[0] for shape in map(net.shapes.__getitem__, net.graph.inputs) if shape), 1)
     note = f"for a batch of {batch}; memory of tops as float32, parameters take {_bytes(FLOAT * parameters)} more"
-    return "\n".join((*shown, note))
+    return Cells(header, lines, total, note)
+
+
+def table(net: Net) -> str:
+    """The cells as one text."""
+    said = cells(net)
+    widths = [max(map(len, column)) for column in zip(said.header, *said.lines, said.total, strict=True)]
+    ruler = "  ".join("-" * width for width in widths)
+    body = [_line(line, widths) for line in said.lines]
+    return "\n".join((_line(said.header, widths), ruler, *body, ruler, _line(said.total, widths), said.note))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
