@@ -1,7 +1,8 @@
 """SimpleRNN, PeepholeLSTM and GRU over N x T x any, which Lasagne's nets need."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,70 +16,128 @@ from protos.schema import LayerParameter, SequenceParameter
 
 States = tuple[Tensor, ...]
 ACTIVATIONS = {"LINEAR": "Identity", "RELU": "Relu", "TANH": "Tanh", "SIGMOID": "Sigmoid"}
+FUNCTIONS = {"LINEAR": torch.clone, "RELU": torch.relu, "TANH": torch.tanh, "SIGMOID": torch.sigmoid}
+
+
+class Clipped(torch.autograd.Function):
+    """The identity, whose gradient is kept between two bounds."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        """X itself."""
+        ctx.bounds = (low, high)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """The gradient between the bounds."""
+        return torch.clamp(upstream[0], *ctx.bounds), None, None
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a sequence is run, see ``_Sequence``. ``given``: the states whose first values are bottoms."""
+
+    backwards: bool = False
+    last_only: bool = False
+    clip: float = 0.0
+    steps: int = 0
+    given: tuple[int, ...] = ()
 
 
 class _Sequence(Layer):
     """What the three share: the run over time.
 
-    bottoms: x (N x T x any), and a mask (N x T) if any, 0 where a step leaves the states; top: N x T x D, or
-    with ``last_only`` N x D. Options: num_output (D), backwards (false), last_only (false), fillers; SimpleRNN has
-    activation (TANH) besides. Blobs: weight (gates * D x inputs), recurrent (gates * D x D), bias (gates * D), first
-    (states x D), the states in front of the first step.
+    bottoms: x (N x T x any), and a mask (N x T) if any, 0 where a step leaves the states, and the first values (N x D)
+    of the states that ``given_state`` lists, 0 being the output; top: N x T x D, or with ``last_only`` N x D.
+    Options: num_output (D), backwards (false), last_only (false), clip_gradients (0: not; keeps those of what goes into
+    the activations between -it and it), gradient_steps (0: all; how many of the last steps have a gradient),
+    given_state, fillers; SimpleRNN and PeepholeLSTM have activation (TANH), the gated ones gate (each one's activation)
+    besides. Blobs: weight (gates * D x inputs), recurrent (gates * D x D), bias (gates * D), first (states x D), the
+    states in front of the first step.
     """
 
     message = "sequence_param"
-    options = frozenset({"num_output", "backwards", "last_only", "weight_filler", "bias_filler"})
-    bottoms = (1, 2)
-    labels = (1,)
+    options = frozenset({"num_output", "backwards", "last_only", "weight_filler", "bias_filler", "clip_gradients",
+                         "gradient_steps", "given_state"})  # fmt: skip
+    bottoms = (1, 4)
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "recurrent", "bias", "first")
-    gates: ClassVar[int] = 1
+    gates: ClassVar[tuple[str, ...]] = ("",)
     states: ClassVar[int] = 1
     weight: Tensor
     recurrent: Tensor
     bias: Tensor
     first: Tensor
 
-    def __init__(self, inputs: int, units: int, backwards: bool, last_only: bool, fillers: tuple[Filler, Filler]):
+    def __init__(self, inputs: int, units: int, run: Run, fillers: tuple[Filler, Filler]) -> None:
         super().__init__()
         self.units = units
-        self.backwards = backwards
-        self.last_only = last_only
+        self.run = run
         self.activation = "TANH"
-        self.add_blob("weight", (self.gates * units, inputs), fillers[0])
-        self.add_blob("recurrent", (self.gates * units, units), fillers[0])
-        self.add_blob("bias", (self.gates * units,), fillers[1])
+        self.gate = self.gates
+        wide = len(self.gates) * units
+        self.add_blob("weight", (wide, inputs), fillers[0])
+        self.add_blob("recurrent", (wide, units), fillers[0])
+        self.add_blob("bias", (wide,), fillers[1])
         self.add_blob("first", (self.states, units), Filler())
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p = proto.sequence_param
-        if len(bottoms[0]) < 3 or any(mask != bottoms[0][:2] for mask in bottoms[1:]):
-            raise NetError("x must be N x T x any, and the mask N x T")
         if p.num_output <= 0:
             raise NetError("num_output must be set and positive")
+        given, front = tuple(p.given_state), len(bottoms) - len(p.given_state)
+        if any(state >= cls.states for state in given) or not 1 <= front <= 2:
+            raise NetError(
+                f"its bottoms are x, a mask if any, and the {len(given)} of given_state, each below {cls.states}"
+            )
+        if len(bottoms[0]) < 3 or any(mask != bottoms[0][:2] for mask in bottoms[1:front]):
+            raise NetError("x must be N x T x any, and the mask N x T")
+        if any(first != (bottoms[0][0], p.num_output) for first in bottoms[front:]):
+            raise NetError(f"first states must be N x {p.num_output}")
         inputs = torch.Size(bottoms[0][2:]).numel()
         fillers = Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler)
-        layer = cls(inputs, p.num_output, p.backwards, p.last_only, fillers)
+        run = Run(p.backwards, p.last_only, p.clip_gradients, p.gradient_steps, given)
+        layer = cls(inputs, p.num_output, run, fillers)
         layer.activation = SequenceParameter.Activation.Name(p.activation)
+        if p.gate:
+            layer.gate = tuple(SequenceParameter.Activation.Name(kind) for kind in p.gate)
+        if len(layer.gate) != len(cls.gates):
+            raise NetError(f"gate needs {len(cls.gates)} activations, one a gate")
         return layer
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        flat = x.flatten(2)
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        flat, mask, given = x.flatten(2), *self._others(others)
         inputs = F.linear(flat, self.weight.to(flat.dtype), self.bias.to(flat.dtype))
         kind = inputs.dtype
-        states: States = tuple(row.to(kind).expand(x.shape[0], -1) for row in self.first)
-        steps = range(x.shape[1])
-        tops = []
-        for t in reversed(steps) if self.backwards else steps:
+        states: States = tuple(
+            given[i].to(kind) if i in given else row.to(kind).expand(x.shape[0], -1) for i, row in enumerate(self.first)
+        )
+        order = list(range(x.shape[1]))
+        tops: list[Tensor] = []
+        for done, t in enumerate(reversed(order) if self.run.backwards else order):
+            if self.run.steps and done == len(order) - self.run.steps:
+                states, tops = tuple(state.detach() for state in states), [top.detach() for top in tops]
             after = tuple(state.to(kind) for state in self.step(inputs[:, t], states))
             if mask is not None:
                 on = mask[:, t, None] != 0
                 after = tuple(torch.where(on, new, old) for new, old in zip(after, states, strict=True))
             states = after
             tops.append(states[0])
-        if self.last_only:
+        if self.run.last_only:
             return states[0]
-        return torch.stack(tops[::-1] if self.backwards else tops, 1)
+        return torch.stack(tops[::-1] if self.run.backwards else tops, 1)
+
+    def _others(self, others: Sequence[Any]) -> tuple[Any, dict[int, Any]]:
+        """The mask, or None, and the first states that are bottoms."""
+        front = len(others) - len(self.run.given)
+        return others[0] if front else None, dict(zip(self.run.given, others[front:], strict=True))
+
+    def clip(self, x: Tensor) -> Tensor:
+        """*x*, with its gradient clipped."""
+        bound = self.run.clip
+        clipped: Tensor = Clipped.apply(x, -bound, bound) if bound else x  # type: ignore[no-untyped-call]  # torch's
+        return clipped
 
     def step(self, inputs: Tensor, states: States) -> States:
         """The states behind a step, the output first, from the gates' inputs and the states in front of it."""
@@ -88,13 +147,17 @@ class _Sequence(Layer):
         """The same in ONNX."""
         raise NotImplementedError
 
-    def emit(self, g: Emitter, x: Value, mask: Value | None = None) -> Value:
+    def emit(self, g: Emitter, x: Value, *others: Value) -> Value:
+        mask, given = self._others(others)
         flat = x if len(x.shape) == 3 else g.op("Reshape", x, g.constant([0, 0, -1], "rows"))
         steps = self._in_order(g, g.op("Transpose", flat, perm=[1, 0, 2]))
         inputs = g.op("Add", g.op("MatMul", steps, g.constant(self.weight.t(), "weight_t")), g.blob("bias"))
         rows = g.op("Gather", steps, g.constant(0, "front"), axis=0)
         nothing = g.op("MatMul", rows, g.constant(torch.zeros(self.weight.shape[1], self.units), "nothing"))
-        states = [g.op("Add", nothing, g.constant(row, "first")) for row in self.first]
+        states = [
+            given[i] if i in given else g.op("Add", nothing, g.constant(row, "first"))
+            for i, row in enumerate(self.first)
+        ]
         masks = () if mask is None else (self._in_order(g, g.op("Transpose", mask, perm=[1, 0])),)
 
         def body(before: tuple[Value, ...], step: tuple[Value, ...]) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
@@ -106,20 +169,20 @@ class _Sequence(Layer):
             return after, (after[0],)
 
         *last, tops = g.scan(body, states, (inputs, *masks))
-        if self.last_only:
+        if self.run.last_only:
             return last[0]
         return g.op("Transpose", self._in_order(g, tops), perm=[1, 0, 2])
 
     def _in_order(self, g: Emitter, steps: Value) -> Value:
         """The steps along the first axis, in the order of the run."""
-        if not self.backwards:
+        if not self.run.backwards:
             return steps
         ends = g.constant([-1], "starts"), g.constant([-(2**31)], "ends"), g.constant([0], "time")
         return g.op("Slice", steps, *ends, g.constant([-1], "step"))
 
     def _emit_split(self, g: Emitter, inputs: Value) -> list[Value]:
-        sizes = g.constant([self.units] * self.gates, "units")
-        return list(g.ops("Split", self.gates, inputs, sizes, axis=1))
+        sizes = g.constant([self.units] * len(self.gates), "units")
+        return list(g.ops("Split", len(self.gates), inputs, sizes, axis=1))
 
     def _emit_recurrent(self, g: Emitter, h: Value) -> Value:
         return g.op("MatMul", h, g.constant(self.recurrent.t(), "recurrent_t"))
@@ -134,11 +197,11 @@ class SimpleRNN(_Sequence):
     """
 
     options = _Sequence.options | {"activation"}
+    gates = ("",)
 
     def step(self, inputs: Tensor, states: States) -> States:
-        total = inputs + F.linear(states[0], self.recurrent.to(inputs.dtype))
-        functions = {"RELU": torch.relu, "TANH": torch.tanh, "SIGMOID": torch.sigmoid}
-        return (functions[self.activation](total) if self.activation in functions else total,)
+        total = self.clip(inputs + F.linear(states[0], self.recurrent.to(inputs.dtype)))
+        return (FUNCTIONS[self.activation](total),)
 
     def emit_step(self, g: Emitter, inputs: Value, states: tuple[Value, ...]) -> tuple[Value, ...]:
         return (g.op(ACTIVATIONS[self.activation], g.op("Add", inputs, self._emit_recurrent(g, states[0]))),)
@@ -148,38 +211,41 @@ class SimpleRNN(_Sequence):
 class PeepholeLSTM(_Sequence):
     """Gates i, f, g, o of weight x + recurrent h + bias; i and f see c, o sees the new c.
 
-    c = sigmoid(f + p_f c) c + sigmoid(i + p_i c) tanh(g); h = sigmoid(o + p_o c) tanh(c).
+    c = sigmoid(f + p_f c) c + sigmoid(i + p_i c) tanh(g); h = sigmoid(o + p_o c) activation(c).
     bottoms, top, options, blobs: as of all three, see this module, the states h and c, and peephole (3 x D: i, f, o).
     Source: this project, for Lasagne's LSTMLayer; Caffe's LSTM has no peepholes.
     """
 
     blob_names = ("weight", "recurrent", "bias", "first", "peephole")
-    gates = 4
+    options = _Sequence.options | {"activation", "gate"}
+    gates = ("SIGMOID", "SIGMOID", "TANH", "SIGMOID")
     states = 2
     peephole: Tensor
 
-    def __init__(self, inputs: int, units: int, backwards: bool, last_only: bool, fillers: tuple[Filler, Filler]):
-        super().__init__(inputs, units, backwards, last_only, fillers)
+    def __init__(self, inputs: int, units: int, run: Run, fillers: tuple[Filler, Filler]) -> None:
+        super().__init__(inputs, units, run, fillers)
         self.add_blob("peephole", (3, units), fillers[0])
 
     def step(self, inputs: Tensor, states: States) -> States:
         h, c = states
-        look = self.peephole.to(inputs.dtype)
-        i, f, new, o = (inputs + F.linear(h, self.recurrent.to(inputs.dtype))).chunk(4, 1)
-        c = torch.sigmoid(f + look[1] * c) * c + torch.sigmoid(i + look[0] * c) * torch.tanh(new)
-        return torch.sigmoid(o + look[2] * c) * torch.tanh(c), c
+        look, act = self.peephole.to(inputs.dtype), [FUNCTIONS[kind] for kind in self.gate]
+        i, f, new, o = self.clip(inputs + F.linear(h, self.recurrent.to(inputs.dtype))).chunk(4, 1)
+        c = act[1](f + look[1] * c) * c + act[0](i + look[0] * c) * act[2](new)
+        return act[3](o + look[2] * c) * FUNCTIONS[self.activation](c), c
 
     def emit_step(self, g: Emitter, inputs: Value, states: tuple[Value, ...]) -> tuple[Value, ...]:
         h, c = states
         i, f, new, o = self._emit_split(g, g.op("Add", inputs, self._emit_recurrent(g, h)))
 
-        def gate(x: Value, cell: Value, row: int) -> Value:
-            seen = g.op("Mul", cell, g.constant(self.peephole[row], "peephole"))
-            return g.op("Sigmoid", g.op("Add", x, seen))
+        kinds = [ACTIVATIONS[kind] for kind in self.gate]
 
-        kept, added = g.op("Mul", gate(f, c, 1), c), g.op("Mul", gate(i, c, 0), g.op("Tanh", new))
+        def gate(x: Value, cell: Value, row: int, kind: str) -> Value:
+            seen = g.op("Mul", cell, g.constant(self.peephole[row], "peephole"))
+            return g.op(kind, g.op("Add", x, seen))
+
+        kept, added = g.op("Mul", gate(f, c, 1, kinds[1]), c), g.op("Mul", gate(i, c, 0, kinds[0]), g.op(kinds[2], new))
         after = g.op("Add", kept, added)
-        return g.op("Mul", gate(o, after, 2), g.op("Tanh", after)), after
+        return g.op("Mul", gate(o, after, 2, kinds[3]), g.op(ACTIVATIONS[self.activation], after)), after
 
 
 @LAYERS("GRU")
@@ -190,20 +256,22 @@ class GRU(_Sequence):
     Source: this project, for Lasagne's GRULayer, whose z weights the new state (torch's the old one).
     """
 
-    gates = 3
+    options = _Sequence.options | {"gate"}
+    gates = ("SIGMOID", "SIGMOID", "TANH")
 
     def step(self, inputs: Tensor, states: States) -> States:
-        h = states[0]
-        zx, rx, nx = inputs.chunk(3, 1)
-        zh, rh, nh = F.linear(h, self.recurrent.to(inputs.dtype)).chunk(3, 1)
-        z = torch.sigmoid(zx + zh)
-        return ((1 - z) * h + z * torch.tanh(nx + torch.sigmoid(rx + rh) * nh),)
+        h, act = states[0], [FUNCTIONS[kind] for kind in self.gate]
+        zx, rx, nx = self.clip(inputs).chunk(3, 1)
+        zh, rh, nh = self.clip(F.linear(h, self.recurrent.to(inputs.dtype))).chunk(3, 1)
+        z = act[0](zx + zh)
+        return ((1 - z) * h + z * act[2](self.clip(nx + act[1](rx + rh) * nh)),)
 
     def emit_step(self, g: Emitter, inputs: Value, states: tuple[Value, ...]) -> tuple[Value, ...]:
         h = states[0]
         zx, rx, nx = self._emit_split(g, inputs)
         zh, rh, nh = self._emit_split(g, self._emit_recurrent(g, h))
-        z = g.op("Sigmoid", g.op("Add", zx, zh))
-        r = g.op("Sigmoid", g.op("Add", rx, rh))
-        new = g.op("Tanh", g.op("Add", nx, g.op("Mul", r, nh)))
+        kinds = [ACTIVATIONS[kind] for kind in self.gate]
+        z = g.op(kinds[0], g.op("Add", zx, zh))
+        r = g.op(kinds[1], g.op("Add", rx, rh))
+        new = g.op(kinds[2], g.op("Add", nx, g.op("Mul", r, nh)))
         return (g.op("Add", h, g.op("Mul", z, g.op("Sub", new, h))),)

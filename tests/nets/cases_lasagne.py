@@ -58,6 +58,11 @@ TABLE = (
     ("upscale2d_dilate", "Upscale", "upscale_param { scale: [2, 3] dilate: true }", None),
     ("pad_asym", "ConstantPad", "constant_pad_param { before: [0, 0, 0, 2] after: [0, 0, 1, 0] }", None),
     ("standardization_4d", "Standardize", "standardize_param { axis: 2 }", None),
+    ("featurewta", "WinnerTakeAll", "winner_take_all_param { pool_size: 3 }", None),
+    ("slice", "StridedSlice", "strided_slice_param { start: 1 stop: -1 step: 2 }", None),
+    ("spp_kaiming", "RegionPooling", "regions_param { regions: [3, 2, 1] }", None),
+    ("rrelu_det", "RReLU", "rrelu_param { shared_axis: 0 }", None),
+    ("dropout_channels", "SharedDropout", "shared_dropout_param { shared_axis: [2, 3] }", None),
     ("gaussian_noise", "GaussianNoise", "gaussian_noise_layer_param { sigma: 0.1 }", None),
 )  # fmt: skip
 
@@ -74,7 +79,30 @@ def lasagne_cases(make_case):
         values |= _blobs(blobs, v) if blobs else {}
         layer = f'layer {{ name: "layer" type: "{kind}" {bottoms} top: "y" {options} }}'
         made.append(make_case(f"lasagne_{name}", layer, "TEST", **values))
-    return (*made, _locally_connected(make_case))
+    return (*made, _locally_connected(make_case), _given_states(make_case), _permuted(make_case))
+
+
+def _given_states(make_case):
+    v = _read("lstm_hidinit_layers")
+    blobs = {f"param__layer__{i}": blob for i, blob in enumerate(_lstm({**v, "p15": np.zeros((1, 3))}, "p"))}
+    layer = (
+        'layer { name: "layer" type: "PeepholeLSTM" bottom: "x" bottom: "h" bottom: "c" top: "y" '
+        "sequence_param { num_output: 3 given_state: [0, 1] } }"
+    )
+    return make_case(
+        "lasagne_given_states", layer, "TEST", bottom__x=v["x0"], bottom__h=v["x1"], bottom__c=v["x2"], top__y=v["y"],
+        top_diff__y=v["g"], bottom_diff__x=v["dx0"], bottom_diff__h=v["dx1"], bottom_diff__c=v["dx2"], **blobs,
+    )  # fmt: skip
+
+
+def _permuted(make_case):
+    x = np.random.RandomState(0).normal(size=(2, 3, 4, 5))
+    layer = 'layer { name: "layer" type: "Permute" bottom: "x" top: "y" permute_param { order: [0, 2, 3] } }'
+    g = np.random.RandomState(1).normal(size=(2, 4, 5, 3))
+    return make_case(
+        "lasagne_permute", layer, "TEST", bottom__x=x, top__y=np.einsum("nchw->nhwc", x), top_diff__y=g,
+        bottom_diff__x=np.einsum("nhwc->nchw", g),
+    )  # fmt: skip
 
 
 def _locally_connected(make_case):
