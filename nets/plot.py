@@ -176,19 +176,15 @@ def first_filters(net: Net, layer: str = "") -> tuple[str, NDArray[np.float32]] 
 
     An inner product on the values of the input's images has a filter, of their shape, for each output.
     """
-    shapes = [net.shapes[name][1:] for name in net.graph.inputs]
-    images = {prod(shape): shape for shape in shapes if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 1}
+    items = [net.shapes[name][1:] for name in net.graph.inputs]
+    images = {prod(item): item for item in items if len(item) == 3 and item[0] in (1, 3) and min(item[1:]) > 1}
     for node, module in net.nodes:
         if module.blobs and layer in ("", node.name):
             weight = module.blobs[0].detach().float().cpu().numpy()
             if weight.ndim == 4 and max(weight.shape[2:]) > 1:
                 return node.name, weight
-            if node.type == "InnerProduct":
-                shape = next(
-                    (s for s in images if prod(s) == weight.shape[1] and s[0] in (1, 3) and min(s[1:]) > 1), None
-                )
-                if shape is not None:
-                    return node.name, weight.reshape(-1, *shape)
+            if node.type == "InnerProduct" and weight.shape[1] in images:
+                return node.name, weight.reshape(-1, *images[weight.shape[1]])
     return None
 
 
