@@ -122,11 +122,9 @@ class _SoftmaxLoss(Loss):
         return g.op("Softmax", x, axis=self.axis)
 
 
-def _at_least(values: Tensor, least: float) -> bool:
-    """Whether no value is below *least*, where that can be seen without waiting for a GPU; False where not."""
-    if values.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return values.numel() == 0 or values.amin().item() >= least
+def _seen(values: Tensor) -> bool:
+    """Whether *values* can be looked at without waiting for a GPU, and there are any."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling() and values.numel() > 0
 
 
 @LAYERS("SoftmaxWithLoss")
@@ -162,11 +160,20 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
-        if not _at_least(logs.detach(), -MOST_SURPRISED):  # the value is capped, the gradient is not
+        if not self._moderate(logs.detach(), index, skip):  # the value is capped, the gradient is not
             losses = F.nll_loss(logs.detach(), index, ignore_index=skip, reduction="none")
             excess = (losses - MOST_SURPRISED).clamp(min=0)
             loss = loss - (excess.mean() if plain else excess.sum())
         return self.outputs(loss if plain else self.normalized(loss, index), x)
+
+    @staticmethod
+    def _moderate(logs: Tensor, index: Tensor, skip: int) -> bool:
+        """Whether no loss can be above the cap, seen in the quickest way: all logarithms, or only those of labels."""
+        if not _seen(logs):
+            return False
+        if logs.dim() > 2:
+            return bool(logs.min().item() >= -MOST_SURPRISED)
+        return bool(F.nll_loss(logs, index, ignore_index=skip, reduction="none").max().item() <= MOST_SURPRISED)
 
 
 @LAYERS("InfogainLoss")
@@ -219,15 +226,17 @@ class InfogainLoss(_SoftmaxLoss):
         given = self.matrix if matrix is None else matrix
         if given is None:
             raise NetError("needs its matrix")
-        check_labels(index, classes, self.ignore_label)
         gains = given.reshape(classes, classes)
-        if self.ignore_label is None:
-            gains = gains[index]
-        else:
-            counts = index != self.ignore_label
-            gains = gains[index.where(counts, 0)] * counts[..., None]
+        counts = None if self.ignore_label is None else index != self.ignore_label
+        try:
+            gains = F.embedding(index if counts is None else index.where(counts, 0), gains)
+        except IndexError:
+            check_labels(index, classes, self.ignore_label)
+            raise
+        if counts is not None:
+            gains = gains * counts[..., None]
         floored = F.log_softmax(rows, 1)
-        if not _at_least(floored.detach(), log(LOG_THRESHOLD)):
+        if not _seen(floored) or floored.detach().min().item() < log(LOG_THRESHOLD):
             floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
         total = -(gains.movedim(-1, 1) * floored).sum()
         return self.outputs(self.normalized(total, index), x)
