@@ -304,10 +304,22 @@ def _phase_of(node: Node, phase: str) -> bool:
 
 
 def _reset(node: Node, layer: Layer, generator: torch.Generator | None) -> None:
+    """Fill the blobs from their fillers, or with the values that the message itself has, as the original does."""
     try:
         layer.reset(generator)
     except CaffeError as error:
         raise NetError(f"{node}: {error}") from error
+    given = node.proto.blobs
+    if not given:
+        return
+    if len(given) != len(layer.blobs):
+        raise NetError(f"{node}: the message holds {len(given)} blobs, the layer has {len(layer.blobs)}")
+    for i, (message, blob) in enumerate(zip(given, layer.blobs, strict=True)):
+        values = torch.tensor(message.double_data or message.data)
+        if values.numel() != blob.numel():
+            raise NetError(f"{node}: blob {i} of the message has {values.numel()} values, not {shape_text(blob.shape)}")
+        with torch.no_grad():
+            blob.copy_(values.reshape(blob.shape))
 
 
 def _misfit(node: Node, bottoms: Sequence[Sequence[int]], error: Exception) -> NetError:

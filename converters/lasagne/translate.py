@@ -30,13 +30,16 @@ def to_net(
     *batch_size* stands for an open first axis, *input_shapes* (by input layer or its name) for other open sizes. Blobs
     are called like the layers. Raises NetError that names every layer without a counterpart.
     """
-    writer = Writer(name, training=loss is not None)
+    if loss is not None and isinstance(layer, list | tuple):
+        raise NetError(f"net '{name}': a loss goes with one output layer, not with {len(layer)}")
+    every = get_all_layers(layer)
+    shapes = _shapes(every, batch_size, dict(input_shapes or {}))
+    writer = Writer(name, loss is not None, shapes)
     problems: list[str] = []
-    shapes = dict(input_shapes or {})
-    for one in get_all_layers(layer):
+    for one in every:
         try:
             if isinstance(one, InputLayer):
-                writer.tops[one] = _input(writer, one, batch_size, shapes)
+                writer.tops[one] = _input(writer, one)
             else:
                 before = one.input_layers if isinstance(one, MergeLayer) else [one.input_layer]
                 writer.tops[one] = rule_of(one)(writer, one, [writer.tops.get(item, "?") for item in before])
@@ -62,12 +65,24 @@ def save_net(layer: Any, prototxt: Path, caffemodel: Path, **options: Any) -> No
         file.write(net.SerializeToString(deterministic=True))
 
 
-def _input(writer: Writer, layer: Any, batch_size: int, shapes: Mapping[Any, Sequence[int]]) -> str:
+def _shapes(every: Sequence[Any], batch_size: int, given: Mapping[Any, Sequence[int]]) -> dict[Any, tuple[Any, ...]]:
+    """The shape of each layer, from those of the inputs."""
+    found: dict[Any, tuple[Any, ...]] = {}
+    for one in every:
+        if isinstance(one, InputLayer):
+            shape = list(given.get(one, given.get(one.name, one.shape)))
+            found[one] = tuple(batch_size if axis == 0 and size is None else size for axis, size in enumerate(shape))
+        elif isinstance(one, MergeLayer):
+            found[one] = tuple(one.get_output_shape_for([found[item] for item in one.input_layers]))
+        else:
+            found[one] = tuple(one.get_output_shape_for(found[one.input_layer]))
+    return found
+
+
+def _input(writer: Writer, layer: Any) -> str:
     name = writer.free(layer.name or "data")
     writer.names[layer] = name
-    shape = list(shapes.get(layer, shapes.get(name, layer.shape)))
-    if shape and shape[0] is None:
-        shape[0] = batch_size
+    shape = writer.shape(layer)
     if None in shape:
         raise NetError(f"input '{name}' has open sizes {tuple(layer.shape)}: name its shape in input_shapes")
     made = writer.add("Input", name, [])

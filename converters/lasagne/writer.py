@@ -1,10 +1,12 @@
 """What writes a net layer by layer into a NetParameter, with names for all of them and their weights as blobs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from converters.lasagne.nonlinearities import (
     SELU,
@@ -18,8 +20,10 @@ from converters.lasagne.nonlinearities import (
     softplus,
     tanh,
 )
+from converters.lasagne.theano.shared import SharedVariable
 from converters.lasagne.theano.tensor import nnet
 from converters.lasagne.theano.variable import as_tensor
+from converters.lasagne.utils import collect_shared_vars
 from protos.errors import NetError
 from protos.schema import LayerParameter, NetParameter
 
@@ -30,11 +34,40 @@ PLAIN = {
 }  # fmt: skip
 
 
-class Writer:
-    """A net in the making, to be trained or not. ``tops``: the blob of each Lasagne layer that has been written."""
+Array = NDArray[Any]
+Shape = tuple[Any, ...]
 
-    def __init__(self, name: str, training: bool = False) -> None:
+
+@dataclass(frozen=True)
+class Blob:
+    """The *values* of a blob, and the parameters of *layer* that they come from: these say whether it learns."""
+
+    layer: Any
+    params: tuple[Any, ...]
+    values: Array
+
+    @classmethod
+    def of(cls, layer: Any, *names: str, join: Callable[[list[Array]], Array] | None = None) -> "Blob":
+        """The parameters of these names; *join* makes one array of theirs."""
+        params = tuple(getattr(layer, name) for name in names)
+        arrays = [weights(param) for param in params]
+        return cls(layer, params, arrays[0] if join is None else join(arrays))
+
+    def tags(self) -> list[set[str]]:
+        """The tags of the parameters; a recurrent layer's may be those of its inner layers."""
+        inner = [getattr(self.layer, name, None) for name in ("input_to_hidden", "hidden_to_hidden")]
+        known = {param: has for one in (*inner, self.layer) if one is not None for param, has in one.params.items()}
+        return [known.get(param, set()) for param in self.params]
+
+
+class Writer:
+    """A net in the making, to be trained or not. ``tops``: the blob of each Lasagne layer that has been written,
+    ``shapes``: the shape of each, with the sizes that ``to_net`` was given."""
+
+    def __init__(self, name: str, training: bool = False, shapes: Mapping[Any, Shape] | None = None) -> None:
         self.training = training
+        self.shapes = dict(shapes or {})
+        self._owners: dict[tuple[Any, ...], tuple[LayerParameter, int]] = {}
         self.net = NetParameter(name=name)
         self.tops: dict[Any, str] = {}
         self.names: dict[Any, str] = {}
@@ -60,12 +93,55 @@ class Writer:
         layer: LayerParameter = self.net.layer.add(name=name, type=kind)
         layer.bottom.extend(bottoms)
         layer.top.append(top or name)
-        for blob in blobs:
-            values = np.array(blob, np.float32)
+        for i, blob in enumerate(blobs):
+            values = np.array(blob.values if isinstance(blob, Blob) else blob, np.float32)
             message = layer.blobs.add()
             message.shape.dim.extend(values.shape)
             message.data.extend(values.ravel().tolist())
+            if self.training:
+                self._rate(layer, i, blob)
         return layer
+
+    def _rate(self, made: LayerParameter, i: int, blob: Any) -> None:
+        """How blob *i* learns: not at all without the tag "trainable" or a parameter, and together where shared."""
+        spec = made.param.add()
+        tags = blob.tags() if isinstance(blob, Blob) else [set()]
+        learns, decays = (all(tag in has for has in tags) for tag in ("trainable", "regularizable"))
+        if not learns and any("trainable" in has for has in tags):
+            raise NetError(f"{blob.layer}: some parameters of a blob are trainable, others are not: "
+                           "a net has one rate for the whole blob")  # fmt: skip
+        if not learns:
+            spec.lr_mult = 0
+        if not decays:
+            spec.decay_mult = 0
+        if not learns:
+            return
+        if any(not isinstance(param, SharedVariable) and collect_shared_vars([param]) for param in blob.params):
+            raise NetError(f"{blob.layer}: a parameter is an expression of others, which a net cannot train: "
+                           "train it in Python, or give the layer parameters of its own")  # fmt: skip
+        self._share(made, i, blob)
+
+    def _share(self, made: LayerParameter, i: int, blob: Blob) -> None:
+        for param in blob.params:
+            for seen, (owner, place) in self._owners.items():
+                if param not in seen:
+                    continue
+                same = seen == blob.params and owner.type == made.type
+                if not same or owner.blobs[place].SerializeToString() != made.blobs[i].SerializeToString():
+                    raise NetError(f"{blob.layer}: it shares {param} with layer '{owner.name}' in another layout; "
+                                   "in a net they would be trained apart")  # fmt: skip
+                owner.param[place].name = made.param[i].name = owner.param[place].name or f"{owner.name}_{place}"
+                return
+        self._owners[blob.params] = (made, i)
+
+    def before(self, layer: Any) -> list[Shape]:
+        """The shapes of *layer*'s inputs."""
+        above = getattr(layer, "input_layers", None) or [layer.input_layer]
+        return [tuple(self.shapes[one]) for one in above]
+
+    def shape(self, layer: Any) -> Shape:
+        """The shape of *layer*'s output."""
+        return tuple(self.shapes[layer])
 
     def main(self, layer: Any, kind: str, bottoms: Sequence[str], blobs: Sequence[Any] = ()) -> LayerParameter:
         """The layer that carries *layer*'s name, with room for its nonlinearity behind it."""

@@ -99,6 +99,11 @@ class _Sequence(ComputedMerge):
         """The shape of one item's state."""
         raise NotImplementedError
 
+    @property
+    def hid_units(self) -> int:
+        """The number of values of one item's state."""
+        return int(np.prod(self.units_shape()))
+
     def get_output_shape_for(self, input_shapes: Any) -> Any:
         """N x T x units, or N x units."""
         shape = input_shapes[0]

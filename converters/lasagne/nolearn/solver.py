@@ -39,7 +39,7 @@ def to_solver(net: Any, prefix: str | os.PathLike[str] | None = None) -> SolverP
     )
     model = to_net(net.output_layers(), loss=loss, batch_size=net.batch_iterator_train.batch_size)
     if objective.get("l2"):
-        _decay(model, solver, float(objective["l2"]))
+        solver.weight_decay = 2 * float(objective["l2"])  # the gradient of l2 * sum(w^2) is 2 l2 w
     if prefix is None:
         solver.net_param.CopyFrom(model)
         return solver
@@ -57,11 +57,3 @@ def to_solver(net: Any, prefix: str | os.PathLike[str] | None = None) -> SolverP
 
 def _figure(value: Any) -> float:
     return float(value.get_value() if hasattr(value, "get_value") else value)
-
-
-def _decay(model: Any, solver: SolverParameter, l2: float) -> None:
-    """l2 * sum(w^2) has the gradient 2 l2 w; biases are not regularised."""
-    solver.weight_decay = 2 * l2
-    for layer in model.layer:
-        for i in range(len(layer.param), len(layer.blobs)):
-            layer.param.add(decay_mult=1 if i == 0 and layer.type not in ("Bias", "PReLU", "BatchNorm") else 0)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.variable import Constant, Differential, Variable, apply, as_tensor
+from nets.layers.sequence import Clipped
 
 
 def grad(
@@ -90,21 +91,6 @@ consider_constant = zero_grad = disconnected_grad
 
 def _constant(x: Any) -> Tensor:
     return as_tensor(x).detach()
-
-
-class Clipped(torch.autograd.Function):
-    """The identity, whose gradient is kept between two bounds."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        """X itself."""
-        ctx.bounds = (low, high)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Any) -> Any:
-        """The gradient between the bounds."""
-        return torch.clamp(upstream[0], *ctx.bounds), None, None
 
 
 def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Any:
