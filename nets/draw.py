@@ -146,7 +146,7 @@ def to_dot(graph: Graph, shapes: dict[str, Shape]) -> Any:
     # A title as a label would be a hint for engines; fonts are those that every system has a stand-in for.
     made = graphviz.Digraph(graph.name or "net")
     made.attr(rankdir="TB", nodesep="0.35", ranksep="0.45", label=f"{graph.name} ({graph.phase})", labelloc="t",
-              fontname="Helvetica", fontsize="16", dpi="96")  # fmt: skip
+              fontname="Helvetica", fontsize="16")  # fmt: skip
     made.attr("node", shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.15,0.07")
     made.attr("edge", fontname="Helvetica", fontsize="9", fontcolor="#444444", color="#777777", arrowsize="0.7")
     boxes, edges = boxes_and_edges(graph, shapes)

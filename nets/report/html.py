@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from html import escape
 
+EMPTY = {"img", "meta", "br"}
+
 Content = str | Iterable["Content"]
 
 
@@ -42,4 +44,12 @@ def element(tag: str, content: Content = "", /, **attributes: object) -> Markup:
     return Markup(f"<{tag}{said}>" if tag in EMPTY else f"<{tag}{said}>{markup(content)}</{tag}>")
 
 
-EMPTY = {"img", "meta", "br"}
+def table(header: Iterable[Content], rows: Iterable[Iterable[Content]], **attributes: object) -> Markup:
+    """A table that scrolls in a box of its own where it is too wide; the first cell of each row heads it."""
+    head = element("tr", [element("th", cell, scope="col") for cell in header])
+    body = []
+    for row in rows:
+        first, *others = row
+        body.append(element("tr", [element("th", first, scope="row"), *(element("td", cell) for cell in others)]))
+    made = element("table", [element("thead", head), element("tbody", body)], **attributes)
+    return element("div", made, class_="scroll", tabindex=0)
