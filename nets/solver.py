@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets import lr_policy, snapshot, updates
+from nets import lasagne_updates, lr_policy, snapshot
 from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
@@ -94,7 +94,7 @@ class Solver:
             share_blobs(net, self.net)
             self.test_nets.append(net)
             self._test_inputs.append(inputs)
-        update = updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
+        update = lasagne_updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
         self._plateau = lr_policy.Plateau()
         self._update = update
         spread = ranks.spread(self.net, self.device)

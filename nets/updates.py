@@ -40,7 +40,7 @@ from protos.schema import SolverParameter
 
 Rate = float | Tensor
 REGULARIZATIONS = ("L1", "L2")
-HISTORIES = ("history", "history2")
+HISTORIES = ("history", "history2", "history3")
 TINY = 1e-38  # keeps a norm of zero out of a denominator
 
 # Options of forks that change an update, and that no rule here honours.
@@ -61,7 +61,7 @@ UNSUPPORTED = (
 UPDATES: Registry[type["Update"]] = Registry("solver type")
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """The blobs of one parameter group, with their histories and the memory layout that both have."""
 
     group: dict[str, Any]
@@ -154,7 +154,7 @@ class Update(torch.optim.Optimizer):
             for param in block.params:
                 param.grad = None
 
-    def _apply(self, block: _Block, grads: list[Tensor], rate: Rate) -> None:
+    def _apply(self, block: Block, grads: list[Tensor], rate: Rate) -> None:
         """The rule itself, with the gradients scaled and the rate of the block; it adds the decay."""
         raise NotImplementedError
 
@@ -162,7 +162,7 @@ class Update(torch.optim.Optimizer):
         """The rate of this step, before ``lr_mult``."""
         return rate
 
-    def _gradients(self, block: _Block) -> list[Tensor]:
+    def _gradients(self, block: Block) -> list[Tensor]:
         """The gradients in the layout of their blobs: a fused pass goes through memory, not by indices."""
         grads = []
         for i, (param, stride) in enumerate(zip(block.params, block.strides, strict=True)):
@@ -186,7 +186,7 @@ class Update(torch.optim.Optimizer):
         elif scale != 1:
             torch._foreach_mul_(grads, scale)
 
-    def _decay(self, block: _Block, grads: list[Tensor], later: bool = False) -> float:
+    def _decay(self, block: Block, grads: list[Tensor], later: bool = False) -> float:
         """Add the weight decay to *grads*.
 
         L2 may be left to a fused pass *later*: then its factor is returned, in all other cases 0.
@@ -266,7 +266,7 @@ class Update(torch.optim.Optimizer):
                     if name not in self.state[param]:
                         self.state[param][name] = torch.zeros_like(param)
         self._blocks = [
-            _Block(
+            Block(
                 group,
                 group["params"],
                 [param.stride() for param in group["params"]],
@@ -290,7 +290,7 @@ class SGD(Update):
     options = ("momentum",)
     nesterov: ClassVar[bool] = False
 
-    def _apply(self, block: _Block, grads: list[Tensor], rate: Rate) -> None:
+    def _apply(self, block: Block, grads: list[Tensor], rate: Rate) -> None:
         momentum, on_host = block.group["momentum"], not isinstance(rate, Tensor)
         decay = self._decay(block, grads, later=on_host and momentum != 0)
         if momentum == 0:
@@ -335,13 +335,16 @@ class _Scaled(Update):
         if param.momentum != 0:
             yield "takes no momentum"
 
-    def _apply(self, block: _Block, grads: list[Tensor], rate: Rate) -> None:
+    def _apply(self, block: Block, grads: list[Tensor], rate: Rate) -> None:
         self._decay(block, grads)
         self._accumulate(block.histories[0], grads, block.group)
-        roots = torch._foreach_sqrt(block.histories[0])
-        torch._foreach_add_(roots, block.group["delta"])
+        self._divide(grads, block.histories[0], block.group["delta"])
+        descend(block.params, grads, rate)
+
+    def _divide(self, grads: list[Tensor], history: list[Tensor], delta: float) -> None:
+        roots = torch._foreach_sqrt(history)
+        torch._foreach_add_(roots, delta)
         torch._foreach_div_(grads, roots)
-        _descend(block.params, grads, rate)
 
     def _accumulate(self, history: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -381,7 +384,7 @@ class AdaDelta(Update):
     histories = 2
     options = ("momentum", "delta")
 
-    def _apply(self, block: _Block, grads: list[Tensor], rate: Rate) -> None:
+    def _apply(self, block: Block, grads: list[Tensor], rate: Rate) -> None:
         self._decay(block, grads)
         momentum, delta = block.group["momentum"], block.group["delta"]
         squares, updates = block.histories
@@ -391,7 +394,7 @@ class AdaDelta(Update):
         torch._foreach_sqrt_(ratios)
         torch._foreach_mul_(grads, ratios)
         _average_squares(updates, grads, momentum)
-        _descend(block.params, grads, rate)
+        descend(block.params, grads, rate)
 
 
 @UPDATES("Adam")
@@ -427,10 +430,14 @@ class Adam(Update):
         group = self.param_groups[0]
         group["iteration"] += 1
         t = group["iteration"]
-        factor: Any = (1 - group["momentum2"] ** t) ** 0.5 / (1 - group["momentum"] ** t)
+        factor = self._factor(group, t)
         return (rate * factor).float() if isinstance(rate, Tensor) else rate * float(factor)
 
-    def _apply(self, block: _Block, grads: list[Tensor], rate: Any) -> None:
+    def _factor(self, group: dict[str, Any], t: Any) -> Any:
+        """What the rate is corrected by in step *t*."""
+        return (1 - group["momentum2"] ** t) ** 0.5 / (1 - group["momentum"] ** t)
+
+    def _apply(self, block: Block, grads: list[Tensor], rate: Any) -> None:
         decay = self._decay(block, grads, later=True)
         means, squares = block.histories
         torch._fused_adam_(
@@ -455,7 +462,7 @@ def _average_squares(history: list[Tensor], values: list[Tensor], decay: float) 
     torch._foreach_addcmul_(history, values, values, value=1 - decay)
 
 
-def _descend(params: list[Tensor], updates: list[Tensor], rate: Rate) -> None:
+def descend(params: list[Tensor], updates: list[Tensor], rate: Rate) -> None:
     """params -= rate * updates; *updates* are used up."""
     if isinstance(rate, Tensor):
         torch._foreach_mul_(updates, rate)

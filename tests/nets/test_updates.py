@@ -8,8 +8,9 @@ import pytest
 import torch
 from google.protobuf import text_format
 
+from nets.lasagne_updates import UPDATES
 from nets.net import Blob
-from nets.updates import UPDATES, Update
+from nets.updates import Update
 from protos.errors import CaffeError, WeightsError
 from protos.schema import SolverParameter
 
@@ -24,6 +25,10 @@ OPTIONS = {
     "RMSProp": {"rms_decay": 0.95, "delta": 1e-8},
     "AdaDelta": {"momentum": 0.95, "delta": 1e-6},
     "Adam": {"momentum": 0.9, "momentum2": 0.999, "delta": 1e-8},
+    "RootAdaGrad": {"delta": 1e-2},
+    "RootRMSProp": {"rms_decay": 0.95, "delta": 1e-2},
+    "AdaMax": {"momentum": 0.9, "momentum2": 0.999, "delta": 1e-8},
+    "AMSGrad": {"momentum": 0.9, "momentum2": 0.7, "delta": 1e-8},
 }
 COMMON = {
     "plain": {},
@@ -71,7 +76,7 @@ class Reference:
         self.rule, self.decay, self.l1, self.clip, self.iter_size = rule, decay, l1, clip, iter_size
         self.w = [blob.tensor.detach().numpy().copy() for blob in blobs]
         self.mults = [(blob.lr_mult, blob.decay_mult) for blob in blobs]
-        self.h = [[np.zeros_like(w) for w in self.w] for _ in range(2)]
+        self.h = [[np.zeros_like(w) for w in self.w] for _ in range(3)]
         self.t = 0
 
     def step(self, gradients: list[np.ndarray], rate: float) -> None:
@@ -113,6 +118,26 @@ class Reference:
         self.h[1][i] = 0.999 * self.h[1][i] + 0.001 * g**2
         correction = np.sqrt(1 - 0.999**self.t) / (1 - 0.9**self.t)
         return r * correction * self.h[0][i] / (np.sqrt(self.h[1][i]) + 1e-8)
+
+    def RootAdaGrad(self, i, g, r):  # noqa: N802
+        self.h[0][i] = self.h[0][i] + g**2
+        return r * g / np.sqrt(self.h[0][i] + 1e-2)
+
+    def RootRMSProp(self, i, g, r):  # noqa: N802
+        self.h[0][i] = 0.95 * self.h[0][i] + 0.05 * g**2
+        return r * g / np.sqrt(self.h[0][i] + 1e-2)
+
+    def AdaMax(self, i, g, r):  # noqa: N802
+        self.h[0][i] = 0.9 * self.h[0][i] + 0.1 * g
+        self.h[1][i] = np.maximum(0.999 * self.h[1][i], np.abs(g))
+        return r / (1 - 0.9**self.t) * self.h[0][i] / (self.h[1][i] + 1e-8)
+
+    def AMSGrad(self, i, g, r):  # noqa: N802
+        self.h[0][i] = 0.9 * self.h[0][i] + 0.1 * g
+        self.h[1][i] = 0.7 * self.h[1][i] + 0.3 * g**2
+        self.h[2][i] = np.maximum(self.h[2][i], self.h[1][i])
+        correction = np.sqrt(1 - 0.7**self.t) / (1 - 0.9**self.t)
+        return r * correction * self.h[0][i] / (np.sqrt(self.h[2][i]) + 1e-8)
 
 
 def assert_follows(update: Update, mine: list[Blob], reference: Reference, rtol: float) -> None:
