@@ -109,7 +109,7 @@ def _report(experiment: Experiment, size: Size, work: Work, stages: Sequence[Sta
         times=list(seconds.items()),
         machine=machine("cuda" if size.gpus else "cpu"),
         commands=commands,
-        files=[(path, folder / path) for stage in stages for path in stage.makes if (folder / path).is_file()],
+        files=[(stage.name, folder / path) for stage in stages for path in stage.makes if (folder / path).is_file()],
     )
     write_report(report, folder / PAGE)
     for figure in figures:
