@@ -7,7 +7,8 @@ from math import ceil, floor, isfinite, log10
 from nets.report.html import Markup, element
 
 WIDTH, HEIGHT = 440, 260  # of the view box; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 54, 14, 10, 44
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 10, 46
+DIGIT = 10  # the width of one, at most
 MARKED = 60  # points; more have no marker each
 COLOURS = 6
 
@@ -166,13 +167,13 @@ def _axes(across: Axis, up: Axis, x_label: str) -> Markup:
     for value in up.ticks(5):
         y = up.at(value)
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="grid"))
-        parts.append(element("text", number(value), x=LEFT - 6, y=f"{y + 4:.1f}", text_anchor="end"))
+        parts.append(element("text", number(value), x=LEFT - 6, y=f"{y + 5:.1f}", text_anchor="end"))
     for value in across.ticks(5):
         x = across.at(value)
         parts.append(element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=floor_at, y2=floor_at + 4, class_="axis"))
-        anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
-        shift = RIGHT - 2 if anchor == "end" else 0
-        parts.append(element("text", number(value), x=f"{x + shift:.1f}", y=floor_at + 18, text_anchor=anchor))
+        label = number(value)
+        inside = min(x, WIDTH - DIGIT / 2 * len(label))  # the last one is not cut
+        parts.append(element("text", label, x=f"{inside:.1f}", y=floor_at + 19, text_anchor="middle"))
     parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor_at, y2=floor_at, class_="axis"))
     parts.append(element("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle"))
     return element("g", parts, class_="axes")

@@ -18,7 +18,7 @@ def show_classes(outcome: Outcome) -> Markup:
     """The accuracy of each class, with bars."""
     matrix = outcome.scores.matrix
     right, totals = np.diag(matrix), matrix.sum(1)
-    header = ["class", "accuracy", "right", "of", "most taken for"]
+    header = ["class", "accuracy", "most taken for", "right", "of"]
     if outcome.are_probabilities:
         header.append("log loss")
     rows = []
@@ -27,8 +27,8 @@ def show_classes(outcome: Outcome) -> Markup:
             continue
         share = right[k] / totals[k]
         bar = element("span", element("span", style=f"width:{100 * share:.1f}%"), class_="bar")
-        row: list[Content] = [name, [bar, f" {100 * share:.1f}%"], f"{right[k]:,}", f"{totals[k]:,}"]
-        row.append(_taken_for(matrix[k], k, outcome.names))
+        row: list[Content] = [name, [bar, f" {100 * share:.1f}%"], _taken_for(matrix[k], k, outcome.names)]
+        row += [f"{right[k]:,}", f"{totals[k]:,}"]
         if outcome.are_probabilities:
             row.append(f"{outcome.log_losses[outcome.labels == k].mean():.3f}")
         rows.append(row)

@@ -32,14 +32,14 @@ class Section:
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> None:
     """Write *report* as one HTML file to *path*. Raises CaffeError where a file it names cannot be read."""
-    page = page_text(report).encode()
+    page = page_text(report, Path(path).parent).encode()
     with files.replacing(path) as file:
         file.write(page)
 
 
-def page_text(report: Report) -> str:
-    """The page."""
-    sections = list(_sections(report))
+def page_text(report: Report, folder: Path) -> str:
+    """The page, which names files in *folder* by their paths there."""
+    sections = list(_sections(report, folder))
     links = [element("li", element("a", one.heading, href=f"#{one.key}")) for one in sections]
     body = [
         element("nav", [element("strong", "Contents"), element("ul", links)], aria_label="Contents"),
@@ -62,7 +62,7 @@ def page_text(report: Report) -> str:
     return "<!DOCTYPE html>\n" + element("html", [element("head", head), element("body", body)], lang="en") + "\n"
 
 
-def _sections(report: Report) -> Iterator[Section]:
+def _sections(report: Report, folder: Path) -> Iterator[Section]:
     yield Section("figures", "Results", _figures(report))
     logs = [part for label, path in report.logs for part in show_log(label, path, report.epoch)]
     yield Section("training", "Training", markup(logs) or _absent("No training log was given."))
@@ -75,7 +75,7 @@ def _sections(report: Report) -> Iterator[Section]:
         shown = show_weights(net, report.weights)
     yield Section("weights", "Weights", shown)
     yield Section("times", "Times and machine", _times(report))
-    yield Section("repeat", "To repeat it", _repeat(report))
+    yield Section("repeat", "To repeat it", _repeat(report, folder))
 
 
 def _on_predictions(report: Report) -> Iterator[Section]:
@@ -100,7 +100,7 @@ def _verdict(report: Report) -> Markup:
     if not judged:
         return Markup()
     missed = [figure.name for figure in judged if not figure.reached]
-    said = f"{len(judged) - len(missed)} of {len(judged)} figures of the tutorial reached"
+    said = f"{len(judged) - len(missed)} of {len(judged)} figures that were to be reached are reached"
     said += f"; missed: {', '.join(missed)}." if missed else "."
     return element("p", said, class_=f"verdict {KINDS[not missed]}")
 
@@ -154,7 +154,7 @@ def _duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _repeat(report: Report) -> Markup:
+def _repeat(report: Report, folder: Path) -> Markup:
     parts = []
     if report.commands:
         parts.append(element("p", "One click selects all of it."))
@@ -163,9 +163,13 @@ def _repeat(report: Report) -> Markup:
         parts.append(_absent("No commands were given."))
     if report.files:
         parts.append(element("h3", "Files"))
-        rows = [(what, element("code", str(path)), _size(path)) for what, path in report.files]
+        rows = [(what, element("code", _below(path, folder)), _size(path)) for what, path in report.files]
         parts.append(table(["what", "file", "bytes"], rows, class_="files"))
     return markup(parts)
+
+
+def _below(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _size(path: Path) -> str:

@@ -51,7 +51,7 @@ def show_weights(net: Net, weights: Weights) -> Markup:
     spread = [(node.name, layer.blobs[0].detach().float().cpu().numpy()) for node, layer in net.nodes if layer.blobs]
     charts = [_histogram(name, blob) for name, blob in spread[:LAYERS_SHOWN]]
     more = f", of the first {LAYERS_SHOWN} of {len(spread)} layers" if len(spread) > LAYERS_SHOWN else ""
-    parts += [element("h3", f"Values of the weights{more}"), element("div", charts, class_="charts small")]
+    parts += [element("h3", f"Values of the weights{more}"), element("div", charts, class_="charts")]
     return markup(parts)
 
 
