@@ -180,7 +180,9 @@ class Update(torch.optim.Optimizer):
     def _scale(self, grads: list[Tensor]) -> None:
         """Clip all gradients by their common L2 norm, then average them over ``iter_size`` passes."""
         clip, scale = self.defaults["clip"], 1 / self.defaults["iter_size"]
-        if clip >= 0 and grads:
+        if not grads:  # every blob is frozen
+            return
+        if clip >= 0:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
             torch._foreach_mul_(grads, clip * scale / norm.clamp(min=max(clip, TINY)))
         elif scale != 1:

@@ -46,6 +46,21 @@ def blob(solver: nets.Solver, key: str) -> np.ndarray:
     return solver.net.layer(layer).blobs[int(index)].detach().numpy()
 
 
+@pytest.mark.parametrize("rule", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_a_net_with_nothing_to_learn_only_runs(rule: str, make: Make) -> None:
+    net = text.read_net("sgd_fixed/net.prototxt")
+    for layer in net.layer:
+        if layer.type in ("Convolution", "InnerProduct"):
+            layer.ClearField("param")
+            layer.param.add(lr_mult=0)
+            layer.param.add(lr_mult=0)
+    solver = nets.Solver(SolverParameter(net_param=net, type=rule, base_lr=0.1, lr_policy="fixed", iter_size=2), "cpu")
+    before = [blob.clone() for blob in solver.net.parameters()]
+    solver.step(3)
+    assert solver.iter == 3
+    assert all(torch.equal(old, new) for old, new in zip(before, solver.net.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_trace_of_the_original(case: str, make: Make) -> None:
     trace = np.load(GOLDEN / case / "trace.npz")
