@@ -74,4 +74,6 @@ def read_outcome(path: Path) -> Outcome:
     if probabilities.ndim != 2 or probabilities.shape[1] != len(names) or len({*counts}) > 1 or not counts[0]:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in found.items())
         raise DataError(f"{path}: the shapes do not fit together: {shapes}")
+    if images is not None and (images.dtype != np.uint8 or images.shape[3:] not in ((), (3,)) or images.ndim < 3):
+        raise DataError(f"{path}: images are N x H x W or N x H x W x 3 of uint8, not {images.shape} of {images.dtype}")
     return Outcome(probabilities.astype(np.float64), labels.astype(np.int64), [str(name) for name in names], images)

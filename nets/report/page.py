@@ -100,7 +100,7 @@ def _verdict(report: Report) -> Markup:
     if not judged:
         return Markup()
     missed = [figure.name for figure in judged if not figure.reached]
-    said = f"{len(judged) - len(missed)} of {len(judged)} figures that were to be reached are reached"
+    said = f"{len(judged) - len(missed)} of {len(judged)} figures reached"
     said += f"; missed: {', '.join(missed)}." if missed else "."
     return element("p", said, class_=f"verdict {KINDS[not missed]}")
 
@@ -108,7 +108,7 @@ def _verdict(report: Report) -> Markup:
 def _figures(report: Report) -> Markup:
     if not report.figures:
         return _absent("No figures were given.")
-    return table(["figure", "ours", "the tutorial's", ""], map(_figure, report.figures), class_="results")
+    return table(["figure", "ours", "the tutorial's", "result"], map(_figure, report.figures), class_="results")
 
 
 def _figure(figure: Figure) -> list[Content]:
@@ -158,7 +158,7 @@ def _repeat(report: Report, folder: Path) -> Markup:
     parts = []
     if report.commands:
         parts.append(element("p", "One click selects all of it."))
-        parts.append(element("pre", [element("code", f"{command}\n") for command in report.commands]))
+        parts.append(element("pre", [_command(line) for line in report.commands]))
     else:
         parts.append(_absent("No commands were given."))
     if report.files:
@@ -166,6 +166,12 @@ def _repeat(report: Report, folder: Path) -> Markup:
         rows = [(what, element("code", _below(path, folder)), _size(path)) for what, path in report.files]
         parts.append(table(["what", "file", "bytes"], rows, class_="files"))
     return markup(parts)
+
+
+def _command(line: str) -> Markup:
+    """A line of shell; where it is wrapped, a flag is not torn apart."""
+    words = [element("span", word, class_="flag") if word.startswith("-") else word for word in line.split(" ")]
+    return element("code", [markup([" ", word]) if i else word for i, word in enumerate(words)] + ["\n"])
 
 
 def _below(path: Path, folder: Path) -> str:
