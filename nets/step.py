@@ -1,17 +1,15 @@
 """One training iteration: the gradients of its micro-batches, then the update. Eager, or a replayed CUDA graph."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from nets.debug import DebugInfo
-from nets.inputs import Inputs
-from nets.net import Net
 from nets.updates import Update
 from protos.errors import CaffeError
 from protos.registry import suggest
@@ -69,6 +67,28 @@ class Result(NamedTuple):
     rate: float
 
 
+class Layered(Protocol):
+    """What a step asks of a net: which layers it has."""
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """Pairs of a layer's place in the graph and the layer."""
+
+
+class Batches(Protocol):
+    """What a step asks of the inputs, see ``nets.inputs.Inputs``."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of a batch, by blob."""
+
+    def next(self) -> Mapping[str, Tensor]:
+        """The next batch."""
+
+    def next_into(self, buffers: Mapping[str, Tensor]) -> None:
+        """Write the next batch into *buffers*."""
+
+
 class Step:
     """Runs iterations of *net* on *inputs*, and updates its blobs by *update*.
 
@@ -78,9 +98,9 @@ class Step:
 
     def __init__(
         self,
-        net: Net,
+        net: Layered,
         run: Run,
-        inputs: Inputs,
+        inputs: Batches,
         update: Update,
         param: SolverParameter,
         device: torch.device,
@@ -101,7 +121,7 @@ class Step:
         self._graph: _Graph | None = None
         self.debug: DebugInfo | None = None
 
-    def _can_capture(self, net: Net, param: SolverParameter) -> bool:
+    def _can_capture(self, net: Layered, param: SolverParameter) -> bool:
         if self._device.type != "cuda" or not self._options.graph:
             return False
         held = {node.type for node, _ in net.nodes} & {"Python", "Filter", "LSTM", "RNN", "HDF5Output"}
@@ -185,7 +205,7 @@ class _Graph:
     def __init__(
         self,
         forward_backward: Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], Tensor]],
-        inputs: Inputs,
+        inputs: Batches,
         update: Update,
         rate: float,
         device: torch.device,
@@ -204,7 +224,7 @@ class _Graph:
             update.clear()
             raise
 
-    def replay(self, inputs: Inputs, rate: float) -> Result:
+    def replay(self, inputs: Batches, rate: float) -> Result:
         """Run the iteration on the next batch."""
         inputs.next_into(self._buffers)
         self._update.rate = rate

@@ -18,6 +18,7 @@ from converters.lasagne.nolearn.batches import BatchIterator, length
 from converters.lasagne.nolearn.handlers import PrintLayerInfo, PrintLog
 from converters.lasagne.nolearn.objective import objective as default_objective
 from converters.lasagne.nolearn.split import TrainSplit
+from converters.lasagne.nolearn.step import TrainStep, can_step
 from converters.lasagne.nolearn.structure import build, options_for
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.function import function
@@ -160,17 +161,20 @@ class NeuralNet:
         proba = get_output(output, deterministic=True)
         accuracy = proba * 0 if regression else ops.mean(ops.eq(ops.argmax(proba, axis=1), y))
         outputs = get_output(output)
-        steps = self._updates(train)
         scores_train = [score(outputs, y) for _, score in self.scores_train]  # type: ignore[attr-defined]
         scores_valid = [score(proba, y) for _, score in self.scores_valid]  # type: ignore[attr-defined]
-        self.train_iter_ = function([*variables, y], [train, *scores_train], updates=steps)
+        self.train_iter_ = self._trainer([*variables, y], train, scores_train)
         self.eval_iter_ = function([*variables, y], [valid, ops.mean(accuracy), proba, *scores_valid])
         self.predict_iter_ = function(variables, proba)
 
-    def _updates(self, loss: Any) -> Any:
+    def _trainer(self, inputs: Sequence[Any], loss: Any, scores: Sequence[Any]) -> Any:
+        """What trains on a batch: the step of a Solver, or for updates of one's own the function of their formulas."""
         options = options_for("update", {key: getattr(self, key) for key in self._more})
         params = get_all_params(list(self.layers_.values()), trainable=True)
-        return self.update(loss, params, **options)  # type: ignore[attr-defined]
+        update = self.update  # type: ignore[attr-defined]
+        if can_step(update, params):
+            return TrainStep(inputs, loss, scores, params, update, options)
+        return function(inputs, [loss, *scores], updates=update(loss, params, **options))
 
     # ---- training
 
@@ -228,11 +232,12 @@ class NeuralNet:
     def _train_epoch(self, X: Any, y: Any) -> dict[str, Any]:
         found, sizes = [], []
         for xb, yb in self.batch_iterator_train(X, y):  # type: ignore[attr-defined]
-            found.append([float(value) for value in self.train_iter_(*self._given(xb), yb)])
+            found.append(self.train_iter_(*self._given(xb), yb))
             sizes.append(length(xb))
             for handler in self.on_batch_finished or []:  # type: ignore[attr-defined]
                 handler(self, self.train_history_)
-        loss, *scores = _averages(found, sizes, 1 + len(self.scores_train))  # type: ignore[attr-defined]
+        figures = [[float(value) for value in row] for row in found]  # late, so that no batch waits for a GPU
+        loss, *scores = _averages(figures, sizes, 1 + len(self.scores_train))  # type: ignore[attr-defined]
         names = [name for name, _ in self.scores_train]  # type: ignore[attr-defined]
         return {"train_loss": loss, **dict(zip(names, scores, strict=True))}
 
@@ -319,12 +324,16 @@ class NeuralNet:
     load_weights_from = load_params_from
     save_weights_to = save_params_to
 
-    def to_solver(self, prefix: Path_ | None = None) -> Any:
-        """The SolverParameter, with the train_val net in it, that trains the same; with *prefix* as files, too."""
+    def to_solver(self, prefix: Path_ | None = None, X: Any = None, y: Any = None) -> Any:
+        """The SolverParameter, with the train_val net in it, that trains the same.
+
+        With *prefix* it is written: PREFIX_solver.prototxt, PREFIX_train_val.prototxt and PREFIX.caffemodel; given the
+        samples too, these are written as HDF5, split as ``fit`` does, and ``nets.Solver`` trains what ``fit`` would.
+        """
         from converters.lasagne.nolearn.solver import to_solver  # noqa: PLC0415  # it needs this module's nets
 
         self.initialize()
-        return to_solver(self, prefix)
+        return to_solver(self, prefix, X, y)
 
 
 def _averages(rows: Sequence[Sequence[float]], sizes: Sequence[int], count: int) -> list[float]:

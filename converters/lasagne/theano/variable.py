@@ -179,15 +179,21 @@ def concrete(value: Any) -> Any:
     return substitute(value, {})
 
 
-def evaluate(wanted: Sequence[Variable], given: Mapping[Variable, Any] | None = None) -> list[Any]:
-    """The values of *wanted*, each intermediate value once. Without gradients, unless one of them is a gradient."""
+def evaluate(
+    wanted: Sequence[Variable], given: Mapping[Variable, Any] | None = None, gradients: bool = False
+) -> list[Any]:
+    """The values of *wanted*, each intermediate value once.
+
+    Without gradients, unless one of them is a gradient or *gradients* asks for them.
+    """
     known: Values = dict(given or {})
     order = ancestors(wanted, known)
     differentiated = {var for node in order if isinstance(node, Differential) for var in node.wrt}
     for var in differentiated & known.keys():
         if isinstance(known[var], Tensor) and known[var].is_floating_point():
             known[var] = known[var].detach().requires_grad_()
-    with torch.set_grad_enabled(bool(differentiated) or (torch.is_grad_enabled() and not given_is_data(known))):
+    asked = gradients or bool(differentiated)
+    with torch.set_grad_enabled(asked or (torch.is_grad_enabled() and not given_is_data(known))):
         for node in order:
             if node not in known:
                 known[node] = node.compute(known)

@@ -10,6 +10,7 @@ import torch
 
 import converters.lasagne as L
 from converters.lasagne import init, layers, nonlinearities, objectives, regularization, theano, updates
+from converters.lasagne.optimizers import RULES, optimizer
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.variable import as_tensor
 
@@ -17,6 +18,18 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "lasagne"
 CASES = json.loads((GOLDEN / "manifest.json").read_text())["cases"]
 T = theano.tensor
 LOOSE = {"layers/lrn": 1e-6, "layers/lrn_k1": 1e-6}  # the original squared in float32 there
+SINGLE = ("sgd", "momentum", "nesterov_momentum", "adagrad", "rmsprop", "adadelta", "adam", "adamax", "amsgrad")
+OPTIMIZED = {
+    "updates/momentum": (updates.momentum, {"learning_rate": 0.1}),
+    "updates/nesterov_momentum_099": (updates.nesterov_momentum, {"learning_rate": 0.01, "momentum": 0.99}),
+    "updates/adagrad": (updates.adagrad, {}),
+    "updates/adagrad_lr": (updates.adagrad, {"learning_rate": 0.01, "epsilon": 1e-3}),
+    "updates/adadelta_lr": (updates.adadelta, {"learning_rate": 0.5, "rho": 0.9, "epsilon": 1e-4}),
+    "updates/adam": (updates.adam, {}),
+    "updates/adamax": (updates.adamax, {}),
+    "updates/adamax_lr": (updates.adamax, {"learning_rate": 0.1, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-2}),
+    "updates/amsgrad": (updates.amsgrad, {}),
+}
 NO_SCAN = ("scan", "map", "reduce", "foldl", "ifelse", "upsample", "neibs", "batchnorm_test", "conv2d_dilated")
 
 
@@ -170,6 +183,24 @@ def test_update(case):
             close(var.get_value(), v[key][t + 1], f"{key} after {t + 1}")
         for i, var in enumerate(states):
             close(var.get_value(), v[f"state{i}"][t + 1], f"state{i} after {t + 1}")
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, id=c["id"]) for c in CASES if c["id"] in OPTIMIZED])
+def test_optimizers_do_what_updates_do(case):
+    v = stored(case)
+    update, options = OPTIMIZED[case["id"]]
+    params = [theano.shared(v["W"][0], "W"), theano.shared(v["b"][0], "b")]
+    step = optimizer(update, params, **options)
+    for t in range(len(v["gW"])):
+        for param, gradient in zip(params, (v["gW"][t], v["gb"][t]), strict=True):
+            param.tensor.grad = torch.from_numpy(gradient)
+        step.step()
+        for key, param in zip(("W", "b"), params, strict=True):
+            close(param.get_value(), v[key][t + 1], f"{key} after {t + 1}")
+
+
+def test_every_update_has_its_optimizer():
+    assert {getattr(updates, name) for name in SINGLE} == set(RULES)
 
 
 def check_norms(case, v):

@@ -85,7 +85,7 @@ def test_the_gradients_of_a_clipped_lstm_are_those_of_the_original():
     v, _, out = case("lstm_gradclip")
     net = nets.load(to_net(out, batch_size=len(v["x0"]), **LOSS), phase="TRAIN").double()
     x = torch.from_numpy(v["x0"]).requires_grad_()
-    y = net.activations(in0=x, label=torch.zeros(v["y"].shape))[list(net.nodes)[0][0].tops[0]]
+    y = net.activations(in0=x, label=torch.zeros(v["y"].shape))[net.nodes[0][0].tops[0]]
     (found,) = torch.autograd.grad((y * torch.from_numpy(v["g"])).sum(), x)
     np.testing.assert_allclose(found, v["dx0"], rtol=1e-5, atol=1e-8)
 

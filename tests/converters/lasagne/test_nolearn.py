@@ -184,5 +184,55 @@ def test_a_solver_trains_the_same(tmp_path):
     out = loaded(input0=torch.from_numpy(x), label=torch.from_numpy(y))
     net.fit(x, y)
     np.testing.assert_allclose(float(loaded.loss(out).detach()), net.train_history_[0]["train_loss"], rtol=1e-5)
-    with pytest.raises(NetError, match="adagrad"):
-        small(update=L.updates.adagrad).to_solver()
+
+
+@pytest.mark.parametrize(
+    ("update", "options", "penalty"),
+    [
+        (L.updates.sgd, {}, {"objective_l2": 0.01}),
+        (L.updates.momentum, {"update_momentum": 0.8}, {"objective_l1": 0.01}),
+        (L.updates.rmsprop, {"update_rho": 0.8, "update_epsilon": 1e-3}, {}),
+        (L.updates.adadelta, {}, {}),
+        (L.updates.amsgrad, {"update_beta1": 0.8}, {}),
+    ],
+)
+def test_a_solver_trains_on_the_samples_as_fit_does(update, options, penalty, tmp_path):
+    import nets  # noqa: PLC0415
+
+    x, y = data(40)
+    net = small(update=update, **options, **penalty, update_learning_rate=0.02, batch_iterator_train=BatchIterator(8),
+                batch_iterator_test=BatchIterator(8), train_split=TrainSplit(0.2, stratify=False))  # fmt: skip
+    net.to_solver(tmp_path / "job", x, y)
+    solver = nets.Solver.load(tmp_path / "job_solver.prototxt")
+    solver.solve()
+    net.fit(x, y)
+    assert solver.iter == 3 * 4
+    for found, param in zip([b for _, one in solver.net.nodes for b in one.blobs], net.get_all_params(), strict=True):
+        wanted = param.get_value().T
+        np.testing.assert_allclose(found.detach(), wanted, rtol=1e-4, atol=1e-6)
+    (scores,) = solver.test()
+    losses = [value for name, value in scores.items() if name == "loss"]
+    np.testing.assert_allclose(losses[0], _valid_loss(net, x[:8], y[:8]), rtol=1e-4)
+
+
+def _valid_loss(net, x, y):
+    return -np.log(net.predict_proba(x)[np.arange(len(y)), y]).mean()
+
+
+def test_what_a_solver_does_not_have(caplog):
+    with pytest.raises(NetError, match="update own: no solver has its formula"):
+        small(update=own).to_solver()
+    with pytest.raises(NetError, match="objective mine: a solver has that of nolearn only"):
+        small(objective=mine).to_solver()
+    with pytest.raises(NetError, match="objective_l1 and objective_l2"):
+        small(objective_l1=0.1, objective_l2=0.1).to_solver()
+    small(on_epoch_finished=[print], batch_iterator_train=BatchIterator(8, shuffle=True)).to_solver()
+    assert "on_epoch_finished, batch_iterator_train stay in Python" in caplog.text
+
+
+def mine(*arguments, **options):
+    return L.nolearn.objective(*arguments, **options)
+
+
+def own(*arguments, **options):
+    return L.updates.sgd(*arguments, **options)
