@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,18 @@ def to_dot(graph: Graph, shapes: dict[str, Shape]) -> Any:
         fill, border = box.colours
         made.node(box.key, "\n".join(graphviz.escape(line) for line in box.lines), fillcolor=fill, color=border)
     for edge in edges:
-        made.edge(
-            edge.start, edge.end, "\n".join(f" {graphviz.escape(line)} " for line in edge.label.split("\n") if line)
-        )
+        made.edge(edge.start, edge.end, _on_white(edge.label))
     return made
+
+
+def _on_white(label: str) -> str:
+    """A label in Graphviz's HTML: an edge that runs behind it does not cross it out."""
+    lines = "<BR/>".join(escape(line) for line in label.split("\n"))
+    if not label:
+        return ""
+    side = '<TD WIDTH="3"></TD>'  # without colour, for the label's own edge
+    row = f'{side}<TD BGCOLOR="white">{lines}</TD>{side}'
+    return f'<<TABLE BORDER="0" CELLPADDING="0" CELLSPACING="0"><TR>{row}</TR></TABLE>>'
 
 
 def draw(graph: Graph, shapes: dict[str, Shape], path: Path) -> None:

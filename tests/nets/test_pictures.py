@@ -1,8 +1,10 @@
 """What shows a net: the table of its layers, its graph, its curves and its weights."""
 
 import builtins
+import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -88,6 +90,29 @@ def test_the_graph_is_drawn(work, kind):
         assert b"Convolution 20, 5x5" in content
         assert b"64x20x24x24" in content
         assert b"relu1" in content
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_an_svg_shows_all_of_the_graph(work):
+    assert draw.main(["net.prototxt", "net.svg"]) == 0
+    said = (work / "net.svg").read_text()
+    width, height = map(float, re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', said).groups())
+    box = [float(part) for part in re.search(r'viewBox="([^"]+)"', said)[1].split()]
+    assert box == pytest.approx([0, 0, width, height], abs=1)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_names_with_signs_of_markup_are_drawn(work):
+    signs = 'a<b>&"\\n'
+    (work / "net.prototxt").write_text(
+        "layer { name: 'd' type: 'Input' top: '%s' input_param { shape { dim: 2 } } }"
+        "layer { name: 's' type: 'Slice' bottom: '%s' top: 'x%s' top: 'y' slice_param { axis: 0 } }"
+        "layer { name: 't' type: 'TanH' bottom: 'x%s' top: 't' }".replace("%s", signs.replace("\\", "\\\\"))
+    )
+    assert draw.main(["net.prototxt", "net.svg"]) == 0
+    said = "".join(ElementTree.parse(work / "net.svg").getroot().itertext())
+    assert signs in said
+    assert f"x{signs}" in said
 
 
 def test_a_graph_without_its_store_is_drawn_without_shapes(work):
@@ -177,6 +202,31 @@ def test_an_absent_package_is_one_line(work, monkeypatch, package, command, argv
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(CaffeError, match=rf"needs the {package} package: pip install 'caffetorch\[plot\]'"):
         command.main(argv)
+
+
+def test_filters_of_a_dense_layer_have_the_shape_of_the_images(work):
+    (work / "fc.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 1 dim: 4 dim: 6 } } }'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 5 } }'
+    )
+    net = nets.load("fc.prototxt")
+    weight = np.random.default_rng(0).normal(size=(5, 24)).astype(np.float32)
+    with torch.no_grad():
+        net.layer("fc").blobs[0].copy_(torch.from_numpy(weight))
+    name, filters = plot.first_filters(net)
+    assert name == "fc"
+    assert np.array_equal(filters, weight.reshape(5, 1, 4, 6))
+    tiles, said = plot.filter_tiles(filters)
+    assert tiles.shape == (5, 4, 6, 1)
+    assert (tiles.min(), tiles.max()) == (0, 1)
+    assert said.startswith("5 filters of 4 x 6 pixels, in grey")
+
+
+def test_colours_of_filters_are_in_the_nets_order():
+    weight = np.zeros((1, 3, 2, 2), np.float32)
+    weight[0, 0] = 1
+    assert plot.filter_tiles(weight, "BGR")[0][0, 0, 0].tolist() == [0, 0, 1]
+    assert plot.filter_tiles(weight, "RGB")[0][0, 0, 0].tolist() == [1, 0, 0]
 
 
 def test_weights_without_filters_are_plotted(work):
