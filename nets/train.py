@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     console.flag(made, "precision", "of the arithmetic; default: fp32", default="fp32", choices=PRECISIONS)
     console.flag(made, "compile", "run the net through torch.compile", action="store_true")
+    console.flag(made, "threads", "CPU threads; 1 is best for small batches of small nets", type=int, metavar="N")
     console.flag(made, "deterministic", "use only algorithms that repeat bit for bit", action="store_true")
     console.net_flags(made)
     return made
@@ -47,15 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     args = console.parse(parser(), argv)
     console.start_log()
-    path = args.path or args.solver
-    if not path or (args.path and args.solver):
-        raise CaffeError("name one solver prototxt: python -m nets.train protos/solver.prototxt")
-    if args.weights and args.snapshot:
-        raise CaffeError("give --weights to start anew or --snapshot to go on, not both")
+    _check(args)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
     gpus = console.devices(args.gpu)
     if len(gpus) > 1:
         return _spread(gpus, sys.argv[1:] if argv is None else argv)
-    found = files.find(path)
+    found = files.find(args.path or args.solver)
     param = text.read_solver(found, allow_unknown=args.allow_unknown)
     param.train_state.level = args.level or param.train_state.level
     param.train_state.stage.extend(console.stages(args.stage))
@@ -67,6 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _solve(solver, bar=ranks.is_first)
     solver.close()
     return console.INTERRUPTED if signals.stopped and solver.iter < param.max_iter else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise CaffeError where flags do not go together."""
+    if bool(args.path) == bool(args.solver):
+        raise CaffeError("name one solver prototxt: python -m nets.train protos/solver.prototxt")
+    if args.weights and args.snapshot:
+        raise CaffeError("give --weights to start anew or --snapshot to go on, not both")
+    if args.threads is not None and args.threads < 1:
+        raise CaffeError("--threads must be at least 1")
 
 
 def _device(ranks: Ranks, gpus: list[torch.device]) -> torch.device | None:

@@ -37,6 +37,7 @@ class Experiment:
     main one. ``tested`` is the store for the final figures, of ``records`` records; ``treatment``: how nets.predict
     treats them, for want of a data layer. ``epoch``: iterations of a pass; ``quick``: iterations of a trial.
     ``spreads``: whether its batches are split over all GPUs. ``channels``: the order of a store's colours.
+    ``threads``: how many train on a CPU; 0 leaves it to torch.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Experiment:
     spreads: bool = False
     channels: str = "BGR"
     submits: bool = False
+    threads: int = 0
 
     # ---- prototxts
 
@@ -106,11 +108,13 @@ class Experiment:
 
     def _train(self, variant: str, size: Size) -> Stage:
         solver = f"solver{variant}.prototxt"
-        gpu = ("--gpu", "all" if self.spreads else "0") if size.gpus else ()
+        device: tuple[str, ...] = ("--threads", str(self.threads)) if self.threads else ()
+        if size.gpus:
+            device = ("--gpu", "all" if self.spreads else "0")
         return Stage(
             f"train{variant}",
             "nets.train",
-            (solver, *gpu),
+            (solver, *device),
             (solver, NET.format(variant), *self._stores),
             (self.weights(size, variant),),
             snapshots=_prefix(self.prototxts(size)[solver]),

@@ -82,6 +82,7 @@ EXPERIMENTS = {
             epoch=12500,
             quick=1000,
             figures=_of_cifar10_tutorial,
+            threads=1,
             channels="RGB",
         ),
         Experiment(
@@ -105,6 +106,7 @@ EXPERIMENTS = {
             epoch=391,
             quick=200,
             figures=_of_mnist_mlp,
+            threads=1,
         ),
         Experiment(
             name="lenet_32",
@@ -149,6 +151,7 @@ EXPERIMENTS = {
             epoch=435,
             quick=200,
             figures=_of_otto,
+            threads=1,
             records=6188,
             variants=("", "_hdf5"),
             submits=True,
@@ -166,6 +169,7 @@ EXPERIMENTS = {
             epoch=391,
             quick=200,
             figures=_of_gray_mlp,
+            threads=1,
         ),
         Experiment(
             name="cifar10_gray_conv",

@@ -154,6 +154,11 @@ def truncated(path: Path) -> None:
 MISTAKES = {
     "no solver": (lambda work: None, ["nets.train", "nowhere.prototxt"], "nowhere.prototxt"),
     "no argument": (lambda work: None, ["nets.train"], "name one solver prototxt"),
+    "no threads": (
+        lambda work: None,
+        ["nets.train", "solver.prototxt", "--threads", "0"],
+        "--threads must be at least",
+    ),
     "no net": (lambda work: (work / "net.prototxt").unlink(), ["nets.train", "solver.prototxt"], "net.prototxt"),
     "unknown layer": (
         lambda work: edited(work / "net.prototxt", '"Convolution"', '"Convolutoin"'),
