@@ -111,7 +111,11 @@ def plot_curves(logs: Sequence[Curves], path: Path) -> None:
         if "learning rate" in by_name:
             _line(by_name["learning rate"], log.rate, f"{label}rate", colour)
     for name, panel in by_name.items():
-        panel.set_ylabel(name)
+        drawn = [value for curve in panel.get_lines() for value in curve.get_ydata() if isfinite(value)]
+        decades = name == "loss" and spans_decades(drawn)
+        if decades:
+            panel.set_yscale("log")
+        panel.set_ylabel(f"{name} (logarithmic)" if decades else name)
         panel.grid(alpha=0.3)
         if panel.get_legend_handles_labels()[0] and (name != "learning rate" or len(logs) > 1):
             panel.legend(fontsize=8, framealpha=0.9)
@@ -119,6 +123,11 @@ def plot_curves(logs: Sequence[Curves], path: Path) -> None:
     axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(", ".join(log.name for log in logs) if len(logs) < 4 else f"{len(logs)} logs", fontsize=11)
     save(plt, figure, path)
+
+
+def spans_decades(values: Sequence[float]) -> bool:
+    """Whether few values are so much greater than most that these are told apart on a logarithmic axis alone."""
+    return bool(values) and min(values) > 0 and max(values) > 20 * sorted(values)[len(values) // 2]
 
 
 def _line(panel: Any, points: Points, label: str, colour: str, style: str = "-", marker: str = "") -> None:
@@ -160,7 +169,8 @@ def plot_weights(net: Net, path: Path) -> None:
         values = blob.detach().float().cpu().numpy().ravel()
         panel.hist(values, bins=60, color="#2f6ba8", log=True)
         panel.set_title(name if len(name) <= 28 else f"...{name[-26:]}", fontsize=8)
-        panel.tick_params(labelsize=6)
+        panel.tick_params(labelsize=7)
+        panel.xaxis.set_major_locator(plt.MaxNLocator(5, steps=[1, 2, 5, 10]))
         panel.tick_params(which="minor", labelleft=False)
         panel.set_ylim(bottom=0.7, top=2 * panel.get_ylim()[1])
     for panel in panels[len(shown) :]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
+from nets.plot import spans_decades
 from nets.report.html import Markup, element
 
 WIDTH, HEIGHT = 440, 260  # of the view box; the page scales it
@@ -90,11 +91,6 @@ def _log_span(values: Sequence[float]) -> Span:
     return min(values) / 1.15, max(values) * 1.15
 
 
-def _spans_decades(values: Sequence[float]) -> bool:
-    """Whether few values are so much greater than most that a plain axis would hide these."""
-    return min(values) > 0 and max(values) > 20 * sorted(values)[len(values) // 2]
-
-
 def lines(
     curves: Iterable[Line], title: str, x_label: str, x: Span | None = None, y: Span | None = None, note: str = ""
 ) -> Markup:
@@ -103,7 +99,7 @@ def lines(
     if not shown:
         return Markup()
     values = [value for curve in shown for _, value in curve.finite]
-    decades = y is None and _spans_decades(values)
+    decades = y is None and spans_decades(values)
     across = Axis(*(x or _ends([at for curve in shown for at, _ in curve.finite])), LEFT, WIDTH - RIGHT)
     up = Axis(*(y or (_log_span if decades else _padded)(values)), HEIGHT - BOTTOM, TOP, decades)
     drawn = [_curve(curve, across, up, f"s{i % COLOURS}") for i, curve in enumerate(shown)]
