@@ -80,7 +80,7 @@ EXPERIMENTS = {
             tested="stores/cifar10_test_lmdb",
             treatment=("--mean", "127.5", "--scale", "0.00784313725"),
             epoch=12500,
-            quick=1000,
+            quick=400,
             figures=_of_cifar10_tutorial,
             threads=1,
             channels="RGB",
@@ -183,7 +183,7 @@ EXPERIMENTS = {
             tested="stores/cifar10_test_lmdb",
             treatment=("--mean", "127.5", "--scale", "0.00392156863"),
             epoch=391,
-            quick=60,
+            quick=40,
             figures=_of_gray_conv,
         ),
     )

@@ -347,7 +347,7 @@ def test_a_work_folder_of_another_run_is_left_alone(sources, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["otter"], "unknown recipe 'otter', did you mean otto"),
+        (["ottto"], "unknown recipe 'ottto', did you mean otto\\?; --list names them all"),
         ([], "name a recipe; --list names them all"),
         (["otto"], "give --source and --work, two folders"),
         (["otto", "--quick", "--gpu"], "--quick and --gpu are two sizes of a run: give one"),
