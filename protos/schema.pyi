@@ -3955,7 +3955,7 @@ class RandomResizeParameter(_message.Message):
     def __init__(self, min_size: _Optional[int] = ..., max_size: _Optional[int] = ..., resize_param: _Optional[_Union[ResizeParameter, _Mapping[str, object]]] = ...) -> None: ...
 
 class ReLU6Parameter(_message.Message):
-    __slots__ = ("negative_slope", "engine")
+    __slots__ = ("negative_slope", "engine", "threshold")
     class Engine(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DEFAULT: _ClassVar[ReLU6Parameter.Engine]
@@ -3966,7 +3966,8 @@ class ReLU6Parameter(_message.Message):
     CUDNN: ReLU6Parameter.Engine
     negative_slope: float
     engine: ReLU6Parameter.Engine
-    def __init__(self, negative_slope: _Optional[float] = ..., engine: _Optional[_Union[ReLU6Parameter.Engine, str]] = ...) -> None: ...
+    threshold: float
+    def __init__(self, negative_slope: _Optional[float] = ..., engine: _Optional[_Union[ReLU6Parameter.Engine, str]] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class ReaderParameter(_message.Message):
     __slots__ = ("file", "num")
