@@ -3,6 +3,7 @@
 import importlib
 import sys
 from types import ModuleType
+from typing import Any
 
 MODULES = {
     "lasagne": "converters.lasagne",
@@ -16,7 +17,20 @@ MODULES = {
     "nolearn.lasagne.handlers": "converters.lasagne.nolearn.handlers",
     "nolearn.lasagne.visualize": "converters.lasagne.nolearn.visualize",
     "theano": "converters.lasagne.theano",
+    "theano.compile": "converters.lasagne.theano.compile",
+    "theano.compile.mode": "converters.lasagne.theano.compile",
+    "theano.compile.nanguardmode": "converters.lasagne.theano.compile",
+    "theano.compile.sharedvalue": "converters.lasagne.theano.compile",
     "theano.gradient": "converters.lasagne.theano.gradient",
+    "theano.ifelse": "converters.lasagne.theano.ifelse",
+    "theano.printing": "converters.lasagne.theano.printing",
+    "theano.scan_module": "converters.lasagne.theano.loops",
+    "theano.tensor.basic": "converters.lasagne.theano.tensor",
+    "theano.tensor.elemwise": "converters.lasagne.theano.elemwise",
+    "theano.tensor.slinalg": "converters.lasagne.theano.tensor.nlinalg",
+    "theano.tensor.sharedvar": "converters.lasagne.theano.shared",
+    "theano.tensor.var": "converters.lasagne.theano.variable",
+    "theano.tensor.raw_random": "converters.lasagne.theano.tensor.shared_randomstreams",
     "theano.tensor": "converters.lasagne.theano.tensor",
     "theano.tensor.extra_ops": "converters.lasagne.theano.tensor.extra_ops",
     "theano.tensor.nlinalg": "converters.lasagne.theano.tensor.nlinalg",
@@ -24,7 +38,21 @@ MODULES = {
     "theano.tensor.shared_randomstreams": "converters.lasagne.theano.tensor.shared_randomstreams",
     "theano.tensor.signal": "converters.lasagne.theano.tensor.signal",
 }  # fmt: skip
-ABSENT = ("lasagne.layers.cuda_convnet", "pylearn2", "theano.sandbox.cuda.dnn")  # scripts catch the ImportError
+ABSENT = (
+    "lasagne.layers.cuda_convnet",
+    "pylearn2",
+    "theano.gpuarray",
+    "theano.sandbox.cuda.dnn",
+)  # scripts catch the ImportError
+
+
+# These can be imported; what is in them says that it is not supported when it is used.
+UNSUPPORTED = (
+    "lasagne.theano_extensions", "lasagne.theano_extensions.conv", "lasagne.theano_extensions.padding",
+    "nolearn.cache", "nolearn.dbn", "nolearn.decaf", "nolearn.grid_search", "nolearn.metrics", "theano.d3viz",
+    "theano.gof", "theano.gof.graph", "theano.misc", "theano.misc.pkl_utils", "theano.scalar", "theano.sparse",
+    "theano.tensor.fft", "theano.tensor.nnet.conv3d2d", "theano.tensor.opt", "theano.tensor.signal.conv",
+)  # fmt: skip
 
 
 def install() -> None:
@@ -40,10 +68,35 @@ def install() -> None:
     nolearn = ModuleType("nolearn", "nolearn, of which nolearn.lasagne is supported.")
     nolearn.lasagne = sys.modules["nolearn.lasagne"]  # type: ignore[attr-defined]  # a module made on the spot
     sys.modules["nolearn"] = nolearn
+    for name in UNSUPPORTED:
+        sys.modules[name] = _Unsupported(name)
     for name in ABSENT:
         sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a module that is not there
     _sandbox()
+    _link()
     config.read()
+
+
+class _Unsupported(ModuleType):
+    """A module of the originals whose names raise when they are called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*arguments: Any, **options: Any) -> Any:
+            raise NotImplementedError(f"{self.__name__}.{name} is not supported here: write it with the functions of "
+                                      "theano.tensor and the layers that are")  # fmt: skip
+
+        return refuse
+
+
+def _link() -> None:
+    """Let modules be found as attributes of those above them, as an import of a submodule leaves them."""
+    for name in MODULES:
+        above, _, last = name.rpartition(".")
+        if above and last not in vars(sys.modules[above]):
+            setattr(sys.modules[above], last, sys.modules[name])
 
 
 def _sandbox() -> None:
@@ -57,9 +110,13 @@ def _sandbox() -> None:
     sandbox.rng_mrg, sandbox.cuda = rng, cuda  # type: ignore[attr-defined]  # made on the spot
     signal = sys.modules["theano.tensor.signal"]
     found = {"theano.sandbox": sandbox, "theano.sandbox.rng_mrg": rng, "theano.sandbox.cuda": cuda}
-    for name in ("downsample", "pool"):
-        module = ModuleType(f"theano.tensor.signal.{name}")
-        module.__dict__.update(vars(getattr(signal, name)))
+    nnet = sys.modules["theano.tensor.nnet"]
+    parts = [(signal, "downsample"), (signal, "pool")]
+    parts += [(nnet, name) for name in ("abstract_conv", "bn", "conv", "neighbours", "sigm")]
+    for owner, name in parts:
+        module = ModuleType(f"theano.tensor.{owner.__name__.rsplit('.', maxsplit=1)[1]}.{name}")
+        module.__dict__.update(vars(getattr(owner, name)))
         found[module.__name__] = module
+    found["theano.tensor.nnet.nnet"] = nnet
     sys.modules.update(found)
     sys.modules["theano"].sandbox = sandbox  # type: ignore[attr-defined]  # the stand-in has no such module by itself

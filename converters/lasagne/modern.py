@@ -68,9 +68,15 @@ def old_division(a: object, b: object) -> object:
 
 def old_modules() -> None:
     """Let the modules that Python 3 renamed be found by their old names, too."""
+    import configparser  # noqa: PLC0415  # for old scripts alone, as the others
+    import io  # noqa: PLC0415
     import pickle  # noqa: PLC0415
+    import queue  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
-    old: dict[str, ModuleType] = {"cPickle": pickle, "urllib2": urllib.request}
+    text = ModuleType("StringIO")
+    text.StringIO = io.StringIO  # type: ignore[attr-defined]  # a module made on the spot
+    old: dict[str, ModuleType] = {"cPickle": pickle, "urllib2": urllib.request, "StringIO": text, "cStringIO": text,
+                                  "ConfigParser": configparser, "Queue": queue}  # fmt: skip
     for name, module in old.items():
         sys.modules.setdefault(name, module)

@@ -111,9 +111,17 @@ class Computed(Layer):
         if any(True for _ in variables_in(input)):
             node = Apply(lambda x: self.forward(x, **kwargs), [input], {}, reads=self.get_params())
             node.name = str(self)
+            node.ndim_ = self._ndim()
             return node
         many = isinstance(input, list | tuple)
         return self.forward([as_tensor(x) for x in input] if many else as_tensor(input), **kwargs)
+
+    def _ndim(self) -> int | None:
+        """The number of axes of the output; None where only a run can tell."""
+        try:
+            return len(self.output_shape)
+        except (ValueError, RuntimeError, TypeError):
+            return None
 
     def get_output_shape_for(self, input_shape: Any) -> Any:
         """The shape of the output; sizes that follow an open size of the input are open."""

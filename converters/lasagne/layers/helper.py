@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from converters.lasagne import utils
 from converters.lasagne.layers.base import MergeLayer
 from converters.lasagne.layers.input import InputLayer
-from converters.lasagne.theano.variable import Constant
+from converters.lasagne.theano.variable import Apply, Constant, evaluate
 
 
 def _listed(layer: Any) -> list[Any]:
@@ -69,7 +71,14 @@ def get_output(layer_or_layers: Any, inputs: Any = None, **kwargs: Any) -> Any:
         known |= _accepted(layer)
     _warn_unused(set(kwargs) - known, known)
     wanted = [outputs[layer] for layer in _listed(layer_or_layers)]
+    if any(isinstance(value, Tensor) for value in (shared, *given.values())):
+        wanted = [_now(value) for value in wanted]
     return wanted if isinstance(layer_or_layers, list | tuple) else wanted[0]
+
+
+def _now(value: Any) -> Any:
+    """A variable worked out: functions of a layer of one's own may give one for tensors."""
+    return evaluate([value], None, torch.is_grad_enabled())[0] if isinstance(value, Apply) else value
 
 
 def _value(value: Any) -> Any:

@@ -19,6 +19,8 @@ class InputLayer(Layer):
             input_var = Input(config.floatX, [size == 1 for size in self.shape], label)
         elif input_var.ndim != len(self.shape):
             raise ValueError(f"shape has {len(self.shape)} dimensions, but variable has {input_var.ndim}")
+        if isinstance(input_var, Input):
+            input_var.sizes = self.shape
         self.input_var = input_var
         super().__init__(self.shape, name=name, **kwargs)
         self.input_layer = None

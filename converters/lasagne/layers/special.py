@@ -12,7 +12,7 @@ from converters.lasagne.layers.noise import Stream, shared_axes
 from converters.lasagne.layers.transformer import TPSTransformerLayer, TransformerLayer
 from converters.lasagne.nonlinearities import rectify
 from converters.lasagne.theano.tensor import nnet
-from converters.lasagne.theano.variable import Apply
+from converters.lasagne.theano.variable import Apply, as_tensor
 from converters.lasagne.utils import floatX
 
 
@@ -120,9 +120,13 @@ class _Run(Computed):
         super().__init__(incoming)
         self.function = function
 
-    def forward(self, x: Tensor, **kwargs: Any) -> Any:
-        """What the function makes of the input."""
-        return self.function(x)
+    def shape_probe(self, x: Any) -> Tensor:
+        """What the function makes of the shape: of zeros, where it needs values."""
+        try:
+            made = self.function(x)
+        except (RuntimeError, NotImplementedError):
+            made = self.function(torch.zeros(x.shape, dtype=x.dtype))
+        return as_tensor(made)
 
 
 class InverseLayer(ComputedMerge):

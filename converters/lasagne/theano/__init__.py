@@ -1,20 +1,26 @@
 """What Theano offered to definitions of nets, on torch: settings, variables, expressions, functions."""
 
-from converters.lasagne.theano import gradient, tensor
+from converters.lasagne.theano import compile, gradient, ifelse, printing, tensor  # Theano's names
+from converters.lasagne.theano.compile import Mode, NanGuardMode
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.function import In, function
 from converters.lasagne.theano.gradient import grad
+from converters.lasagne.theano.loops import clone, foldl, foldr, map, reduce, scan
+from converters.lasagne.theano.printing import pprint
 from converters.lasagne.theano.shared import shared
+from converters.lasagne.theano.tensor import dot
 from converters.lasagne.theano.variable import Variable
 
 Param = In
 __version__ = "1.0.5"
 
-__all__ = ["In", "Param", "Variable", "config", "function", "grad", "gradient", "shared", "tensor"]
+pp = pprint
+
+__all__ = [
+    "In", "Mode", "NanGuardMode", "Param", "Variable", "clone", "compile", "config", "dot", "foldl", "foldr",
+    "function", "grad", "gradient", "ifelse", "map", "pp", "printing", "reduce", "scan", "shared", "tensor",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    said = {"scan": "write the loop in Python, or use a recurrent layer"}.get(
-        name, "write it with the functions that are"
-    )
-    raise AttributeError(f"theano.{name} is not supported here: {said}")
+    raise AttributeError(f"theano.{name} is not supported here: write it with the functions that are")

@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from converters.lasagne.theano.loops import clone
 from converters.lasagne.theano.variable import Constant, Differential, Variable, apply, as_tensor
 from nets.layers.sequence import Clipped
 
 
 def grad(
-    cost: Variable,
+    cost: Variable | None,
     wrt: Any,
     consider_constant: Any = None,
     disconnected_inputs: str = "raise",
@@ -19,10 +20,25 @@ def grad(
     return_disconnected: str = "zero",
     null_gradients: str = "raise",
 ) -> Any:
-    """The gradient of the scalar *cost* for *wrt*, a variable or a list of them."""
+    """The gradient of the scalar *cost* for *wrt*, a variable or a list of them.
+
+    *known_grads*: gradients of variables that count besides, or with *cost* None alone. *consider_constant*: variables
+    that let no gradient through.
+    """
     many = isinstance(wrt, list | tuple)
+    for variable, gradient in dict(known_grads or {}).items():
+        term = apply(lambda y, g: (y * as_tensor(g).detach()).sum(), variable, gradient)
+        cost = term if cost is None else apply(lambda a, b: a + b, cost, term)
+    if cost is None:
+        raise ValueError("grad needs a cost, or known_grads")
+    if consider_constant:
+        held = {var: disconnected_grad(var) for var in consider_constant}
+        cost = clone(cost, held)
     together = Differential(cost, list(wrt) if many else [wrt], disconnected_inputs)
     parts = [apply(lambda found, i=i: found[i], together) for i in range(len(together.wrt))]
+    for part, var in zip(parts, together.wrt, strict=True):
+        if var.ndim_ is not None or hasattr(var, "tensor"):
+            part.ndim_ = var.ndim
     return parts if many else parts[0]
 
 

@@ -17,6 +17,13 @@ from protos.errors import CaffeError
 
 Values = dict["Variable", Any]
 
+# Functions whose result has as many axes as the argument with the most.
+ELEMENTWISE = {
+    "add", "sub", "mul", "true_div", "int_div", "mod", "power", "maximum", "minimum", "eq", "neq", "lt", "le", "gt",
+    "ge", "and_", "or_", "xor", "invert", "switch", "clip", "exp", "log", "sqrt", "sqr", "abs_", "sgn", "neg", "tanh",
+    "sigmoid", "relu", "softplus", "elu", "binary_crossentropy",
+}  # fmt: skip
+
 
 class Variable:
     """A value that is not known yet. ``name`` is for people; ``==`` is identity, as in Theano."""
@@ -96,6 +103,7 @@ class Input(Variable):
         self.dtype = dtype
         self.broadcastable = tuple(broadcastable)
         self.ndim_ = len(self.broadcastable)
+        self.sizes: tuple[Any, ...] = (None,) * self.ndim_  # where an InputLayer knows them
 
 
 class Constant(Variable):
@@ -127,7 +135,15 @@ class Apply(Variable):
         self.arguments = arguments
         self.options = options
         self.reads = tuple(reads)
+        self.is_random = False  # drawn anew in each step of a loop
         self._parents = tuple(dict.fromkeys(variables_in([list(arguments), dict(options)])))
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes; of element-wise functions the most that an argument has."""
+        if self.ndim_ is None and self.function.__name__ in ELEMENTWISE:
+            self.ndim_ = max(value.ndim if isinstance(value, Variable) else np.ndim(value) for value in self.arguments)
+        return super().ndim
 
     @property
     def parents(self) -> tuple[Variable, ...]:
@@ -294,6 +310,9 @@ def stand_ins(variable: Variable) -> Values:
     """A small value for each input variable that *variable* needs."""
     inputs = [node for node in ancestors([variable]) if isinstance(node, Input)]
     return {
-        var: torch.ones([1 if flat else 4 for flat in var.broadcastable], dtype=getattr(torch, var.dtype))
+        var: torch.ones(
+            [size or (1 if flat else 4) for flat, size in zip(var.broadcastable, var.sizes, strict=True)],
+            dtype=getattr(torch, var.dtype),
+        )
         for var in inputs
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from converters.lasagne.theano.elemwise import Elemwise
 from converters.lasagne.theano.gradient import Lop, Rop, grad, hessian, jacobian
-from converters.lasagne.theano.tensor import extra_ops, kinds, nlinalg, nnet, ops, shared_randomstreams, signal
+from converters.lasagne.theano.tensor import extra_ops, kinds, more, nlinalg, nnet, ops, shared_randomstreams, signal
 from converters.lasagne.theano.tensor.kinds import TensorType, as_tensor_variable, constructors
 from converters.lasagne.theano.variable import Constant, Variable
 
@@ -18,11 +18,13 @@ _RENAMED = {
 
 
 def _functions(module: ModuleType) -> dict[str, Any]:
-    found = {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
-    return found | {name: found[own] for name, own in _RENAMED.items()}
+    return {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
 
 
-globals().update(constructors() | _functions(ops))
+_found = _functions(more) | _functions(ops)
+globals().update(constructors() | _found | {name: _found[own] for name, own in _RENAMED.items()})
+discrete_dtypes = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+float_dtypes = ("float16", "float32", "float64")
 constant = as_tensor_variable
 
 

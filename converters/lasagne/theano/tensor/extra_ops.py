@@ -1,5 +1,6 @@
 """``theano.tensor.extra_ops``."""
 
-from converters.lasagne.theano.tensor.ops import cumsum, repeat, to_one_hot
+from converters.lasagne.theano.tensor.more import bincount, cumprod, diff
+from converters.lasagne.theano.tensor.ops import cumsum, repeat, squeeze, to_one_hot
 
-__all__ = ["cumsum", "repeat", "to_one_hot"]
+__all__ = ["bincount", "cumprod", "cumsum", "diff", "repeat", "squeeze", "to_one_hot"]

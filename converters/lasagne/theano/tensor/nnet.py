@@ -1,5 +1,6 @@
 """``theano.tensor.nnet``."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -105,7 +106,9 @@ def ultra_fast_sigmoid(x: Any) -> Any:
 @lazy
 def binary_crossentropy(output: Any, target: Any) -> Any:
     """-(target log output + (1 - target) log(1 - output))."""
-    p, t = floating(output), as_tensor(target)
+    p = floating(output)
+    t = as_tensor(target)
+    t = t.to(p.dtype) if t.dtype == torch.bool else t
     return -(t * torch.log(p) + (1 - t) * torch.log1p(-p))
 
 
@@ -139,3 +142,87 @@ def conv2d(
     pad = list(border_mode) if isinstance(border_mode, tuple | list) else pad
     turned: Tensor = w.flip(2, 3) if filter_flip else w
     return F.conv2d(as_tensor(input), turned, stride=tuple(subsample), padding=pad, dilation=tuple(filter_dilation))
+
+
+@lazy
+def softsign(x: Any) -> Any:
+    """x / (1 + |x|)."""
+    t = floating(x)
+    return t / (1 + t.abs())
+
+
+@lazy
+def sigmoid_binary_crossentropy(output: Any, target: Any) -> Any:
+    """``binary_crossentropy`` of sigmoid(output), without overflow."""
+    x, t = floating(output), as_tensor(target)
+    return torch.clamp(x, min=0) - x * t + torch.log1p(torch.exp(-x.abs()))
+
+
+crossentropy_categorical_1hot = categorical_crossentropy
+
+
+@lazy
+def batch_normalization(
+    inputs: Any, gamma: Any, beta: Any, mean: Any, std: Any, mode: str = "low_mem"
+) -> Any:  # fmt: skip
+    """(x - mean) / std * gamma + beta."""
+    x, g, b, m, s = (floating(value) for value in (inputs, gamma, beta, mean, std))
+    return (x - m) * (g / s) + b
+
+
+@lazy
+def batch_normalization_test(
+    inputs: Any, gamma: Any, beta: Any, mean: Any, var: Any, axes: Any = "per-activation", epsilon: float = 1e-4
+) -> Any:  # fmt: skip
+    """(x - mean) / sqrt(var + epsilon) * gamma + beta; the figures differ along the axes that *axes* leaves out."""
+    x = floating(inputs)
+    over = (
+        {"per-activation": (0,), "spatial": (0, *range(2, x.ndim))}.get(axes, axes) if isinstance(axes, str) else axes
+    )
+    shape = [1 if axis in over else size for axis, size in enumerate(x.shape)]
+    g, b, m, v = (floating(value).reshape(shape) for value in (gamma, beta, mean, var))
+    return (x - m) * g / torch.sqrt(v + epsilon) + b
+
+
+@lazy
+def bilinear_upsampling(
+    input: Any, ratio: Any = None, frac_ratio: Any = None, batch_size: Any = None, num_input_channels: Any = None,
+    use_1D_kernel: bool = True,  # Theano's name
+) -> Any:  # fmt: skip
+    """Images larger by the whole number *ratio*, by a triangle around each value; beyond the border values repeat."""
+    x = floating(input)
+    rows, columns = ratio if isinstance(ratio, tuple | list) else (ratio, ratio)
+    return _stretched(_stretched(x, 2, rows), 3, columns)
+
+
+def _stretched(x: Tensor, axis: int, ratio: int) -> Tensor:
+    """Along one axis: a triangle of 2 * ratio - 1 values, or of 2 * ratio where ratio is even."""
+    size = x.shape[axis]
+    span = 2 * ratio - 1
+    ramp = torch.arange(1, ratio + 1, dtype=x.dtype, device=x.device) / ratio
+    kernel = torch.cat([ramp, ramp[:-1].flip(0)])
+    ends = [x.narrow(axis, 0, 1), x, x.narrow(axis, size - 1, 1)]
+    rows = torch.cat(ends, axis).movedim(axis, -1)
+    flat = rows.reshape(-1, 1, size + 2)
+    wide = F.conv_transpose1d(flat, kernel.reshape(1, 1, span), stride=ratio)
+    first = ratio + ratio - 1 - (ratio - 1) // 2
+    cut = wide[..., first : first + size * ratio]
+    return cut.reshape(*rows.shape[:-1], size * ratio).movedim(-1, axis)
+
+
+@lazy
+def images2neibs(ten4: Any, neib_shape: Any, neib_step: Any = None, mode: str = "valid") -> Any:
+    """The patches of images, a row each: N x C x patches, flat."""
+    if mode != "valid":
+        raise NotImplementedError(f"images2neibs: mode {mode!r} is not supported here: pad the images and use 'valid'")
+    x, (rows, columns) = as_tensor(ten4), tuple(neib_shape)
+    step = tuple(neib_step) if neib_step is not None else (rows, columns)
+    parts = x.unfold(2, rows, step[0]).unfold(3, columns, step[1])
+    return parts.reshape(-1, rows * columns)
+
+
+abstract_conv = SimpleNamespace(bilinear_upsampling=bilinear_upsampling, conv2d=conv2d)
+bn = SimpleNamespace(batch_normalization=batch_normalization, batch_normalization_test=batch_normalization_test)
+neighbours = SimpleNamespace(images2neibs=images2neibs)
+conv = SimpleNamespace(conv2d=conv2d)
+sigm = SimpleNamespace(sigmoid=sigmoid, hard_sigmoid=hard_sigmoid, ultra_fast_sigmoid=ultra_fast_sigmoid)

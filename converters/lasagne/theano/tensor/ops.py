@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.config import config
-from converters.lasagne.theano.variable import Apply, Variable, apply, as_int, as_tensor
+from converters.lasagne.theano.variable import Apply, Constant, Variable, apply, as_int, as_tensor
 
 Function = Callable[..., Any]
 
@@ -24,6 +24,18 @@ def lazy(function: Function) -> Function:
     return either
 
 
+def made(function: Function) -> Function:
+    """*function* that makes a value from numbers, as one that gives a variable, which has a variable's methods."""
+    either = lazy(function)
+
+    @wraps(function)
+    def variable(*arguments: Any, **options: Any) -> Any:
+        found = either(*arguments, **options)
+        return found if isinstance(found, Variable) else Constant(found)
+
+    return variable
+
+
 def floating(x: Any) -> Tensor:
     """*x* as a tensor of floats: whole numbers become floatX."""
     tensor = as_tensor(x)
@@ -34,7 +46,7 @@ def _unary(name: str, function: Callable[[Tensor], Tensor]) -> Function:
     def compute(x: Any) -> Tensor:
         return function(floating(x))
 
-    compute.__name__ = name
+    compute.__name__ = compute.__qualname__ = name
     compute.__doc__ = f"{name} of each value."
     return lazy(compute)
 
@@ -116,8 +128,9 @@ def mul(*factors: Any) -> Any:
 
 @lazy
 def sub(a: Any, b: Any) -> Any:
-    """a - b."""
-    return torch.sub(*both(a, b))
+    """a - b; what is true counts as 1."""
+    x, y = both(a, b)
+    return torch.sub(*(t.to(torch.int8) if t.dtype == torch.bool else t for t in (x, y)))
 
 
 @lazy
@@ -181,7 +194,7 @@ def _comparison(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Func
     def compare(a: Any, b: Any) -> Tensor:
         return function(*both(a, b))
 
-    compare.__name__ = name
+    compare.__name__ = compare.__qualname__ = name
     compare.__doc__ = f"{name}(a, b), element by element."
     return lazy(compare)
 
@@ -439,6 +452,12 @@ def dimshuffle(x: Any, *pattern: Any) -> Any:
 
 
 @lazy
+def squeeze(x: Any) -> Any:
+    """Without the axes of size 1."""
+    return as_tensor(x).squeeze()
+
+
+@lazy
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
     """The axes in the order *axes*, reversed by default."""
     t = as_tensor(x)
@@ -535,13 +554,13 @@ def to_one_hot(y: Any, nb_class: Any, dtype: str | None = None) -> Any:
     return found.to(getattr(torch, dtype or config.floatX))
 
 
-@lazy
+@made
 def zeros(shape: Any, dtype: str | None = None) -> Any:
     """Zeros."""
     return torch.zeros(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
 
 
-@lazy
+@made
 def ones(shape: Any, dtype: str | None = None) -> Any:
     """Ones."""
     return torch.ones(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
@@ -563,12 +582,15 @@ def ones_like(x: Any, dtype: str | None = None) -> Any:
     return torch.ones_like(as_tensor(x))
 
 
-def arange(*arguments: Any, **options: Any) -> Any:
+@made
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: str | None = None) -> Any:
     """Whole numbers, as NumPy's arange."""
-    return apply(lambda *a: torch.arange(*[as_int(x) for x in a]), *arguments)
+    ends = (0, start) if stop is None else (start, stop)
+    numbers: Tensor = torch.arange(as_int(ends[0]), as_int(ends[1]), as_int(step))
+    return numbers if dtype is None else numbers.to(getattr(torch, dtype))
 
 
-@lazy
+@made
 def eye(n: Any, m: Any = None, k: int = 0, dtype: str | None = None) -> Any:
     """The identity, its diagonal moved by *k*."""
     rows, columns = as_int(n), as_int(n if m is None else m)
@@ -593,7 +615,8 @@ def bind() -> None:
         "sum": sum_, "mean": mean, "var": var, "std": std, "max": max_, "min": min_, "prod": prod, "argmax": argmax,
         "argmin": argmin, "all": all_, "any": any_, "cumsum": cumsum, "sort": sort, "argsort": argsort, "dot": dot,
         "flatten": flatten, "dimshuffle": dimshuffle, "transpose": transpose, "swapaxes": swapaxes, "astype": cast,
-        "repeat": repeat, "clip": clip, "nonzero": nonzero, "norm": norm, "trace": trace, "round": round_,
+        "repeat": repeat, "clip": clip, "ravel": flatten, "squeeze": squeeze, "nonzero": nonzero, "norm": norm,
+        "trace": trace, "round": round_,
     }  # fmt: skip
     for name, op in methods.items():
         setattr(Variable, name, lambda self, *rest, op=op, **options: op(self, *rest, **options))
