@@ -31,6 +31,7 @@ sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is call
 
 import nets  # noqa: E402
 from data.build import Arrays, Options, build  # noqa: E402
+from nets.recipe.experiments import EXPERIMENTS  # noqa: E402
 
 Pixels = np.ndarray
 Steps = Callable[[int], None]
@@ -184,11 +185,15 @@ def our_steps(name: str, tutorial: Tutorial, values: Pixels, labels: Pixels, dev
     solver = nets.Solver.load(f"protos/zoo/{name}/solver.prototxt", device)
     solver.param.test_interval = 0
     solver.param.snapshot = 0
+    usual = torch.get_num_threads()
+    threads = EXPERIMENTS[name].threads or usual  # the recipe's --threads
 
     def steps(count: int) -> None:
+        torch.set_num_threads(threads)
         solver.step(count)
         if device.type == "cuda":
             torch.cuda.synchronize()
+        torch.set_num_threads(usual)
 
     return steps
 
