@@ -143,14 +143,10 @@ def write_table(path: str, results: Sequence[Result], names: Sequence[str]) -> N
 def write_arrays(path: str, results: Sequence[Result], names: Sequence[str]) -> None:
     """Write an ``.npz``: ``id`` (N,), ``probabilities`` (N x K), ``labels`` (N,), -1 where unknown, ``class_names``."""
     labels = [-1 if result.item.label is None else result.item.label for result in results]
-    arrays = {
-        "id": np.array([result.item.name for result in results]),
-        "probabilities": np.stack([result.scores for result in results]),
-        "labels": np.array(labels, np.int64),
-        "class_names": np.array(names),
-    }
+    ids = np.array([result.item.name for result in results])
+    scores = np.stack([result.scores for result in results])
     with files.replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, id=ids, probabilities=scores, labels=np.array(labels, np.int64), class_names=np.array(names))
 
 
 # ---- the command

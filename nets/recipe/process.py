@@ -11,7 +11,7 @@ from types import FrameType
 from typing import IO
 
 LOOKED_EVERY = 0.1  # seconds between two looks at the log
-PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
 
 
 class Command:
@@ -49,7 +49,8 @@ class Command:
 
     @contextlib.contextmanager
     def _passing_on(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._pass_on) for number in PASSED_ON}
+        heeded = [number for number in PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
+        before = {number: signal.signal(number, self._pass_on) for number in heeded}
         try:
             yield
         finally:
@@ -59,7 +60,7 @@ class Command:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, PASSED_ON[signal.Signals(number)])
 
 
 def _environment() -> dict[str, str]:

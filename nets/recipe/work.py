@@ -42,7 +42,8 @@ class Work:
             (path / "logs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CaffeError(f"{path}: cannot be made: {error.strerror}") from error
-        self._save()
+        if not (path / RECORD).exists():
+            self._save()
 
     def _load(self) -> None:
         record = self.path / RECORD

@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ from data import mnist
 from nets.recipe import runner
 from nets.recipe.__main__ import main
 from nets.recipe.experiments import EXPERIMENTS
+from nets.recipe.process import Command
 from nets.recipe.results import Results
 from nets.recipe.sizes import Size
 from protos import text
@@ -260,6 +262,43 @@ def stop_at_training(monkeypatch, work, sources, *flags):
     monkeypatch.setattr(runner, "Command", Stopped)
     assert call("cifar10_gray_mlp", sources, work, *flags) == 130
     return seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "ends"),
+    [(signal.SIGINT, 1), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGTERM)],
+)
+def test_a_signal_reaches_the_command(tmp_path, capsys, sent, ends):
+    with (tmp_path / "lock").open("w") as lock:
+        words = ("timeit", "-n", "1", "-r", "1", "-s", "print('begun', flush=True)", "import time; time.sleep(60)")
+        command = Command(words, tmp_path, tmp_path / "log", lock.fileno())
+        sender = threading.Thread(target=send_when_begun, args=(tmp_path / "log", sent))
+        sender.start()
+        assert command.finish() == ends
+        sender.join()
+    assert command.interrupted
+    assert capsys.readouterr().out.startswith("begun\n")
+
+
+def send_when_begun(log, sent):
+    while "begun" not in log.read_text():
+        time.sleep(0.02)
+    os.kill(os.getpid(), sent)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with (tmp_path / "lock").open("w") as lock:
+            words = ("timeit", "-n", "1", "-r", "1", "-s", "print('begun', flush=True)", "import time; time.sleep(0.3)")
+            command = Command(words, tmp_path, tmp_path / "log", lock.fileno())
+            sender = threading.Thread(target=send_when_begun, args=(tmp_path / "log", signal.SIGHUP))
+            sender.start()
+            assert command.finish() == 0
+            sender.join()
+        assert not command.interrupted
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_changed_prototxt_is_used_and_begins_anew(here, sources, tmp_path, monkeypatch, capsys):
