@@ -1,6 +1,7 @@
 """``load_weights``: whatever kind of file the weights are in, Caffe's or Lasagne's, into a net or a Lasagne net."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,18 +11,8 @@ from nets.weights import Report, save_weights
 
 Path_ = str | os.PathLike[str]
 
-PICKLED = (
-    b"PK",
-    b"\x80",
-    b"\x1f\x8b",
-    b"(d",
-    b"(l",
-    b"ccollections",
-    b"ccopy_reg",
-    b"cnumpy",
-    b"clasagne",
-    b"cnolearn",
-)
+# How pickles (of any protocol), zip files, gzip and NumPy's files begin; a binary net begins with a tag of protobuf.
+PICKLED = re.compile(rb"PK\x03|\x80[\x02-\x05]|\x1f\x8b|\x93NUMPY|[(\]})]|c[A-Za-z_][\w.]*\r?\n")
 
 
 def load_weights(net: Any, path: Path_ | Sequence[Path_], **options: Any) -> Report | None:
@@ -48,7 +39,7 @@ def load_weights(net: Any, path: Path_ | Sequence[Path_], **options: Any) -> Rep
 def _is_pickled(path: Path_) -> bool:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # a path of any kind
-            return file.read(16).startswith(PICKLED)
+            return PICKLED.match(file.read(64)) is not None
     except OSError:
         return False
 

@@ -6,16 +6,21 @@ import io
 import os
 import pickle
 import sys
+import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from converters.lasagne.opcodes import SHALLOW, nesting
 from protos.errors import WeightsError
 
 Path_ = str | os.PathLike[str]
+
+LARGEST = 8 << 30  # bytes that a gzipped file may hold
+STACK = 1 << 30  # bytes of stack for pickles with many tuples
 
 
 class Stub:
@@ -88,30 +93,72 @@ def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
     return kind() if state is None else kind(state)
 
 
-_RECONSTRUCT = np.zeros(0).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
-_PLAIN = {
-    name: getattr(__import__("builtins"), name)
-    for name in ("set", "frozenset", "slice", "complex", "bytearray", "object", "tuple", "list", "dict", "int", "float",
-                 "str", "bool", "bytes", "range")
+class _Admitted:
+    """A function that pickles may call; nothing in a pickle can change it."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError("a pickle cannot change what it calls")
+
+    def __setstate__(self, state: Any) -> None:
+        raise TypeError("a pickle cannot change what it calls")
+
+
+class _ArrayKind(Stub):
+    """What the pickle of an array names as its class."""
+
+
+def _empty(kind: Any, shape: Any, dtype: Any) -> Any:
+    """An array that its state is about to fill: pickles of arrays make it with nothing in it."""
+    if shape not in ((0,), 0, ()):
+        raise TypeError(f"an array of shape {shape} without values")
+    return _RECONSTRUCT(np.ndarray, shape, dtype)
+
+
+def _bytes(kind: Any) -> Callable[..., Any]:
+    """bytes and bytearray, of what they hold and not of a size."""
+
+    def make(*arguments: Any) -> Any:
+        if arguments and isinstance(arguments[0], int):
+            raise TypeError(f"{kind.__name__} of a size")
+        return kind(*arguments)
+
+    return make
+
+
+_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_PLAIN: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (set, frozenset, slice, complex, object, tuple, list, dict, int, float, str, bool)
 }  # fmt: skip
+_BUILTINS = ("builtins", "__builtin__")
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.multiarray", "_reconstruct"): _Admitted(_empty),
     ("numpy.core.multiarray", "scalar"): _SCALAR,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.numeric", "_frombuffer"): _Admitted(_frombuffer),
+    ("numpy", "ndarray"): _ArrayKind,
     ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _Admitted(_encode),
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("copyreg", "_reconstructor"): _reconstructor,
-    ("copy_reg", "_reconstructor"): _reconstructor,
-    **{(module, name): value for module in ("builtins", "__builtin__") for name, value in _PLAIN.items()},
-    **{(module, "unicode"): str for module in ("builtins", "__builtin__")},
-    **{(module, "long"): int for module in ("builtins", "__builtin__")},
-    **{(module, "xrange"): range for module in ("builtins", "__builtin__")},
+    ("copyreg", "_reconstructor"): _Admitted(_reconstructor),
+    ("copy_reg", "_reconstructor"): _Admitted(_reconstructor),
+    **{(module, name): value for module in _BUILTINS for name, value in _PLAIN.items()},
+    **{(module, "unicode"): str for module in _BUILTINS},
+    **{(module, "long"): int for module in _BUILTINS},
+    **{(module, k.__name__): _Admitted(_bytes(k)) for module in _BUILTINS for k in (bytes, bytearray)},
 }
 # Of the standard library these may be named, as pickles of nets do; what stands for them does nothing.
-_INERT = {("builtins", "getattr"), ("__builtin__", "getattr"), ("functools", "partial"), ("collections", "defaultdict"),
+_INERT = {("builtins", "getattr"), ("__builtin__", "getattr"), ("builtins", "range"), ("__builtin__", "xrange"),
+          ("functools", "partial"), ("collections", "defaultdict"),
           ("collections", "deque"), ("collections", "namedtuple"), ("copyreg", "__newobj__")}  # fmt: skip
 _INERT_MODULES = ("operator", "types", "itertools", "datetime", "uuid", "threading", "thread", "weakref", "time")
 _OLD_MODULES = {"__builtin__", "commands", "copy_reg", "cPickle", "popen2", "os2", "nt", "posix", "StringIO", "urllib2"}
@@ -146,15 +193,52 @@ def read_pickle(path: Path_) -> Any:
     where = os.fspath(path)
     try:
         content = Path(path).read_bytes()
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        content = _unpacked(content, where) if content.startswith(b"\x1f\x8b") else content
     except (OSError, EOFError, zlib.error) as error:
         raise WeightsError(f"{where}: cannot be read: {error}") from None
+    return unpickle(content, where)
+
+
+def _unpacked(content: bytes, where: str) -> bytes:
+    with gzip.open(io.BytesIO(content)) as file:
+        found = file.read(LARGEST + 1)
+    if len(found) > LARGEST:
+        raise WeightsError(f"{where}: it unpacks to more than {LARGEST >> 30} GiB: it is not read")
+    return found
+
+
+def unpickle(content: bytes, where: str) -> Any:
+    """The value that is pickled in *content*; *where* names it in errors."""
+    deep = nesting(content, where) > SHALLOW
     try:
-        return _Unpickler(io.BytesIO(content), where).load()
+        return _deeply(content, where) if deep else _Unpickler(io.BytesIO(content), where).load()
     except WeightsError:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise WeightsError(f"{where}: not a readable pickle ({' '.join(str(error).split())})") from None
+
+
+def _deeply(content: bytes, where: str) -> Any:
+    """The same in a thread with room for tuples within tuples: the hash of one goes down to its leaves."""
+    found: list[Any] = []
+    errors: list[Exception] = []
+
+    def load() -> None:
+        try:
+            found.append(_Unpickler(io.BytesIO(content), where).load())
+        except Exception as error:  # handed on to the caller
+            errors.append(error)
+
+    before = threading.stack_size(STACK)
+    try:
+        thread = threading.Thread(target=load)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    if errors:
+        raise errors[0]
+    return found[0]
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray[Any, Any]]:

@@ -1,7 +1,10 @@
 """Weights files of Lasagne and nolearn: .npz, pickles of the model zoo, of nolearn, and of whole objects."""
 
+import io
+import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,34 +13,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.lasagne.layers.helper import get_all_layers, get_all_params
-from converters.lasagne.unpickling import Stub, arrays_in, read_pickle
+from converters.lasagne.unpickling import Stub, arrays_in, read_pickle, unpickle
 from protos.errors import WeightsError, listing
 
 Array = NDArray[Any]
 Stored = list[Array] | dict[str, list[Array]]  # in the order of get_all_params, or by layer
 Path_ = str | os.PathLike[str]
+NPY = b"\x93NUMPY"
 
 
 def read(path: Path_) -> Stored:
     """The arrays of the file, as a list, or for nolearn's files by layer. Raises WeightsError for anything else."""
-    with Path(path).open("rb") as file:
-        start = file.read(2)
-    if start == b"PK":
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise WeightsError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from None
+    if start.startswith(b"PK"):
         return _npz(path)
-    found = _arranged(read_pickle(path))
+    value = _npy(Path(path).read_bytes(), os.fspath(path)) if start == NPY else read_pickle(path)
+    found = _arranged(value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value)
     if found is None:
         raise WeightsError(f"{os.fspath(path)}: no weights in it: neither a list of arrays nor 'param values', "
                            "layers or a net")  # fmt: skip
     return found
 
 
-def _npz(path: Path_) -> list[Array]:
+def _npz(path: Path_) -> Stored:
+    where = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            names = sorted(stored.files, key=lambda name: (len(name), name))
-            return [stored[name] for name in names]
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{os.fspath(path)}: cannot be read: {error}") from None
+        with zipfile.ZipFile(path) as stored:
+            names = sorted(stored.namelist(), key=lambda name: (len(name), name))
+            values = [_npy(stored.read(name), f"{where}: {name}") for name in names]
+    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise WeightsError(f"{where}: cannot be read: {error}") from None
+    if len(values) == 1 and values[0].dtype == object:  # a list of arrays, saved as one
+        found = _arranged(values[0].tolist())
+        if found is not None:
+            return found
+    if any(value.dtype == object for value in values):
+        raise WeightsError(f"{where}: it holds objects where arrays are expected")
+    return values
+
+
+def _npy(content: bytes, where: str) -> Array:
+    """The array in a .npy; one of objects by the restricted unpickler."""
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if dtype.hasobject:
+            found: Array = unpickle(content[file.tell() :], where)
+            if not isinstance(found, np.ndarray):
+                raise WeightsError(f"{where}: it holds objects where arrays are expected")
+            return found.reshape(shape)
+        if math.prod(shape) * dtype.itemsize > len(content) - file.tell():
+            raise WeightsError(f"{where}: cannot be read: it is cut off")
+        return np.load(io.BytesIO(content), allow_pickle=False)  # type: ignore[no-any-return]  # an array, as looked at
+    except (ValueError, EOFError, SyntaxError, OverflowError) as error:
+        raise WeightsError(f"{where}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _arranged(value: Any) -> Stored | None:
@@ -54,7 +89,12 @@ def _arranged(value: Any) -> Stored | None:
 
 def _values(params: Any) -> list[Array]:
     """One array for each parameter: itself, or the first that its variable holds."""
-    return [param if isinstance(param, np.ndarray) else np.asarray(next(arrays_in(param))) for param in params]
+    found = [param if isinstance(param, np.ndarray) else next(arrays_in(param), param) for param in params]
+    for value in found:
+        if isinstance(value, Stub) or not np.issubdtype(np.asarray(value).dtype, np.number):
+            said = value.kind if isinstance(value, Stub) else type(value).__name__
+            raise WeightsError(f"{said} stands where an array of numbers is expected")
+    return [np.asarray(value) for value in found]
 
 
 def _of_object(value: Stub) -> Stored | None:

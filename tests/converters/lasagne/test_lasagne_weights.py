@@ -170,3 +170,96 @@ def test_python_3_files_of_nolearn(tmp_path):
     (tmp_path / "w.pickle").write_bytes(pickle.dumps(OrderedDict(cnv=WANTED[:2], dense=WANTED[2:3]), -1))
     with pytest.raises(WeightsError, match=r"(?s)'cnv' is not in the net.*'conv' is not in the file.*'dense' has 1"):
         converters.load_weights(layer, tmp_path / "w.pickle")
+
+
+def assert_refused(content, message, tmp_path, monkeypatch, net=None):
+    monkeypatch.chdir(tmp_path)
+    Path("w.pkl").write_bytes(content)
+    for target in (small(), nets.load(to_net(small()))):
+        with pytest.raises(WeightsError, match=message) as caught:
+            converters.load_weights(target, "w.pkl")
+        assert "\n" not in str(caught.value)
+    assert not Path("ran").exists()
+
+
+CALL = b"X\x09\x00\x00\x00touch ran\x85R"
+HOSTILE = {
+    "global, protocol 0": (b"cos\nsystem\n(S'touch ran'\ntR.", "os.system"),
+    "inst": (b"(S'touch ran'\nios\nsystem\n.", "os.system"),
+    "stack global": (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93" + CALL + b".", "os.system"),
+    "old name": (b"\x80\x02cposix\nsystem\n" + CALL + b".", "posix.system"),
+    "commands of Python 2": (b"\x80\x02ccommands\ngetoutput\n" + CALL + b".", "commands.getoutput"),
+    "a dotted name": (b"\x80\x04\x8c\x0bcollections\x94\x8c\x11OrderedDict.clear\x94\x93.", "OrderedDict.clear"),
+    "builtins": (b"\x80\x02c__builtin__\nexecfile\n" + CALL + b".", "__builtin__.execfile"),
+    "in a state": (b"\x80\x02cmy\nLayer\n)\x81cos\nsystem\n" + CALL + b"b.", "os.system"),
+    "in a key": (b"\x80\x02}cos\nsystem\n" + CALL + b"K\x01s.", "os.system"),
+    "numpy's own": (b"\x80\x02cnumpy.testing._private.utils\nrunstring\n" + CALL + b".", "numpy.testing"),
+    "runpy": (b"\x80\x02crunpy\nrun_path\n" + CALL + b".", "runpy.run_path"),
+    "a persistent id": (b"\x80\x02K\x01Q.", "outside of it"),
+    "an extension": (b"\x80\x02\x82\x01.", "not a readable pickle"),
+    "changing what is admitted": (
+        b"\x80\x02c_codecs\nencode\nN}X\x09\x00\x00\x00_functioncmy\nthing\ns\x86b.", "cannot change what it calls"),
+    "bytes of a size": (b"\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.", "bytearray of a size"),
+    "an array of a size": (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85X\x01\x00\x00\x00b\x87R.",
+        "without values"),
+    "a far place in the memory": (b"\x80\x02Nr\xff\xff\xff\x7f.", "claims memory"),
+    "tuples without end": (b"\x80\x02}(" + b"N" + b"\x85" * 1_000_001 + b"K\x01u.", "nests more than"),
+    "cut off": (b"\x80\x02X\xff\xff\xff\x00abc", "cut off"),
+    "no weights": (b"\x80\x02K\x01.", "no weights in it"),
+    "words for weights": (b"\x80\x02]X\x03\x00\x00\x00abca.", "array of numbers is expected"),
+    "an object without arrays": (b"\x80\x02]cmy\nLayer\n)\x81a.", r"my\.Layer stands where an array"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles(name, tmp_path, monkeypatch):
+    assert_refused(*HOSTILE[name], tmp_path, monkeypatch)
+
+
+def test_tuples_in_tuples_are_read_with_room(tmp_path):
+    depth = 200_000
+    (tmp_path / "w.pkl").write_bytes(b"\x80\x02}(N" + b"\x85" * depth + b"K\x01u.")
+    found = read_pickle(tmp_path / "w.pkl")
+    assert list(found.values()) == [1]
+
+
+def test_hostile_arrays_of_objects(tmp_path, monkeypatch):
+    values = np.empty(1, object)
+    values[0] = Hostile(os.system, "touch ran")
+    np.savez(tmp_path / "w.npz", values)
+    assert_refused((tmp_path / "w.npz").read_bytes(), "posix.system", tmp_path, monkeypatch)
+    np.save(tmp_path / "w.npy", values, allow_pickle=True)
+    assert_refused((tmp_path / "w.npy").read_bytes(), "posix.system", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed, np.save])
+def test_a_list_of_arrays_saved_as_one_object(save, tmp_path):
+    ragged = np.empty(len(WANTED), object)
+    ragged[:] = WANTED
+    path = tmp_path / ("w.npy" if save is np.save else "w.npz")
+    save(path, ragged)
+    for found, wanted in zip(read(path), WANTED, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_header_that_promises_too_much(tmp_path, monkeypatch):
+    import io  # noqa: PLC0415
+    import zipfile  # noqa: PLC0415
+
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as file:
+        file.writestr("arr_0.npy", head.getvalue())
+    assert_refused((tmp_path / "w.npz").read_bytes(), "cut off", tmp_path, monkeypatch)
+    assert_refused((tmp_path / "w.npz").read_bytes()[:-9], "cannot be read", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("function", [b"ctheano.sandbox.cuda.type\nCudaNdarray_unpickler\n",
+                                      b"ctheano.gpuarray.type\nGpuArray_unpickler\n"])  # fmt: skip
+def test_arrays_of_a_gpu_are_arrays(function, tmp_path):
+    """A list of variables whose values lay on a GPU, as Theano pickled them."""
+    parts = [function + pickle.dumps(value, 2)[2:-1] + b"\x85R" for value in WANTED]
+    (tmp_path / "w.pkl").write_bytes(b"\x80\x02](" + b"".join(parts) + b"e.")
+    for found, wanted in zip(read(tmp_path / "w.pkl"), WANTED, strict=True):
+        np.testing.assert_array_equal(found, wanted)
