@@ -113,6 +113,8 @@ def _of_object(value: Stub) -> Stored | None:
 
 
 def _params(layer: Any) -> list[Any]:
+    if isinstance(layer, list):
+        return layer
     params = layer.field("params") if isinstance(layer, Stub) else None
     return list(params.items if isinstance(params, Stub) else params or {})
 

@@ -1,13 +1,17 @@
 """Handlers: what a NeuralNet calls when training starts, after each epoch and at the end."""
 
 import math
+import pickle
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from converters.lasagne.layers import count_params
+from converters.lasagne.nolearn.coverage import LEGEND, conv_table, is_conv2d
 from converters.lasagne.nolearn.tables import epoch_row, table
+from protos import files
 
 
 class PrintLog:
@@ -38,11 +42,14 @@ class PrintLayerInfo:
     def message(self, nn: Any) -> str:
         """The text."""
         count = count_params(nn.output_layers(), trainable=True)
+        lines = [f"# Neural Network with {count} learnable parameters", "", "## Layer information", ""]
+        every = list(nn.layers_.values())
+        if nn.verbose > 1 and any(is_conv2d(layer) for layer in every):
+            return "\n".join([*lines, *conv_table(every, detailed=nn.verbose > 2), LEGEND, ""])
         rows = [
             [str(i), name, "x".join(map(str, layer.output_shape[1:]))]
             for i, (name, layer) in enumerate(nn.layers_.items())
         ]
-        lines = [f"# Neural Network with {count} learnable parameters", "", "## Layer information", ""]
         return "\n".join([*lines, *table(["#", "name", "size"], rows), ""])
 
 
@@ -64,19 +71,29 @@ class RememberBestWeights:
             self.best_weights_loss = current
             self.best_weights_epoch = train_history[-1]["epoch"]
 
+    def restore(self, nn: Any, train_history: Sequence[Any]) -> None:
+        """Put the parameters of that epoch back: a handler for the end of the training."""
+        nn.load_params_from(self.best_weights)
+        if self.verbose:
+            epoch, loss = self.best_weights_epoch, self.best_weights_loss
+            print(f"Loaded best weights from epoch {epoch} where {self.key} was {loss}")
+
 
 class RestoreBestWeights:
-    """Puts back what a RememberBestWeights kept."""
+    """Puts back what a RememberBestWeights kept, as its ``restore``."""
 
     def __init__(self, remember: RememberBestWeights) -> None:
         self.remember = remember
 
     def __call__(self, nn: Any, train_history: Sequence[Any]) -> None:
-        nn.load_params_from(self.remember.best_weights)
+        self.remember.restore(nn, train_history)
 
 
 class SaveWeights:
-    """Saves the parameters every so many epochs; {epoch}, {loss}, {timestamp} in *path* are filled in."""
+    """Saves the parameters, or with *pickle* the net, every so many epochs.
+
+    {epoch}, {loss} and {timestamp} in *path* are filled in.
+    """
 
     def __init__(
         self, path: str, every_n_epochs: int = 1, only_best: bool = False, pickle: bool = False, verbose: int = 0
@@ -93,9 +110,13 @@ class SaveWeights:
             if np.isnan(current) or current != min(info["valid_loss"] for info in train_history):
                 return
         if len(train_history) % self.every_n_epochs == 0:
-            path = self.path.format(
-                epoch=f"{len(train_history):04d}", loss=train_history[-1]["valid_loss"], timestamp=""
-            )
+            now = datetime.now().isoformat()
+            loss = train_history[-1]["valid_loss"]
+            path = self.path.format(epoch=f"{len(train_history):04d}", loss=loss, timestamp=now)
             if self.verbose:
                 print(f"Writing {path}")
-            nn.save_params_to(path)
+            if not self.pickle:
+                nn.save_params_to(path)
+                return
+            with files.replacing(path) as file:
+                file.write(pickle.dumps(nn, -1))

@@ -1,5 +1,6 @@
 """``NeuralNet``: a net of Lasagne layers with training, prediction and scikit-learn's manners."""
 
+import contextlib
 import copy
 import itertools
 import os
@@ -114,6 +115,20 @@ class NeuralNet:
             twin.train_history_ = copy.deepcopy(self.train_history_, memo)
         return twin
 
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"arguments": self.get_params(), "train_history_": self.train_history_}
+        state.update({name: getattr(self, name) for name in ("classes_",) if hasattr(self, name)})
+        if "layers_" in self.__dict__:
+            state["layers_"] = self.get_all_params_values()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = state.pop("layers_", None)
+        self.__init__(**state.pop("arguments"))  # type: ignore[misc]  # built anew, as it was
+        self.__dict__.update(state)
+        if values is not None:
+            self.load_params_from(values)
+
     # ---- construction
 
     def initialize(self) -> None:
@@ -189,7 +204,8 @@ class NeuralNet:
         elif not self.regression:  # type: ignore[attr-defined]
             self.classes_ = np.unique(y)
         self.initialize()
-        self.train_loop(X, y, epochs)
+        with contextlib.suppress(KeyboardInterrupt):  # as the original: what is trained so far is kept
+            self.train_loop(X, y, epochs)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
@@ -226,7 +242,8 @@ class NeuralNet:
         self._call("on_training_finished")
 
     def _call(self, event: str) -> None:
-        for handler in getattr(self, event) or []:
+        handlers = getattr(self, event) or []
+        for handler in [handlers] if callable(handlers) else handlers:
             handler(self, self.train_history_)
 
     def _train_epoch(self, X: Any, y: Any) -> dict[str, Any]:
@@ -234,8 +251,7 @@ class NeuralNet:
         for xb, yb in self.batch_iterator_train(X, y):  # type: ignore[attr-defined]
             found.append(self.train_iter_(*self._given(xb), yb))
             sizes.append(length(xb))
-            for handler in self.on_batch_finished or []:  # type: ignore[attr-defined]
-                handler(self, self.train_history_)
+            self._call("on_batch_finished")
         figures = [[float(value) for value in row] for row in found]  # late, so that no batch waits for a GPU
         loss, *scores = _averages(figures, sizes, 1 + len(self.scores_train))  # type: ignore[attr-defined]
         names = [name for name, _ in self.scores_train]  # type: ignore[attr-defined]

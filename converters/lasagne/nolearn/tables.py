@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-CYAN, GREEN, END = "\x1b[36m", "\x1b[32m", "\x1b[0m"
+CYAN, GREEN, MAGENTA, RED, END = "\x1b[36m", "\x1b[32m", "\x1b[35m", "\x1b[31m", "\x1b[0m"
 
 
 def is_number(text: str) -> bool:
@@ -34,7 +34,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
 
 def visible(text: str) -> str:
     """*text* without colours."""
-    for code in (CYAN, GREEN, END):
+    for code in (CYAN, GREEN, MAGENTA, RED, END):
         text = text.replace(code, "")
     return text
 

@@ -125,11 +125,8 @@ def test_the_command(tmp_path):
 
 def test_names_that_are_not_supported_say_so():
     installing.install()
-    import nolearn.lasagne  # noqa: PLC0415
     import theano  # noqa: PLC0415
 
-    with pytest.raises(NotImplementedError, match="plot_loss"):
-        nolearn.lasagne.visualize.plot_loss(None)
     with pytest.raises(AttributeError, match=r"theano\.gof is not supported here: write it with"):
         theano.gof  # noqa: B018
     with pytest.raises(AttributeError, match=r"theano\.tensor\.fft is not supported"):
