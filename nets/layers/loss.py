@@ -160,17 +160,20 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
-        if not self._moderate(logs.detach(), index, skip):  # the value is capped, the gradient is not
+        averaged = index.numel() if plain else 1
+        if not self._moderate(loss, averaged, logs.detach(), index, skip):  # the value is capped, the gradient is not
             losses = F.nll_loss(logs.detach(), index, ignore_index=skip, reduction="none")
             excess = (losses - MOST_SURPRISED).clamp(min=0)
             loss = loss - (excess.mean() if plain else excess.sum())
         return self.outputs(loss if plain else self.normalized(loss, index), x)
 
     @staticmethod
-    def _moderate(logs: Tensor, index: Tensor, skip: int) -> bool:
-        """Whether no loss can be above the cap, seen in the quickest way: all logarithms, or only those of labels."""
+    def _moderate(loss: Tensor, averaged: int, logs: Tensor, index: Tensor, skip: int) -> bool:
+        """Whether no loss can be above the cap, seen in the quickest way: their sum, all logarithms, or theirs."""
         if not _seen(logs):
             return False
+        if averaged * loss.item() <= MOST_SURPRISED:
+            return True
         if logs.dim() > 2:
             return bool(logs.min().item() >= -MOST_SURPRISED)
         return bool(F.nll_loss(logs, index, ignore_index=skip, reduction="none").max().item() <= MOST_SURPRISED)

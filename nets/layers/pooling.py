@@ -53,9 +53,11 @@ class _Windows:
         self.kernel = tuple(axis.kernel for axis in axes)
         self.stride = tuple(axis.stride for axis in axes)
         self.pad = tuple(axis.pad for axis in axes)
+        # The rounding by which torch's pooling makes the same windows from these figures; None where it cannot.
+        self.ceil = next((ceil for ceil in (False, True) if self._is_native(ceil)), None)
 
-    def native(self, ceil: bool) -> bool:
-        """Whether torch's pooling makes the same windows from these figures (its padding: at most half a kernel)."""
+    def _is_native(self, ceil: bool) -> bool:
+        """Whether torch's pooling, rounding up or down, makes these windows (its padding: at most half a kernel)."""
         return all(
             2 * axis.pad <= axis.kernel and axis.pad == axis.pad_end and _torch_steps(axis, n, ceil) == out
             for axis, n, out in zip(self.axes, self.size, self.out, strict=True)
@@ -86,13 +88,12 @@ def _torch_steps(axis: Axis, size: int, ceil: bool) -> int:
 
 def max_pool(x: Tensor, windows: _Windows, indices: bool) -> tuple[Tensor, Tensor | None]:
     """The maximum of each window, and its place in the plane (row * width + column) if asked for."""
-    for ceil in (False, True):
-        if windows.native(ceil):
-            k, s, p = windows.kernel, windows.stride, windows.pad
-            if indices:
-                y, mask = F.max_pool2d_with_indices(x, k, s, p, ceil_mode=ceil)
-                return y, mask
-            return F.max_pool2d(x, k, s, p, ceil_mode=ceil), None
+    if windows.ceil is not None:
+        k, s, p = windows.kernel, windows.stride, windows.pad
+        if indices:
+            y, mask = F.max_pool2d_with_indices(x, k, s, p, ceil_mode=windows.ceil)
+            return y, mask
+        return F.max_pool2d(x, k, s, p, ceil_mode=windows.ceil), None
     lowest = max(LOWEST, torch.finfo(x.dtype).min)
     wide = windows.spread(x, lowest)
     y, mask = F.max_pool2d_with_indices(wide, windows.kernel, windows.stride)
@@ -103,10 +104,9 @@ def max_pool(x: Tensor, windows: _Windows, indices: bool) -> tuple[Tensor, Tenso
 
 def average_pool(x: Tensor, windows: _Windows, include_pad: bool = True) -> Tensor:
     """The mean of each window: its sum over the image, by its area clipped to the padded image (or to the image)."""
-    for ceil in (False, True):
-        if windows.native(ceil):
-            k, s, p = windows.kernel, windows.stride, windows.pad
-            return F.avg_pool2d(x, k, s, p, ceil_mode=ceil, count_include_pad=include_pad)
+    if windows.ceil is not None:
+        k, s, p = windows.kernel, windows.stride, windows.pad
+        return F.avg_pool2d(x, k, s, p, ceil_mode=windows.ceil, count_include_pad=include_pad)
     return sum_pool(x, windows) / windows.areas(x, include_pad)
 
 
