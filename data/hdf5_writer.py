@@ -1,9 +1,10 @@
-"""Writing HDF5 files that HDF5Data, here and in the original, reads; HDF5Output is this, too."""
+"""Writing HDF5 files, whole or not at all: weights, solver states, and the tables that HDF5Data reads."""
 
 import io
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +15,27 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from protos.errors import DataError
-from protos.files import replacing
+from protos.files import reason, replacing
 
 _CHUNK_BYTES = 1 << 18
+
+
+@contextmanager
+def hdf5_file(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """An HDF5 file to write, which takes the place of *path* when the block ends without an exception.
+
+    Raises CaffeError where it cannot be written, a full disk included.
+    """
+    with _on_disk(path) as (file, _):
+        yield file
+
+
+@contextmanager
+def _on_disk(path: str | os.PathLike[str]) -> Iterator[tuple[h5py.File, "_Disk"]]:
+    with replacing(path) as temporary, _Disk(temporary, path) as disk:
+        with h5py.File(disk, "w") as file:
+            yield file, disk
+        disk.check()
 
 
 class Hdf5Writer:
@@ -34,17 +53,22 @@ class Hdf5Writer:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise DataError(f"{path}: cannot be written ({error.strerror})") from None
-            self._disk = stack.enter_context(_Disk(stack.enter_context(replacing(self.path))))
-            stack.callback(self._check)
-            self._file = stack.enter_context(h5py.File(self._disk, "w"))
+                raise DataError(f"{path}: cannot be written: {reason(error)}") from None
+            self._file, self._disk = stack.enter_context(_on_disk(self.path))
             self._stack = stack.pop_all()
 
     def append(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add rows: float32, for each dataset the same number of them along the first axis."""
-        for name, values in arrays.items():
-            self._append(name, values)
-        self._check()
+        """Add rows: float32, for each dataset the same number of them along the first axis.
+
+        After an error the file is given up: nothing appears.
+        """
+        try:
+            for name, values in arrays.items():
+                self._append(name, values)
+            self._disk.check()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
 
     def _append(self, name: str, values: NDArray[Any]) -> None:
         shape = values.shape[1:]
@@ -58,10 +82,6 @@ class Hdf5Writer:
         dataset.resize(count + len(values), 0)
         dataset[count:] = values
 
-    def _check(self) -> None:
-        if self._disk.error is not None:
-            raise DataError(f"{self.path}: cannot be written ({self._disk.error.strerror}); nothing was left")
-
     def __enter__(self) -> Self:
         return self
 
@@ -74,12 +94,18 @@ class Hdf5Writer:
 class _Disk(io.RawIOBase):
     """The file behind h5py. It keeps the first failure to itself, because the library crashes on a full disk."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], path: str | os.PathLike[str]) -> None:
         super().__init__()
+        self._path = path
         self._file = os.open(file.name, os.O_RDWR)
         self._at = 0
         self._size = 0
         self.error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise a DataError where something could not be written."""
+        if self.error is not None:
+            raise DataError(f"{os.fspath(self._path)}: cannot be written: {reason(self.error)}") from self.error
 
     def write(self, values: Any) -> int:
         try:

@@ -18,6 +18,7 @@ from data.order import Indices
 from data.raw import RawReader
 from data.stores import open_store
 from protos.errors import DataError
+from protos.files import reason
 
 Raw = TypeVar("Raw")
 Example = tuple[Values, float]
@@ -170,7 +171,7 @@ def read_list(path: str | Path) -> list[tuple[str, int]]:
     try:
         lines = Path(path).read_text(errors="surrogateescape").splitlines()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{path}: {reason(error)}") from None
     entries = []
     for number, line in enumerate(lines, 1):
         name, _, label = line.rstrip().rpartition(" ")

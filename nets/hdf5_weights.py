@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from protos import files
+from data.hdf5_writer import hdf5_file
 from protos.errors import WeightsError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -72,7 +72,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Mapping[int, B
 
 def write(path: str | os.PathLike[str], layers: Iterable[Layer]) -> None:
     """Write *layers* to *path*, whole or not at all. Raises CaffeError."""
-    with files.replacing(path) as temporary, h5py.File(temporary.name, "w") as file:
+    with hdf5_file(path) as file:
         data = file.create_group("data")
         for layer in layers:
             group = data.require_group(layer.name)

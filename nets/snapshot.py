@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data.hdf5_writer import hdf5_file
 from nets.hdf5_weights import SIGNATURE
 from protos import files, lens
 from protos.errors import CaffeError, WeightsError
@@ -48,7 +49,7 @@ class State:
 def write(path: str | os.PathLike[str], state: State) -> None:
     """Write *state* to *path*, whole or not at all: as HDF5 where it ends in .h5. Raises CaffeError."""
     if os.fspath(path).endswith(".h5"):
-        with files.replacing(path) as temporary, h5py.File(temporary.name, "w") as file:
+        with hdf5_file(path) as file:
             _write_hdf5(file, state)
     else:
         with files.replacing(path) as file:

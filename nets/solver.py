@@ -105,6 +105,7 @@ class Solver:
         self._displayed = Trace(max(1, param.average_loss))
         self._unchecked = 0
         self._warned = False
+        self._unsaved = False  # the last snapshot could not be written
         for weights in param.weights:
             self.load_weights(weights)
         log.info("Solver scaffolding done.")
@@ -160,7 +161,8 @@ class Solver:
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         stopped = not self._run(self.param.max_iter)
         every = self.param.snapshot
-        if self.param.snapshot_after_train and not (every and self.iter % every == 0 and self.iter > 0):
+        saved = every and self.iter % every == 0 and self.iter > 0 and not self._unsaved
+        if self.param.snapshot_after_train and not saved:
             self.snapshot()
         if stopped:
             log.info("Optimization stopped early.")
@@ -296,7 +298,9 @@ class Solver:
         """Snapshot, and train on where that fails: what is gained by then is worth more than the snapshot."""
         try:
             self.snapshot()
+            self._unsaved = False
         except CaffeError as error:
+            self._unsaved = True
             log.error("Iteration %d: no snapshot, training goes on: %s", self.iter, error)
 
     def snapshot_stem(self) -> Path:
@@ -314,7 +318,7 @@ class Solver:
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WeightsError(f"{stem.parent}: cannot be made: {error.strerror}") from error
+            raise WeightsError(f"{stem.parent}: cannot be made: {files.reason(error)}") from error
         log.info("Snapshotting to %s file %s", kind, weights)
         save_weights(self.net, weights, diff=self.param.snapshot_diff)
         log.info("Snapshotting solver state to %s file %s", kind, state)

@@ -139,8 +139,7 @@ def _explained(path: Path_) -> Iterator[None]:
     except CaffeError as error:
         raise WeightsError(str(error) if shown in str(error) else f"{shown}: {error}") from error
     except OSError as error:
-        reason = error.strerror.lower() if error.strerror else str(error)
-        raise WeightsError(f"{shown}: cannot be read: {reason}") from error
+        raise WeightsError(f"{shown}: cannot be read: {files.reason(error)}") from error
 
 
 def _start(path: Path_) -> bytes:

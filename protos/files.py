@@ -15,7 +15,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise CaffeError(f"{os.fspath(path)}: cannot be read: {_reason(error)}") from error
+        raise CaffeError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             raise
         _sync_folder(target.parent)
     except OSError as error:
-        raise CaffeError(f"{os.fspath(path)}: cannot be written: {_reason(error)}") from error
+        raise CaffeError(f"{os.fspath(path)}: cannot be written: {reason(error)}") from error
 
 
 def _create(target: Path) -> IO[bytes]:
@@ -78,8 +78,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror.lower() if error.strerror else str(error)
+def reason(error: OSError) -> str:
+    """What *error* says, on one line: the system's own words where it has a number, whatever a library adds."""
+    return os.strerror(error.errno).lower() if error.errno else " ".join(str(error).split())
 
 
 def find(path: str | os.PathLike[str], near: str | os.PathLike[str] | None = None) -> Path:

@@ -117,7 +117,16 @@ def test_a_disk_that_takes_no_more_ends_in_one_error(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.pwrite", full)
-    with pytest.raises(DataError, match=r"cannot be written .No space left on device."):
+    with pytest.raises(DataError, match=r"out\.h5: cannot be written: no space left on device"):
         write(tmp_path / "out.h5", np.zeros((1000, 1000)))
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_rows_do_not_fit_the_disk_is_given_up(tmp_path, monkeypatch):
+    writer = Hdf5Writer(tmp_path / "out.h5")
+    monkeypatch.setattr("os.pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(DataError, match="no space left on device"):
+        writer.append({"data": np.zeros((1000, 1000))})
+    assert list(tmp_path.iterdir()) == []
+    writer.__exit__(None, None, None)  # as at the end of the program: there is nothing left to fail

@@ -237,10 +237,13 @@ def test_a_mistake_in_a_process_of_its_own(work: Path) -> None:
     assert log.startswith("error: nowhere.prototxt")
 
 
-def test_full_disk_is_one_line(work: Path) -> None:
+@pytest.mark.parametrize("fields", [{}, {"snapshot": 1}, {"snapshot": 1, "snapshot_format": 0}])
+def test_full_disk_is_one_line_and_a_failure_when_nothing_is_saved_at_the_end(
+    work: Path, fields: dict[str, int]
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    job(work, max_iter=3)
+    job(work, max_iter=3, **fields)
     code = (
         "import resource, signal, runpy, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); sys.argv = ['train', 'solver.prototxt'];"
@@ -248,5 +251,8 @@ def test_full_disk_is_one_line(work: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
-    assert "cannot be written" in done.stderr.splitlines()[-1]
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith("cannot be written: file too large")
+    assert done.stderr.count("no snapshot, training goes on") == (3 if fields else 0)
     assert not list((work / "out").iterdir())
