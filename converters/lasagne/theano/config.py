@@ -16,6 +16,13 @@ log = logging.getLogger("caffe")
 FLOATS = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 
 
+class Section:
+    """Settings of a section, such as ``theano.config.dnn.enabled``: kept, without effect."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.__dict__.update(settings)
+
+
 class Config:
     """``theano.config``: ``floatX`` and ``device`` count, everything else is kept and has no effect.
 
@@ -28,9 +35,21 @@ class Config:
         self.compute_test_value = "off"
         self.allow_gc = True
         self.optimizer = "fast_run"
-        self.mode = "Mode"
         self.exception_verbosity = "low"
         self.warn_float64 = "ignore"
+        self.mode = "Mode"
+        self.on_unused_input = "raise"
+        self.profile = False
+        self.linker = "cvm"
+        self.openmp = False
+        self.cast_policy = "custom"
+        self.blas = Section(ldflags="")
+        self.dnn = Section(enabled="auto", include_path="", library_path="", conv=Section(algo_fwd="small"))
+        self.gcc = Section(cxxflags="")
+        self.gpuarray = Section(preallocate=0.0, sched="default")
+        self.lib = Section(cnmem=0.0, amdlibm=False)
+        self.nvcc = Section(fastmath=False, flags="", compiler_bindir="")
+        self.scan = Section(allow_gc=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "floatX" and value not in FLOATS:
@@ -61,10 +80,18 @@ class Config:
                 setattr(self, name, value)
             else:
                 ignored.append(name)
+                self._keep(name, value)
         if ignored:
             log.warning("settings of Theano that have no effect here: %s", ", ".join(sorted(ignored)))
         if str(self.device).startswith(("gpu", "cuda")) and self.torch_device == "cpu":
             log.warning("device=%s: there is no GPU here, the CPU is used", self.device)
+
+    def _keep(self, name: str, value: str) -> None:
+        """Let scripts find a setting that has no effect."""
+        section, _, last = name.rpartition(".")
+        holder = self if not section else self.__dict__.setdefault(section.split(".")[0], Section())
+        if last not in ("torch_dtype", "torch_device", "read"):
+            holder.__dict__[last] = value
 
 
 def _files(environ: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -128,11 +128,15 @@ class Maker:
         """The steps, each with its ``op``."""
         nodes = [node for node in ancestors(self.function.outputs) if isinstance(node, Apply)]
         on_gpu = config.torch_device != "cpu"
-        return [Node(ops.GpuElemwise() if on_gpu else ops.Elemwise()) for _ in nodes]
+        return [Node(ops.GpuElemwise() if on_gpu else ops.Elemwise(), str(node)) for node in nodes]
 
 
 class Node:
     """A step of a compiled graph."""
 
-    def __init__(self, op: Any) -> None:
+    def __init__(self, op: Any, name: str) -> None:
         self.op = op
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"{self.op}{{{self.name}}}"

@@ -111,6 +111,9 @@ def test_settings_come_from_the_file_and_the_flags(tmp_path, caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "settings of Theano that have no effect here: allow_gc, nvcc.fastmath"
     ]
+    assert found.allow_gc == "False"
+    assert found.nvcc.fastmath == "True"
+    assert (found.dnn.enabled, found.lib.cnmem) == ("auto", 0.0)
     with pytest.raises(CaffeError, match="floatX is one of"):
         found.read({"THEANO_FLAGS": "floatX=float8"}, tmp_path)
 
