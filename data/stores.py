@@ -10,7 +10,7 @@ import tempfile
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +19,12 @@ from typing import Any, Self
 import lmdb
 
 from protos.errors import DataError
+from protos.files import reason
+from protos.temporary import beside, exchange, remove
 
 BACKENDS = ("lmdb", "leveldb")
 _FULL = 1 << 20  # bytes; with less room a failed write is put down to the disk
+_MAGIC = b"\xde\xc0\xef\xbe"  # of an LMDB, at byte 16
 
 
 def open_store(path: str | Path, backend: str | None = None) -> "Store":
@@ -251,11 +254,15 @@ class StoreWriter:
         self._overwrite = overwrite
         self._pending: list[tuple[bytes, bytes]] = []
         self._bytes = 0
-        with self._caught():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        self._target = Path(os.path.realpath(path))  # a link stays a link: what it points at is replaced
+        with ExitStack() as stack, self._caught():
+            if path.exists() and not _replaceable(path):
+                raise DataError(f"{path}: is no store, and --overwrite replaces nothing else; move it away")
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = stack.enter_context(beside(self._target, folder=True))
             self._folder.chmod(0o755)
             self._open(self._folder)
+            self._stack = stack.pop_all()
 
     def put(self, key: bytes, value: bytes) -> None:
         """Add a record."""
@@ -276,7 +283,13 @@ class StoreWriter:
         try:
             yield
         except (OSError, lmdb.Error) as error:
-            raise DataError(f"{self.path}: cannot be written ({_one_line(error)}); nothing was left") from None
+            raise DataError(f"{self.path}: cannot be written: {self._reason(error)}") from None
+
+    def _reason(self, error: Exception) -> str:
+        """What *error* says; LMDB calls a full disk an input/output error."""
+        if self._target.parent.is_dir() and shutil.disk_usage(self._target.parent).free < _FULL:
+            return "no space left on device"
+        return reason(error) if isinstance(error, OSError) else _one_line(error)
 
     @abstractmethod
     def _open(self, folder: Path) -> None: ...
@@ -293,15 +306,13 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._stack:
             if kind is None:
                 self._flush()
             self._close()
             if kind is None:
                 with self._caught():
-                    _publish(self._folder, self.path, self._overwrite)
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+                    _publish(self._folder, self._target, self._overwrite)
 
 
 class LmdbWriter(StoreWriter):
@@ -329,8 +340,6 @@ class LmdbWriter(StoreWriter):
         return True
 
     def _close(self) -> None:
-        with self._caught():
-            self._env.sync(True)
         self._env.close()
 
 
@@ -354,18 +363,27 @@ class LeveldbWriter(StoreWriter):
         self._db.close()
 
 
+def _replaceable(path: Path) -> bool:
+    """Whether *path* is a store, or empty: what a new store may replace."""
+    if path.is_dir():
+        return not any(path.iterdir()) or any((path / name).exists() for name in ("data.mdb", "CURRENT"))
+    with path.open("rb") as file:
+        head = file.read(20)
+    return not head or head[16:] == _MAGIC
+
+
 def _publish(folder: Path, path: Path, overwrite: bool) -> None:
     """Sync *folder* to the disk and give it its name; *overwrite*: in the place of what has that name."""
     for file in folder.iterdir():
         _sync(file)
     _sync(folder)
-    if overwrite and path.exists():
+    if not (overwrite and path.exists()):
+        folder.rename(path)
+    elif not exchange(folder, path):
         aside = folder.with_suffix(".old")
         path.rename(aside)
         folder.rename(path)
-        shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
-    else:
-        folder.rename(path)
+        remove(aside)
     _sync(path.parent)
 
 

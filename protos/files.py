@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from protos.errors import CaffeError
+from protos.temporary import beside
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
@@ -35,31 +35,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(os.path.realpath(path))  # a link stays a link: what it points at is replaced
     try:
-        temporary = _create(target)
-        try:
-            with temporary:
-                yield temporary
-                temporary.flush()
-                os.fsync(temporary.fileno())
-            Path(temporary.name).replace(target)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
+        with beside(target) as temporary:
+            temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+            with temporary.open("w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
         raise CaffeError(f"{os.fspath(path)}: cannot be written: {reason(error)}") from error
-
-
-def _create(target: Path) -> IO[bytes]:
-    """A new file beside *target*, with the permissions that an ordinary new file, or the old one, has."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
-    os.close(descriptor)
-    try:
-        Path(name).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        return Path(name).open("w+b")
-    except BaseException:
-        Path(name).unlink()
-        raise
 
 
 def _umask() -> int:

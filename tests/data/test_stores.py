@@ -7,6 +7,7 @@ import pytest
 
 from data import stores
 from data.stores import create_store, open_store
+from protos import temporary
 from protos.errors import DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -99,9 +100,53 @@ def test_an_existing_store_stays_unless_overwritten(tmp_path, backend):
     assert [file.name for file in tmp_path.iterdir()] == ["s"]
 
 
+@pytest.mark.parametrize("swaps", [True, False])
+def test_overwriting_goes_without_a_gap_where_the_system_can_swap_names(tmp_path, monkeypatch, swaps):
+    path = build(tmp_path / "s")
+    seen = []
+
+    def exchange(one, other):
+        seen.append(path.exists())
+        return swaps and temporary.exchange(one, other)
+
+    monkeypatch.setattr(stores, "exchange", exchange)
+    build(path, records={b"a": b"b"}, overwrite=True)
+    assert seen == [True]
+    with open_store(path) as store:
+        assert dict(store) == {b"a": b"b"}
+    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+
+
+def test_overwriting_a_link_writes_what_it_points_at(tmp_path):
+    (tmp_path / "disk").mkdir()
+    build(tmp_path / "disk" / "s")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "s")
+    build(tmp_path / "link", records={b"a": b"b"}, overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    with open_store(tmp_path / "disk" / "s") as store:
+        assert dict(store) == {b"a": b"b"}
+
+
+def test_only_a_store_is_overwritten(tmp_path):
+    photos, table, empty = tmp_path / "photos", tmp_path / "table.csv", tmp_path / "empty"
+    photos.mkdir()
+    (photos / "1.jpg").touch()
+    table.write_text("a,b")
+    empty.mkdir()
+    for path in (photos, table):
+        with pytest.raises(DataError, match="is no store, and --overwrite replaces nothing else"):
+            create_store(path, overwrite=True)
+    assert (photos / "1.jpg").exists()
+    build(empty, overwrite=True)
+    single = tmp_path / "single.mdb"
+    (empty / "data.mdb").rename(single)
+    build(single, overwrite=True)
+
+
 FILL_THE_DISK = """
 import resource, sys
 from data.stores import create_store
+from protos import temporary
 from protos.errors import DataError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 try:
