@@ -10,10 +10,9 @@ from data import datum
 from data.stores import open_store
 from nets.plot import Curves, read_log
 from nets.report import Figure
+from nets.report.outcome import Outcome, read_outcome
 from protos import files
 from protos.errors import listing
-
-LEAST = 1e-15  # what Kaggle takes a probability to be at least
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,12 @@ class Results:
 
     def accuracy(self, variant: str = "") -> float:
         """The share of the tested records whose class is predicted."""
-        probabilities, labels = self._predictions(variant)
-        return float((probabilities.argmax(1) == labels).mean())
+        outcome = self._outcome(variant)
+        return float((outcome.predicted == outcome.labels).mean())
 
     def log_loss(self, variant: str = "") -> float:
         """The mean of -log of the label's probability, as Kaggle reckons it."""
-        probabilities, labels = self._predictions(variant)
-        mine = probabilities[np.arange(len(labels)), labels] / probabilities.sum(1)
-        return float(-np.log(mine.clip(LEAST, 1 - LEAST)).mean())
+        return float(self._outcome(variant).log_losses.mean())
 
     def curves(self, variant: str = "") -> Curves:
         """What the training log says."""
@@ -57,9 +54,8 @@ class Results:
         wanted = f"at least {100 * goal:g}%" if percent else f"below {goal:g}"
         return Figure(name, ours, tutorial, reached, "" if reached else f"missed: {wanted} was to be reached")
 
-    def _predictions(self, variant: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        with np.load(self.work / f"predictions{variant}.npz") as arrays:
-            return arrays["probabilities"].astype(np.float64), arrays["labels"]
+    def _outcome(self, variant: str) -> Outcome:
+        return read_outcome(self.work / f"predictions{variant}.npz")
 
     # ---- for the page
 
