@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.lasagne import init
-from converters.lasagne.layers.base import Computed, plain, with_param
+from converters.lasagne.layers.base import Computed, plain, value, with_param
 from converters.lasagne.nonlinearities import rectify
 from converters.lasagne.utils import as_tuple, int_types
 
@@ -116,11 +116,17 @@ class BaseConvLayer(Computed):
 
     def convolve(self, x: Tensor, **kwargs: Any) -> Tensor:
         """The convolution alone."""
+        return self._correlate(x, None)
+
+    def _correlate(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x, w = self.filters(x)
-        return CORRELATE[self.n](x, w, stride=self.stride, padding=self.borders(), groups=self.num_groups)
+        bias = None if bias is None else bias.to(x.dtype)
+        return CORRELATE[self.n](x, w, bias, stride=self.stride, padding=self.borders(), groups=self.num_groups)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The convolution, the bias and the nonlinearity."""
+        if self.b is not None and not self.untie_biases and type(self).convolve is BaseConvLayer.convolve:
+            return self.nonlinearity(self._correlate(x, value(self.b, x)))  # in one pass
         y = self.convolve(x, **kwargs)
         if self.b is not None:
             b = with_param(y, self.b)[1]
