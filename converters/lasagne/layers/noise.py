@@ -12,18 +12,24 @@ from converters.lasagne.utils import as_tuple
 
 
 class Stream:
-    """Random tensors; the seed is taken from ``lasagne.random``, so that what is drawn after it is the original's."""
+    """Random tensors; the seed is taken from ``lasagne.random``, so that what is drawn after it is the original's.
+
+    On a GPU they come from its own generator, which a CUDA graph moves on at each replay.
+    """
 
     def __init__(self) -> None:
         self.generator = torch.Generator().manual_seed(int(get_rng().randint(1, 2147462579)))
 
     def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Between 0 and 1."""
-        return torch.rand(tuple(shape), generator=self.generator, dtype=like.dtype).to(like.device)
+        return torch.rand(tuple(shape), generator=self._on(like), dtype=like.dtype, device=like.device)
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Around 0, with deviation 1."""
-        return torch.randn(tuple(shape), generator=self.generator, dtype=like.dtype).to(like.device)
+        return torch.randn(tuple(shape), generator=self._on(like), dtype=like.dtype, device=like.device)
+
+    def _on(self, like: Tensor) -> torch.Generator | None:
+        return self.generator if like.device.type == "cpu" else None
 
 
 class DropoutLayer(Computed):

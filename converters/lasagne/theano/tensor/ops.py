@@ -104,7 +104,7 @@ def both(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 
 def _like(value: Any, other: Tensor) -> Tensor:
     if isinstance(value, float | int) and not isinstance(value, bool) and other.is_floating_point():
-        return torch.tensor(value, dtype=other.dtype, device=other.device)
+        return torch.full((), value, dtype=other.dtype, device=other.device)  # no copy, which a CUDA graph cannot hold
     return as_tensor(value).to(other.device)
 
 
