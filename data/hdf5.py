@@ -1,7 +1,5 @@
 """HDF5Data: batches of the datasets in HDF5 files."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import accumulate
 from math import prod
 from pathlib import Path
@@ -13,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.feed import free_memory
+from data.hdf5_file import reading
 from data.loader import Loader
 from data.order import Indices, Order
 from data.source import SOURCES, Place, Shapes, Source, check_batch_size, check_options
 from protos.errors import DataError
+from protos.files import reason
 from protos.schema import LayerParameter
 
 Arrays = list[NDArray[np.float32]]
@@ -45,7 +45,7 @@ class Hdf5Files:
         return sum(self.sizes)
 
     def _inspect(self, path: str) -> list[tuple[int, ...]]:
-        with _opened(path) as file:
+        with reading(path) as file:
             missing = [name for name in self._names if not isinstance(file.get(name), h5py.Dataset)]
             if missing:
                 raise DataError(f"{path}: no dataset {', '.join(missing)}; it has {', '.join(file) or 'none'}")
@@ -68,7 +68,7 @@ class Hdf5Files:
 
     def _load(self, number: int) -> Arrays:
         if self._loaded[0] != number:
-            with _opened(self.paths[number]) as file:
+            with reading(self.paths[number]) as file:
                 self._loaded = (number, [file[name][()].astype(np.float32) for name in self._names])
         return self._loaded[1]
 
@@ -165,20 +165,9 @@ def _read_paths(list_file: str) -> list[str]:
     try:
         paths = Path(list_file).read_text().split()
     except OSError as error:
-        raise DataError(f"{list_file}: {error.strerror}") from None
+        raise DataError(f"{list_file}: {reason(error)}") from None
     except UnicodeDecodeError:
         raise DataError(f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line") from None
     if not paths:
         raise DataError(f"{list_file}: it names no HDF5 files")
     return paths
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such HDF5 file") from None
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as HDF5 ({' '.join(str(error).split())})") from None

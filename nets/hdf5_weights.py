@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data.hdf5_writer import hdf5_file
+from data.hdf5_file import reading, writing
 from protos.errors import WeightsError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -50,15 +50,16 @@ class Layer(NamedTuple):
 def opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Mapping[int, Blob]]]:
     """The layers in the file at *path*, which is open as long as the block runs.
 
-    Raises WeightsError where it holds no weights, OSError where it is damaged.
+    Raises WeightsError where it holds no weights, DataError where it is damaged.
     """
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         data = file.get("data")
         if not isinstance(data, h5py.Group):
             raise WeightsError(f"{os.fspath(path)}: no group 'data' in this HDF5 file: it holds no Caffe weights")
         layers: dict[str, dict[int, Blob]] = {}
 
-        def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        def visit(link: str | bytes, item: h5py.Group | h5py.Dataset) -> None:
+            name = link.decode(errors="replace") if isinstance(link, bytes) else link  # bytes where it is no UTF-8
             if isinstance(item, h5py.Group):
                 layers.setdefault(name, {})
                 return
@@ -72,7 +73,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Mapping[int, B
 
 def write(path: str | os.PathLike[str], layers: Iterable[Layer]) -> None:
     """Write *layers* to *path*, whole or not at all. Raises CaffeError."""
-    with hdf5_file(path) as file:
+    with writing(path) as file:
         data = file.create_group("data")
         for layer in layers:
             group = data.require_group(layer.name)

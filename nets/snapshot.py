@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.hdf5_writer import hdf5_file
+from data.hdf5_file import reading, writing
 from nets.hdf5_weights import SIGNATURE
 from protos import files, lens
 from protos.errors import CaffeError, WeightsError
@@ -49,7 +49,7 @@ class State:
 def write(path: str | os.PathLike[str], state: State) -> None:
     """Write *state* to *path*, whole or not at all: as HDF5 where it ends in .h5. Raises CaffeError."""
     if os.fspath(path).endswith(".h5"):
-        with hdf5_file(path) as file:
+        with writing(path) as file:
             _write_hdf5(file, state)
     else:
         with files.replacing(path) as file:
@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str]) -> State:
         buffer = lens.open_buffer(path)
         if buffer[: len(SIGNATURE)] != SIGNATURE:
             return _read_binary(buffer)
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             return _read_hdf5(file)
 
 
@@ -75,7 +75,7 @@ def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise WeightsError(f"{shown}: there is no such solver state") from error
     except (CaffeError, OSError, KeyError, ValueError, TypeError) as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = str(error).splitlines()[0].removeprefix(f"{shown}: ") if str(error) else type(error).__name__
         raise WeightsError(f"{shown}: no solver state, or a damaged one: {what}") from error
 
 

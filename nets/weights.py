@@ -140,6 +140,8 @@ def _explained(path: Path_) -> Iterator[None]:
         raise WeightsError(str(error) if shown in str(error) else f"{shown}: {error}") from error
     except OSError as error:
         raise WeightsError(f"{shown}: cannot be read: {files.reason(error)}") from error
+    except ValueError as error:  # of a path with a zero byte
+        raise WeightsError(f"{shown!r}: cannot be read: {error}") from error
 
 
 def _start(path: Path_) -> bytes:

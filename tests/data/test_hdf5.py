@@ -88,7 +88,7 @@ def test_bad_files_say_so(hdf5_layer, files, layer):
     (files / "list.txt").write_bytes(b"\x89HDF\xff")
     refused("not a list of files")
     (files / "list.txt").unlink()
-    refused("No such file")
+    refused("no such file")
     with pytest.raises(DataError, match="does not transform its data"):
         top_shapes(layer("type: 'HDF5Data' transform_param { scale: 2 } hdf5_data_param { batch_size: 1 }"), "TRAIN")
 

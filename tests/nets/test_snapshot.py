@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import nets
 from nets import snapshot
 from nets.snapshot import State
+from nets.weights import load_weights
 from protos import text
 from protos.errors import WeightsError
 from protos.schema import NetParameter, SolverState
@@ -134,3 +136,24 @@ def test_what_cannot_be_kept_leaves_the_old_file(tmp_path, kind):
         snapshot.write(tmp_path / kind, wrong)
     assert_equal(snapshot.read(tmp_path / kind), state())
     assert [path.name for path in tmp_path.iterdir()] == [kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_byte_anywhere_is_one_error_or_none(tmp_path, kind):
+    path = tmp_path / kind
+    snapshot.write(path, state())
+    content = path.read_bytes()
+    errors = []
+    for at in range(0, min(len(content), 3000), 7):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        try:
+            snapshot.read(path)
+        except WeightsError as error:
+            errors.append(str(error))
+    assert len(errors) > 5
+    assert not [error for error in errors if "\n" in error or error.count(kind) > 1]
+
+
+def test_a_path_with_a_zero_byte_is_an_error(tmp_path):
+    with pytest.raises(WeightsError, match=r"'.x00x': cannot be read: embedded null byte"):
+        load_weights(nets.Net(nets.graph.build(NetParameter())), "\0x")

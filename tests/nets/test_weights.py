@@ -287,3 +287,19 @@ def test_layer_names_with_slashes(tmp_path, kind):
     net = make(model)
     load_weights(net, tmp_path / kind)
     assert_same(net, make(model, seed=1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_byte_anywhere_is_one_error_or_none(tmp_path, kind):
+    net, path = make(), tmp_path / kind
+    save_weights(net, path)
+    content = path.read_bytes()
+    errors = []
+    for at in range(0, min(len(content), 3000), 7):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        try:
+            load_weights(net, path)
+        except WeightsError as error:
+            errors.append(str(error))
+    assert len(errors) > 10
+    assert not [error for error in errors if "\n" in error or error.count(kind) > 1]
