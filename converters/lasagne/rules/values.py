@@ -12,9 +12,8 @@ from protos.errors import NetError
 
 @rule(ll.BatchNormLayer)
 def _batch_norm(w: Writer, layer: Any, bottoms: list[str]) -> str:
-    ndim = len(layer.input_shape)
-    if layer.axes != (0, *range(2, ndim)):
-        raise NetError(f"{layer}: BatchNorm of Caffe normalises all axes but the second, not {layer.axes}")
+    if sorted(layer.axes) != [0, *range(2, len(layer.input_shape))]:
+        return _scaled_by_averages(w, layer, bottoms)
     name, mean, inv_std = w.name(layer), weights(layer.mean), weights(layer.inv_std)
     variance = 1 / inv_std**2 - layer.epsilon
     alone = layer.beta is None and layer.gamma is None
@@ -33,6 +32,18 @@ def _batch_norm(w: Writer, layer: Any, bottoms: list[str]) -> str:
     scale = w.add("Scale", w.free(f"{name}_scale"), [made.top[0]], name, [gamma, *beta])
     scale.scale_param.bias_term = bool(beta)
     return scale.top[0]
+
+
+def _scaled_by_averages(w: Writer, layer: Any, bottoms: list[str]) -> str:
+    """Batch normalisation over other axes than Caffe's: with fixed averages it is a scale and a shift."""
+    if w.training:
+        raise NetError(f"{layer}: BatchNorm of Caffe normalises all axes but the second, not {layer.axes}")
+    scale = weights(layer.inv_std) * (1 if layer.gamma is None else weights(layer.gamma))
+    shift = (0 if layer.beta is None else weights(layer.beta)) - weights(layer.mean) * scale
+    made = w.main(layer, "Scale", bottoms, [scale, shift])
+    made.scale_param.axis, made.scale_param.num_axes = _span(layer, layer.axes)
+    made.scale_param.bias_term = True
+    return made.top[0]
 
 
 @rule(ll.LocalResponseNormalization2DLayer)
@@ -72,9 +83,9 @@ def _noise(w: Writer, layer: Any, bottoms: list[str]) -> str:
     return made.top[0]
 
 
-def _span(layer: Any) -> tuple[int, int]:
+def _span(layer: Any, shared: Any = None) -> tuple[int, int]:
     """The first axis along which a parameter differs, and how many there are. Raises NetError where they are apart."""
-    own = [axis for axis in range(len(layer.input_shape)) if axis not in layer.shared_axes]
+    own = [axis for axis in range(len(layer.input_shape)) if axis not in (shared or layer.shared_axes)]
     if own and own != list(range(own[0], own[-1] + 1)):
         raise NetError(f"{layer}: Caffe's Bias and Scale differ along neighbouring axes only, not {own}")
     return (own[0], len(own)) if own else (0, 0)
@@ -100,9 +111,23 @@ def _scale(w: Writer, layer: Any, bottoms: list[str]) -> str:
 def _prelu(w: Writer, layer: Any, bottoms: list[str]) -> str:
     alpha = Blob.of(layer, "alpha")
     if alpha.values.ndim and _span(layer) != (1, 1):
-        raise NetError(f"{layer}: PReLU of Caffe has one slope a channel, or one for all")
+        return _prelu_of_parts(w, layer, bottoms, alpha)
     made = w.main(layer, "PReLU", bottoms, [alpha])
     made.prelu_param.channel_shared = alpha.values.ndim == 0
+    return made.top[0]
+
+
+def _prelu_of_parts(w: Writer, layer: Any, bottoms: list[str], alpha: Blob) -> str:
+    """relu(x) - alpha * relu(-x), where PReLU of Caffe has one slope a channel, or one for all."""
+    name = w.name(layer)
+    positive = w.add("ReLU", w.free(f"{name}_positive"), bottoms)
+    turned = w.add("Power", w.free(f"{name}_turned"), bottoms)
+    turned.power_param.scale = -1
+    negative = w.add("ReLU", w.free(f"{name}_negative"), [turned.top[0]])
+    scaled = w.add("Scale", w.free(f"{name}_scaled"), [negative.top[0]], None, [alpha])
+    scaled.scale_param.axis, scaled.scale_param.num_axes = _span(layer)
+    made = w.add("Eltwise", name, [positive.top[0], scaled.top[0]])
+    made.eltwise_param.coeff.extend([1.0, -1.0])
     return made.top[0]
 
 

@@ -88,3 +88,27 @@ def test_a_loss_is_the_layer_of_caffe_with_the_same_value(loss, nonlinearity, ta
     wanted = loss(get_output(out, torch.from_numpy(x)), torch.from_numpy(targets)).mean()
     found = net.loss(net(x=torch.from_numpy(x), label=torch.from_numpy(targets)))
     np.testing.assert_allclose(found.detach(), wanted.detach(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: layers.BatchNormLayer(x, axes=(0,)),
+        lambda x: layers.BatchNormLayer(x, axes=(0, 1), beta=None),
+        lambda x: layers.ParametricRectifierLayer(x, shared_axes=(0,)),
+        lambda x: layers.ParametricRectifierLayer(x, shared_axes=(0, 1)),
+        lambda x: layers.BiasLayer(x, shared_axes=(0, 1)),
+        lambda x: layers.ElemwiseMergeLayer([x, layers.SliceLayer(x, slice(0, 1), axis=1)], layers.merge.ops.sub),
+        lambda x: layers.DimshuffleLayer(layers.SliceLayer(x, slice(1, 2), axis=2), (3, "x", 0, 1)),
+        lambda x: layers.NINLayer(layers.FlattenLayer(x), 2),
+    ],
+)
+def test_what_caffe_has_in_parts_is_made_of_them(make, tmp_path):
+    out, rng = make(InputLayer((None, 3, 4, 5), name="x")), np.random.RandomState(0)
+    for p in get_all_params(out):
+        p.set_value(rng.uniform(0.5, 2, p.get_value().shape).astype("float32"))
+    net = through_files(out, tmp_path, 2)
+    x = rng.normal(size=(2, 3, 4, 5))
+    (found,) = net(x=torch.from_numpy(x)).values()
+    wanted = get_output(out, x, deterministic=True).eval()
+    np.testing.assert_allclose(found.detach(), wanted, rtol=1e-5, atol=1e-7)

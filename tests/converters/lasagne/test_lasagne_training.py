@@ -149,3 +149,8 @@ def test_losses_and_recurrent_layers_without_a_counterpart_are_named():
     gru = layers.GRULayer(InputLayer((None, 5, 3)), 2, updategate=layers.Gate(W_cell=None, nonlinearity=softmax))
     with pytest.raises(NetError, match="nonlinearity_updategate must be rectify, tanh, sigmoid or linear"):
         to_net(gru)
+    x = InputLayer((None, 3, 4, 5))
+    with pytest.raises(NetError, match="BatchNorm of Caffe normalises all axes but the second, not"):
+        to_net(layers.BatchNormLayer(x, axes=(0, 1)), **LOSS)
+    with pytest.raises(NetError, match="alpha 0 leaves the averages as they are"):
+        to_net(layers.BatchNormLayer(x, alpha=0), **LOSS)
