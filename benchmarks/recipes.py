@@ -12,11 +12,8 @@ import argparse
 import contextlib
 import itertools
 import logging
-import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
+from benchmarks.turns import Steps, add_flags, measure, place, wait  # noqa: E402
 from data.build import Arrays, Options, build  # noqa: E402
 from nets.recipe.experiments import EXPERIMENTS  # noqa: E402
 
 Pixels = np.ndarray
-Steps = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -191,40 +188,20 @@ def our_steps(name: str, tutorial: Tutorial, values: Pixels, labels: Pixels, dev
     def steps(count: int) -> None:
         torch.set_num_threads(threads)
         solver.step(count)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(device)
         torch.set_num_threads(usual)
 
     return steps
 
 
-def measure(contenders: dict[str, Steps], seconds: float) -> dict[str, float]:
-    """Steps a second of each: the median of turns of about a second each."""
-    counts = {}
-    for name, steps in contenders.items():
-        steps(20)
-        start = time.perf_counter()
-        steps(20)
-        counts[name] = max(1, round(20 / (time.perf_counter() - start)))
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(max(1, round(seconds))):
-        for name, steps in contenders.items():
-            start = time.perf_counter()
-            steps(counts[name])
-            speeds[name].append(counts[name] / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in speeds.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default=",".join(TUTORIALS))
-    parser.add_argument("--seconds", type=float, default=5, help="turns of about a second for each contender")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_flags(parser)
     args = parser.parse_args()
     logging.disable(logging.INFO)
     device = torch.device(args.device)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, {where}, {os.cpu_count()} cores; seconds for an epoch")
+    print(f"{place(device)}; seconds for an epoch")
     print(f"{'recipe':18} {'batch':>5} {'steps':>6} {'ours':>8} {'tutorial':>9} {'times as fast':>14}")
     for name in args.recipes.split(","):
         tutorial = TUTORIALS[name]
@@ -241,6 +218,7 @@ def main() -> None:
                     "tutorial": tutorial_steps(tutorial, values, labels, device),
                 },
                 args.seconds,
+                first=20,
             )
         steps = -(-tutorial.records // tutorial.batch)
         ours, theirs = steps / speeds["ours"], steps / speeds["tutorial"]

@@ -10,10 +10,8 @@ the median speed counts, so that a busy machine slows all alike.
 
 import argparse
 import logging
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
+from benchmarks.turns import Steps, add_flags, measure, place, wait  # noqa: E402
 from data.stores import create_store  # noqa: E402
 from protos import text  # noqa: E402
 from protos.schema import Datum  # noqa: E402
@@ -147,7 +146,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(self.images[index]).float().div(256), int(self.labels[index])
 
 
-def plain_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[int], None]:
+def plain_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Steps:
     x = torch.from_numpy(images).float().div(256).to(device)
     y = torch.from_numpy(labels).to(device)
     step = _module_step(job, device)
@@ -160,12 +159,12 @@ def plain_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.
                 position = 0
             step(x[position : position + job.batch], y[position : position + job.batch])
             position += job.batch
-        _wait(device)
+        wait(device)
 
     return steps
 
 
-def tutorial_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[int], None]:
+def tutorial_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Steps:
     loader = DataLoader(Samples(images, labels), job.batch, shuffle=True, num_workers=2, persistent_workers=True)
     step = _module_step(job, device)
 
@@ -179,7 +178,7 @@ def tutorial_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: tor
         for _ in range(count):
             x, y = next(batches)
             step(x.to(device), y.to(device))
-        _wait(device)
+        wait(device)
 
     return steps
 
@@ -197,9 +196,7 @@ def _module_step(job: Job, device: torch.device) -> Callable[[Tensor, Tensor], N
     return step
 
 
-def our_steps(
-    job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device, folder: Path
-) -> Callable[[int], None]:
+def our_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device, folder: Path) -> Steps:
     store = folder / "store"
     with create_store(store) as writer:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -216,43 +213,19 @@ def our_steps(
 
     def steps(count: int) -> None:
         solver.step(count)
-        _wait(device)
+        wait(device)
 
     return steps
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def measure(contenders: dict[str, Callable[[int], None]], seconds: float) -> dict[str, float]:
-    """Steps a second of each: the median of turns of about a second each."""
-    counts = {}
-    for name, steps in contenders.items():
-        steps(3)
-        start = time.perf_counter()
-        steps(3)
-        counts[name] = max(1, round(3 / (time.perf_counter() - start)))
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(max(1, round(seconds))):
-        for name, steps in contenders.items():
-            start = time.perf_counter()
-            steps(counts[name])
-            speeds[name].append(counts[name] / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in speeds.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(JOBS))
-    parser.add_argument("--seconds", type=float, default=5, help="turns of about a second for each contender")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_flags(parser)
     args = parser.parse_args()
     logging.disable(logging.INFO)
     device = torch.device(args.device)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, {name}; steps a second")
+    print(f"{place(device)}; steps a second")
     print(f"{'net':14} {'batch':>5} {'ours':>9} {'plain':>9} {'tutorial':>9} {'ours/plain':>11} {'ours/tutorial':>14}")
     for net in args.nets.split(","):
         job = JOBS[net]
