@@ -60,7 +60,7 @@ def _images(path: str, root: str) -> Iterator[tuple[int, list[tuple[float, Windo
     class, overlap, and the corners left, top, right, bottom.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text("utf-8-sig", "surrogateescape").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     at = 0

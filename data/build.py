@@ -15,7 +15,7 @@ from data import datum
 from data.hdf5_writer import Hdf5Writer
 from data.stores import create_store
 from protos.errors import DataError
-from protos.files import replacing
+from protos.files import read, replacing
 
 _HDF5_ROWS = 256
 
@@ -147,14 +147,22 @@ def _write_store(path: Path, items: Iterator[Item], options: Options) -> int:
 
 def _write_hdf5(path: Path, items: Iterator[Item], options: Options) -> int:
     count = 0
+    list_file = path.with_suffix(".txt")
+    if list_file == path or (list_file.exists() and not _lists(list_file, path)):
+        raise DataError(f"{list_file}: is where the list of {path} goes, and is another file; rename one of them")
     with Hdf5Writer(path, options.overwrite) as file:
         while rows := list(islice(items, _HDF5_ROWS)):
             file.append(_columns(path, rows))
             count += len(rows)
         _check_some(path, count)
-    with replacing(path.with_suffix(".txt")) as listing:
+    with replacing(list_file) as listing:
         listing.write(f"{path}\n".encode())
     return count
+
+
+def _lists(list_file: Path, path: Path) -> bool:
+    """Whether *list_file* names the file *path*, wherever that was, and nothing else."""
+    return Path(read(list_file).decode(errors="replace").strip()).name == path.name
 
 
 def _columns(path: Path, rows: list[Item]) -> dict[str, NDArray[np.float32]]:

@@ -20,7 +20,7 @@ def run(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
-        print("interrupted; nothing was left", file=sys.stderr)
+        print("interrupted; what was not finished is gone", file=sys.stderr)
         sys.exit(130)
 
 
@@ -28,7 +28,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every builder takes."""
     parser.add_argument("--backend", choices=("lmdb", "leveldb", "hdf5"), default="lmdb", help="default: lmdb")
     parser.add_argument("--shuffle", action="store_true", help="store the records in a random order")
-    parser.add_argument("--seed", type=int, default=0, help="of the order; default: 0")
+    parser.add_argument("--seed", type=not_negative, default=0, metavar="N", help="of the order; default: 0")
     parser.add_argument("--limit", type=natural, metavar="N", help="store the first N records only")
     parser.add_argument("--overwrite", action="store_true", help="replace a store of that name")
 
@@ -40,7 +40,19 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 def natural(text: str) -> int:
     """An argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """An argparse type: an integer of at least 0."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}")
     return value

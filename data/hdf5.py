@@ -163,11 +163,13 @@ def _open(layer: LayerParameter) -> tuple[Shapes, Hdf5Files]:
 
 def _read_paths(list_file: str) -> list[str]:
     try:
-        paths = Path(list_file).read_text().split()
+        lines = Path(list_file).read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{list_file}: {reason(error)}") from None
     except UnicodeDecodeError:
         raise DataError(f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line") from None
+    # the original parts at every blank, so that lists may have several names in a line
+    paths = [path for line in lines for path in ([line.strip()] if Path(line.strip()).is_file() else line.split())]
     if not paths:
         raise DataError(f"{list_file}: it names no HDF5 files")
     return paths

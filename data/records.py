@@ -169,7 +169,7 @@ class ImageRecords(Records[int]):
 def read_list(path: str | Path) -> list[tuple[str, int]]:
     """Pairs of name and label of a list file; names may hold blanks. DataError for a bad line."""
     try:
-        lines = Path(path).read_text(errors="surrogateescape").splitlines()
+        lines = Path(path).read_text("utf-8-sig", "surrogateescape").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
     entries = []

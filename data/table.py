@@ -104,11 +104,11 @@ def read_npz(path: Path, data: str, label: str) -> tuple[NDArray[np.generic], ND
     N x D become N x D x 1 x 1, N x H x W become N x 1 x H x W; bytes stay, all else becomes float32.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if data not in file:
                 raise DataError(f"{path}: no array {data!r}; it has {', '.join(file)}")
             values, labels = file[data], file.get(label)
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, AttributeError) as error:
         raise DataError(f"{path}: not a readable .npz of arrays ({error})") from None
     return _examples(path, values), None if labels is None else _labels(path, labels, len(values))
 

@@ -105,7 +105,7 @@ def run(items: Iterable[Item], treatment: Treatment, predictor: Predictor, size:
 
 def read_labels(path: str) -> list[str]:
     """The names of the classes, a line each."""
-    names = [line.strip() for line in files.read(path).decode(errors="replace").splitlines()]
+    names = [line.strip() for line in files.read(path).decode("utf-8-sig", "replace").splitlines()]
     while names and not names[-1]:
         names.pop()
     return names

@@ -77,7 +77,7 @@ def find(path: str | os.PathLike[str], near: str | os.PathLike[str] | None = Non
     given = Path(path)
     places = [given]
     if near is not None:
-        places.append(Path(near).parent / given)
+        places += [Path(near).parent / given, Path(near).resolve().parent / given]  # of a link, and of its target
     if given.parts[:1] == ("protos",):
         places.append(Path(__file__).parent.joinpath(*given.parts[1:]))
     return next((place for place in places if place.exists()), given)

@@ -348,3 +348,37 @@ def test_a_store_cannot_be_empty(command, tmp_path):
     assert "not a single example" in command("numpy", "t.npz", "s")[1]
     with create_store(tmp_path / "e"):
         pass
+
+
+def test_hdf5_takes_no_list_of_the_users_for_its_own(command, tmp_path):
+    np.savez("a.npz", data=RNG.random((3, 4), np.float32), label=np.arange(3))
+    (tmp_path / "train.txt").write_text("a/1.png 0\n")
+    status, error = command("numpy", "a.npz", "train.h5", "--backend", "hdf5", "--overwrite")
+    assert (status, (tmp_path / "train.txt").read_text()) == (2, "a/1.png 0\n")
+    assert "train.txt: is where the list of train.h5 goes, and is another file" in error
+    assert command("numpy", "a.npz", "x.txt", "--backend", "hdf5")[0] == 2
+    for _ in range(2):
+        assert command("numpy", "a.npz", "other.h5", "--backend", "hdf5", "--overwrite")[0] == 0
+    assert (tmp_path / "other.txt").read_text() == "other.h5\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4"])
+def test_an_npz_that_is_none_is_one_line(command, tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    status, error = command("numpy", "a.npz", "store")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "a.npz: not a readable .npz of arrays" in error
+
+
+@pytest.mark.parametrize(("seed", "message"), [("-1", "must be at least 0"), ("x", "'x' is not an integer")])
+def test_a_seed_is_a_natural_number(command, seed, message):
+    status, error = command("numpy", "a.npz", "store", "--shuffle", f"--seed={seed}")
+    assert status == 2
+    assert f"argument --seed: {message}" in error
+
+
+def test_the_mark_that_windows_puts_before_a_text_belongs_to_no_name(command, tmp_path):
+    images.to_image(np.zeros((3, 4, 4), np.uint8)).save(tmp_path / "0.png")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0.png 7\r\n")
+    assert command("imageset", ".", "store", "--list", "list.txt")[0] == 0
+    assert content("store")[2] == [7]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.hdf5 import Hdf5Files
 from data.hdf5_writer import Hdf5Writer
 from data.sources import open_source, top_shapes
 from protos.errors import DataError
@@ -130,3 +131,10 @@ def test_a_file_whose_rows_do_not_fit_the_disk_is_given_up(tmp_path, monkeypatch
         writer.append({"data": np.zeros((1000, 1000))})
     assert list(tmp_path.iterdir()) == []
     writer.__exit__(None, None, None)  # as at the end of the program: there is nothing left to fail
+
+
+def test_names_in_a_list_may_hold_blanks_or_share_a_line(tmp_path):
+    for name in ("a b.h5", "c.h5", "d.h5"):
+        write(tmp_path / name, np.zeros((2, 3)))
+    (tmp_path / "list.txt").write_text(f"\ufeff{tmp_path}/a b.h5\r\n{tmp_path}/c.h5 {tmp_path}/d.h5\n\n", "utf-8")
+    assert Hdf5Files(str(tmp_path / "list.txt"), ("data",)).sizes == [2, 2, 2]

@@ -77,3 +77,12 @@ def test_a_link_stays_a_link(tmp_path):
 def test_read_errors_are_one_line(tmp_path, name, reason):
     with pytest.raises(CaffeError, match=f"cannot be read: {reason}"):
         files.read(tmp_path / name)
+
+
+def test_a_file_is_found_beside_a_link_and_beside_what_it_points_at(tmp_path):
+    (tmp_path / "models").mkdir()
+    for name in ("models/solver", "models/net", "mine"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "models" / "solver")
+    assert files.find("net", tmp_path / "link") == tmp_path / "models" / "net"
+    assert files.find("mine", tmp_path / "link") == tmp_path / "mine"
