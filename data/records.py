@@ -99,11 +99,17 @@ class StoreRecords(Records[tuple[int, bytes]]):
         """Pairs of index and Datum bytes."""
         steps = np.diff(indices)
         if np.count_nonzero((steps < 0) | (steps >= _STEP)) > _JUMPS:
-            return [(index, self._store[self._keys[index]]) for index in indices.tolist()]
+            return [(index, self._find(index)) for index in indices.tolist()]
         out: list[tuple[int, bytes]] = []
         for run in np.split(indices, np.flatnonzero(steps != 1) + 1):
             out.extend(self._read_run(int(run[0]), len(run)))
         return out
+
+    def _find(self, index: int) -> bytes:
+        try:
+            return self._store[self._keys[index]]
+        except LookupError:
+            raise DataError(f"{self}: record {index} cannot be found by its key: the store is damaged") from None
 
     @cached_property
     def _keys(self) -> list[bytes]:

@@ -11,6 +11,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 import lmdb
 
+from data import lmdb_pages
 from protos.errors import DataError
 from protos.files import reason
 from protos.temporary import beside, exchange, remove
@@ -27,16 +29,18 @@ _FULL = 1 << 20  # bytes; with less room a failed write is put down to the disk
 _MAGIC = b"\xde\xc0\xef\xbe"  # of an LMDB, at byte 16
 
 
-def open_store(path: str | Path, backend: str | None = None) -> "Store":
+def open_store(path: str | Path, backend: str | None = None, thorough: bool = False) -> "Store":
     """Open the LMDB or LevelDB at *path* for reading; *backend* None finds out which it is.
 
+    The pages of an LMDB are looked at, as damaged ones would end the process: all that are not values, where
+    they are few (256 MB of them) or where it is to be *thorough*.
     Raises DataError where there is no store, it is of another backend, or it is damaged or cut short.
     """
     path = Path(path)
     found = find_backend(path)
     if backend is not None and backend.lower() != found:
         raise DataError(f"{path}: this store is {found}, not {backend.lower()}")
-    return LmdbStore(path) if found == "lmdb" else LeveldbStore(path)
+    return LmdbStore(path, thorough) if found == "lmdb" else LeveldbStore(path)
 
 
 def find_backend(path: Path) -> str:
@@ -79,8 +83,7 @@ class _Environments:
         self._lock = threading.Lock()
 
     def acquire(self, path: Path) -> tuple[tuple[int, int, int], lmdb.Environment]:
-        file = path if path.is_file() else path / "data.mdb"
-        found = file.stat()
+        found = _file(path).stat()
         key = (os.getpid(), found.st_dev, found.st_ino)
         with self._lock:
             env, users = self._open[key] if key in self._open else (_open_environment(path), 0)
@@ -101,16 +104,19 @@ class _Environments:
 _environments = _Environments()
 
 
+def _file(path: Path) -> Path:
+    return path if path.is_file() else path / "data.mdb"
+
+
 def _open_environment(path: Path) -> lmdb.Environment:
-    file = path if path.is_file() else path / "data.mdb"
     with _lmdb_errors(path):
-        env = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1)
-        wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-        size = file.stat().st_size
-        if size < wanted:  # reading behind the end of the file would end the process
-            env.close()
-            raise DataError(f"{path}: the LMDB is cut short: {size} of {wanted} bytes; copy or build it again")
-        return env
+        return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1)
+
+
+@lru_cache(maxsize=64)
+def _check_pages(file: Path, thorough: bool, size: int, changed: int) -> None:
+    """Look at the pages of *file*, once for each *size* and time at which it was *changed*."""
+    lmdb_pages.check(file, None if thorough else lmdb_pages.LIMIT)
 
 
 @contextmanager
@@ -124,12 +130,16 @@ def _lmdb_errors(path: Path) -> Iterator[None]:
 class LmdbStore(Store):
     """An LMDB, as a folder with ``data.mdb`` or a single file. Any thread may read it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, thorough: bool = False) -> None:
         super().__init__(path)
         try:
+            found = _file(path).stat()
+            _check_pages(_file(path).resolve(), thorough, found.st_size, found.st_mtime_ns)
             self._key, self._env = _environments.acquire(path)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+            raise DataError(f"{path}: cannot be read: {reason(error)}") from None
+        except lmdb_pages.DamageError as error:
+            raise DataError(f"{path}: the LMDB is damaged: {error}; copy or build it again") from None
         self._closed = False
 
     def scan(self, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
@@ -396,5 +406,5 @@ def _sync(path: Path) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+    text = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--classes", type=natural, metavar="N", help="labels must be below N")
     args = parser.parse_args()
-    with open_store(args.store) as store:
+    with open_store(args.store, thorough=True) as store:
         found = list(problems(store, args.classes))
         if not len(store):
             raise DataError(f"{args.store}: there are no records in it")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data import datum, images
+from data.records import StoreRecords
 from data.sources import SOURCES, open_source, top_shapes
 from data.stores import create_store
 from protos.errors import CaffeError, DataError
@@ -299,3 +300,15 @@ def test_dummy_data_takes_the_old_shape_and_one_filler_for_all(layer):
         top_shapes(layer("type: 'DummyData' dummy_data_param { }"), "TRAIN")
     with pytest.raises(DataError, match="takes 1 or 2 shapes"):
         top_shapes(layer("type: 'DummyData' dummy_data_param { num: [1,1,1] channels: 1 height: 1 width: 1 }"), "TRAIN")
+
+
+def test_a_damaged_key_is_found_out_when_records_are_shuffled(tmp_path):
+    with create_store(tmp_path / "s") as store:
+        for k in range(20):
+            store.put(b"%08d" % k, datum.pack(np.full((1, 2, 2), k, np.uint8), k))
+    content = (tmp_path / "s" / "data.mdb").read_bytes()
+    (tmp_path / "s" / "data.mdb").write_bytes(content.replace(b"00000013", b"99999999"))
+    records = StoreRecords(str(tmp_path / "s"), None)
+    with pytest.raises(DataError, match="s: record 13 cannot be found by its key: the store is damaged"):
+        records.read(np.array([5, 13, 2, 9, 1]))
+    records.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data import stores
+from data import lmdb_pages, stores
 from data.stores import create_store, open_store
 from protos import temporary
 from protos.errors import DataError
@@ -172,7 +172,7 @@ def test_a_truncated_lmdb_is_found_out(tmp_path):
     content = (path / "data.mdb").read_bytes()
     for size in (len(content) - 4096, 6000, 100, 0):
         (path / "data.mdb").write_bytes(content[:size])
-        with pytest.raises(DataError, match=r"cut short|cannot be read as an LMDB"):
+        with pytest.raises(DataError, match=r"cut short|cannot be read as an LMDB|its page size cannot be"):
             open_store(path)
 
 
@@ -181,8 +181,62 @@ def test_a_damaged_lmdb_is_found_out(tmp_path):
     content = bytearray((path / "data.mdb").read_bytes())
     content[8192:] = b"\xaa" * (len(content) - 8192)
     (path / "data.mdb").write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read as an LMDB"), open_store(path) as store:
-        list(store.scan())
+    with pytest.raises(DataError, match="s: the LMDB is damaged: a page is damaged; copy or build it again"):
+        open_store(path)
+
+
+FLIP_BYTES = """
+import random, sys
+from pathlib import Path
+from data import lmdb_pages
+from data.stores import open_store
+from protos.errors import DataError
+path, chance, good = Path(sys.argv[1]), random.Random(0), 0
+content = path.read_bytes()
+for _ in range(400):
+    damaged = bytearray(content)
+    for _ in range(chance.choice([1, 5, 50])):
+        page = chance.choice([0, 4096, 4096 * chance.randrange(len(content) // 4096)])
+        damaged[page + chance.randrange(200)] = chance.choice([0, 1, 255, chance.randrange(256)])
+    path.write_bytes(damaged)
+    try:
+        with open_store(path) as store:
+            good += len(list(store.scan())) == len(store)
+    except DataError as error:
+        assert "\\n" not in str(error)
+print(good)
+"""
+
+
+@pytest.mark.parametrize("size", [20, 3000, 9000])
+def test_a_damaged_lmdb_never_ends_the_process(tmp_path, size):
+    path = build(tmp_path / "s", records={b"%05d" % k: bytes(size) for k in range(600 if size < 100 else 150)})
+    command = [sys.executable, "-c", FLIP_BYTES, str(path / "data.mdb")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert run.returncode == 0, run.stderr
+    assert 10 < int(run.stdout) < 390
+
+
+def test_records_that_an_lmdb_does_not_count_are_damage(tmp_path):
+    path = build(tmp_path / "s") / "data.mdb"
+    content = bytearray(path.read_bytes())
+    for meta in (0, 4096):
+        content[meta + 120] += 1  # the low byte of the number of entries
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"it has 50 records and counts 5[12]"):
+        open_store(path)
+
+
+def test_a_store_of_many_leaves_is_looked_at_whole_only_when_asked(tmp_path, monkeypatch):
+    path = build(tmp_path / "s", records={b"%05d" % k: bytes(1500) for k in range(50)}) / "data.mdb"
+    content = bytearray(path.read_bytes())
+    content[120 : 120 + 8] = content[4096 + 120 : 4096 + 128] = (51).to_bytes(8, "little")
+    path.write_bytes(content)
+    monkeypatch.setattr(lmdb_pages, "LIMIT", 10)
+    with open_store(path):
+        pass
+    with pytest.raises(DataError, match="it has 50 records and counts 51"):
+        open_store(path, thorough=True)
 
 
 @pytest.mark.parametrize("name", ["000005.ldb", "CURRENT", "MANIFEST-000004"])
@@ -191,6 +245,13 @@ def test_a_truncated_leveldb_is_found_out(tmp_path, name):
     (path / name).write_bytes(b"short")
     with pytest.raises(DataError, match=f"{path}: cannot be read as a LevelDB"), open_store(path) as store:
         list(store.scan())
+
+
+def test_a_leveldb_whose_names_are_damaged_is_found_out(tmp_path):
+    path = Path(shutil.copytree(GOLDEN / "formats" / "gray_resized_leveldb", tmp_path / "s"))
+    (path / "CURRENT").write_bytes(b"MANIFEST-\xff\n")
+    with pytest.raises(DataError, match=f"{path}: cannot be read as a LevelDB"):
+        open_store(path)
 
 
 def test_what_is_no_store_says_so(tmp_path):
