@@ -310,5 +310,5 @@ def test_a_damaged_key_is_found_out_when_records_are_shuffled(tmp_path):
     (tmp_path / "s" / "data.mdb").write_bytes(content.replace(b"00000013", b"99999999"))
     records = StoreRecords(str(tmp_path / "s"), None)
     with pytest.raises(DataError, match="s: record 13 cannot be found by its key: the store is damaged"):
-        records.read(np.array([5, 13, 2, 9, 1]))
+        records.read(np.array([5, 13, 2, 9, 1, 7, 3]))
     records.close()
