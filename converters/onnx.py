@@ -164,9 +164,7 @@ def parser() -> argparse.ArgumentParser:
     console.flag(made, "check", "run the model in onnxruntime beside the net", action="store_true")
     console.flag(made, "constant", "an input that has one value", action="append", default=[], metavar="NAME=VALUE")
     shape_flag(made)
-    console.flag(made, "level", "level of the net state", type=int, default=0, metavar="N")
-    console.flag(made, "stage", "stages of the net state, separated by commas", default="", metavar="A,B")
-    console.flag(made, "allow_unknown", "warn of fields that no schema knows instead of stopping", action="store_true")
+    console.state_flags(made)
     return made
 
 

@@ -21,7 +21,7 @@ import lmdb
 
 from data import lmdb_pages
 from protos.errors import DataError
-from protos.files import reason
+from protos.files import reason, sync
 from protos.temporary import beside, exchange, remove
 
 BACKENDS = ("lmdb", "leveldb")
@@ -385,8 +385,8 @@ def _replaceable(path: Path) -> bool:
 def _publish(folder: Path, path: Path, overwrite: bool) -> None:
     """Sync *folder* to the disk and give it its name; *overwrite*: in the place of what has that name."""
     for file in folder.iterdir():
-        _sync(file)
-    _sync(folder)
+        sync(file)
+    sync(folder)
     if not (overwrite and path.exists()):
         folder.rename(path)
     elif not exchange(folder, path):
@@ -394,15 +394,7 @@ def _publish(folder: Path, path: Path, overwrite: bool) -> None:
         path.rename(aside)
         folder.rename(path)
         remove(aside)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
 
 
 def _one_line(error: BaseException) -> str:

@@ -83,10 +83,15 @@ def flag(parser: argparse.ArgumentParser, name: str, help: str, **options: objec
 def net_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose a device and the layers of a net."""
     flag(parser, "gpu", "GPUs by number, separated by commas, or 'all'; default: what the solver says", metavar="IDS")
+    state_flags(parser)
+    flag(parser, "allow_python", "run the code that Python layers name", action="store_true")
+
+
+def state_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose the layers of a net."""
     flag(parser, "level", "level of the net state", type=int, default=0, metavar="N")
     flag(parser, "stage", "stages of the net state, separated by commas", default="", metavar="A,B")
     flag(parser, "allow_unknown", "warn of fields that no schema knows instead of stopping", action="store_true")
-    flag(parser, "allow_python", "run the code that Python layers name", action="store_true")
 
 
 def stages(text: str) -> list[str]:

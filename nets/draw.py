@@ -203,15 +203,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = console.parse(parser(), argv)
     param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
     graph = build(param, args.phase, args.level, console.stages(args.stage), allow_python=True)
-    draw(graph, _shapes(param, graph, args), args.out)
+    draw(graph, _shapes(param, args), args.out)
     return 0
 
 
-def _shapes(param: NetParameter, graph: Graph, args: argparse.Namespace) -> dict[str, Shape]:
+def _shapes(param: NetParameter, args: argparse.Namespace) -> dict[str, Shape]:
     """The shapes of all blobs; none, with a word why, where the net cannot be shaped."""
     try:
         given = parse_shapes(args.shape)
-        return shaped_net(param, given, graph.param.state.level, console.stages(args.stage), args.phase).shapes
+        return shaped_net(param, given, args.level, console.stages(args.stage), args.phase).shapes
     except NetError:
         raise
     except CaffeError as error:

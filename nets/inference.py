@@ -44,7 +44,14 @@ def load_for_inference(model: str | os.PathLike[str], weights: str, args: argpar
     Raises WeightsError where a layer of the net has no weights in the file.
     """
     param = text.read_net(files.find(model), allow_unknown=args.allow_unknown)
-    net = shaped_net(param, parse_shapes(args.shape), args.level, console.stages(args.stage))
+    try:
+        net = shaped_net(param, parse_shapes(args.shape), args.level, console.stages(args.stage))
+    except NetError as error:
+        if any(layer.blobs for layer in param.layer):
+            raise NetError(
+                f"{error}; {os.fspath(model)} holds weights: should it change places with {weights}?"
+            ) from error
+        raise
     report = load_weights(net, weights)
     if report.missing:
         raise WeightsError(f"{weights}: there are no weights for {', '.join(report.missing)}")

@@ -243,9 +243,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("files", nargs="+", metavar="LOG... OUT.png", help="with --weights: MODEL WEIGHTS OUT.png")
     console.flag(made, "weights", "plot weights instead of logs", action="store_true")
     shape_flag(made)
-    console.flag(made, "level", "level of the net state", type=int, default=0, metavar="N")
-    console.flag(made, "stage", "stages of the net state, separated by commas", default="", metavar="A,B")
-    console.flag(made, "allow_unknown", "warn of fields that no schema knows instead of stopping", action="store_true")
+    console.state_flags(made)
     return made
 
 

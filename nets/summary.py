@@ -178,9 +178,7 @@ def add_net_flags(made: argparse.ArgumentParser) -> None:
     """Add the flags by which commands that look at a net choose its layers and shapes."""
     console.flag(made, "phase", "TRAIN or TEST (default)", default="TEST", choices=("TRAIN", "TEST"))
     shape_flag(made)
-    console.flag(made, "level", "level of the net state", type=int, default=0, metavar="N")
-    console.flag(made, "stage", "stages of the net state, separated by commas", default="", metavar="A,B")
-    console.flag(made, "allow_unknown", "warn of fields that no schema knows instead of stopping", action="store_true")
+    console.state_flags(made)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,7 +42,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
-        _sync_folder(target.parent)
+        sync(target.parent)  # so that the rename itself lasts
     except OSError as error:
         raise CaffeError(f"{os.fspath(path)}: cannot be written: {reason(error)}") from error
 
@@ -53,10 +53,10 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can."""
+def sync(path: Path) -> None:
+    """Bring what is written to a file, or the names in a folder, to the disk, where the system can do that."""
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

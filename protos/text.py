@@ -96,6 +96,8 @@ def _shown(path: Path | None) -> str:
 
 def _read(path: Path, kind: type[M], allow_unknown: bool) -> M:
     content = files.read(path)
+    if not content.strip():
+        raise ParseError(f"{_shown(path)}: the file is empty")
     if _is_binary(content):
         return _parse_binary(content, kind, path, allow_unknown)
     return _parse(_decoded(content), kind, path, allow_unknown)

@@ -462,6 +462,15 @@ def test_the_command_asks_no_store_where_shapes_are_given(tmp_path):
     assert main([*files, "--shape", "data=4,3,8,8"]) == 0
 
 
+def test_weights_in_the_place_of_the_model_are_pointed_out(folder):
+    stored = text.read_net(folder / "net.caffemodel")
+    del stored.layer[0]
+    (folder / "train.caffemodel").write_bytes(stored.SerializeToString())
+    message = r"train\.caffemodel holds weights: should it change places with .*net\.prototxt"
+    with pytest.raises(NetError, match=message):
+        main([str(folder / name) for name in ("train.caffemodel", "net.prototxt", "x.onnx")])
+
+
 def test_the_command_ends_in_one_line(folder):
     (folder / "other.prototxt").write_text(architectures.cifar10_quick(1 / 8).replace('"ip2"', '"ip3"'))
     for model, out, message in (

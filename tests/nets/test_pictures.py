@@ -166,6 +166,16 @@ def test_curves_and_weights_are_plotted(work):
             assert len(set(picture.convert("L").resize((50, 50)).tobytes())) > 10
 
 
+def test_shapes_on_the_edges_are_those_of_the_level(work):
+    (work / "levels.prototxt").write_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 } } }'
+        'layer { name: "ip" type: "InnerProduct" bottom: "d" top: "y" inner_product_param { num_output: 57 }'
+        " include { min_level: 2 } }"
+    )
+    assert draw.main(["levels.prototxt", "levels.dot", "--level", "2"]) == 0
+    assert "1x57" in (work / "levels.dot").read_text()
+
+
 @pytest.mark.parametrize(
     ("command", "argv", "message"),
     [

@@ -211,6 +211,12 @@ def test_a_string_of_a_binary_that_is_not_utf8(tmp_path):
             text.read_net(save(tmp_path, tag + b"\x03\0\xcd\xcd"))
 
 
+@pytest.mark.parametrize("content", [b"", b" \n\n"])
+def test_an_empty_file_is_no_net(tmp_path, content):
+    with pytest.raises(ParseError, match=r"x.prototxt: the file is empty$"):
+        text.read_net(save(tmp_path, content))
+
+
 def test_unknown_fields_of_a_binary_are_listed(tmp_path):
     path = save(tmp_path, b"\xa2\x06\x09\n\x01x\xa8\x46\x01\xb0\x46\x02")
     with pytest.raises(ParseError, match="unknown field number 1125 in LayerParameter; field number 1126 in Layer"):
