@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,19 @@ log = logging.getLogger("caffe")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command: a CaffeError ends it with one line on stderr and status 2, an interrupt with 130."""
+    """Run a command: a CaffeError ends it with one line on stderr and status 2, an interrupt with 130.
+
+    Where nobody reads on (``| head``), it ends in silence.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         main()
+        sys.stdout.flush()
     except CaffeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted; what was not finished is gone", file=sys.stderr)
         sys.exit(130)

@@ -21,7 +21,7 @@ class LabelledSource(Source):
     """Batches of transformed records: tops data (B x C x H x W) and, where there is a second top, label (B,).
 
     Under several ranks in TRAIN, record i of the run goes to rank i mod world_size; in TEST every rank reads
-    all.     A store that fits into the budget is loaded at the first batch and stays on the device.
+    all. A store that fits into the budget is loaded at the first batch and stays on the device.
     """
 
     def __init__(self, layer: LayerParameter, phase: str, place: Place) -> None:

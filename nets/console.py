@@ -51,6 +51,7 @@ def run(main: Callable[[], int]) -> None:
     """Run a command to its exit status: 2 with one line for bad input, 130 for an interrupt."""
     try:
         status = main()
+        sys.stdout.flush()
     except CaffeError as error:
         print(f"error: {error}", file=sys.stderr)
         status = error.exit_status

@@ -8,7 +8,7 @@ from typing import Any
 from data.sources import SOURCES
 from nets.layer import LAYERS, Layer
 from protos.errors import CaffeError
-from protos.files import replacing
+from protos.files import read, replacing
 from protos.schema import LayerParameter
 
 ORDINALS = ("first", "second", "third")
@@ -37,7 +37,7 @@ def replaced(text: str) -> str:
 
 def write(path: Path) -> None:
     """Put the table between the markers of the file at *path*."""
-    text = replaced(path.read_text(encoding="utf-8"))
+    text = replaced(read(path).decode())
     with replacing(path) as file:
         file.write(text.encode())
 

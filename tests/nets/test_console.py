@@ -5,6 +5,9 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +77,22 @@ def test_exit_statuses(error: BaseException, status: int, said: str, capsys: pyt
         console.run(main)
     assert left.value.code == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nets.layers"],
+        ["nets.summary", "protos/zoo/lenet/deploy.prototxt"],
+        ["data.inspect", "tests/golden/solvers/digits_lmdb"],
+    ],
+)
+def test_a_reader_who_goes_away_is_no_error(words: list[str]) -> None:
+    command = [sys.executable, "-m", *words]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
