@@ -56,6 +56,7 @@ class Net(nn.Module):
         self._detached = {
             node.name: tuple(node.proto.propagate_down) for node, _ in self._plan if not all(node.proto.propagate_down)
         }
+        self._straight = _straight(self._plan, self._overwritten, self._detached)
         self.train(graph.phase == "TRAIN")
         for blob in self.learnable:
             if blob.tensor.is_floating_point() and isinstance(blob.tensor, nn.Parameter):
@@ -138,6 +139,10 @@ class Net(nn.Module):
         reread: list[Reread] = []
         for i, (node, layer) in enumerate(self._plan):
             bottoms = [blobs[name] for name in node.bottoms]
+            if i in self._straight:  # a small net's time goes into looking what else there is to do
+                top = self._guarded(node, layer, bottoms)
+                blobs[node.tops[0]] = top[0] if isinstance(top, tuple) else top
+                continue
             tops = self._call(node, layer, bottoms)
             if i in self._overwritten and tops[0].requires_grad:
                 reread.append(Reread(layer, node.tops[0], node.tops[0] == node.bottoms[0]))
@@ -158,20 +163,20 @@ class Net(nn.Module):
             if i < len(bottoms) and bottoms[i].requires_grad:
                 error = NetError(f"no gradient can flow back into its bottom '{node.bottoms[i]}'")
                 raise _misfit(node, [tuple(x.shape) for x in bottoms], error)
+        if layer.fp32 and bottoms and torch.is_autocast_enabled(bottoms[0].device.type):
+            with torch.autocast(bottoms[0].device.type, enabled=False):
+                tops = self._guarded(node, layer, [x.float() if x.is_floating_point() else x for x in bottoms])
+        else:
+            tops = self._guarded(node, layer, bottoms)
+        return tops if isinstance(tops, tuple) else (tops,)
+
+    def _guarded(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> Any:
         try:
-            if layer.fp32 and bottoms and torch.is_autocast_enabled(bottoms[0].device.type):
-                tops = self._call_fp32(layer, bottoms)
-            else:
-                tops = layer(*bottoms)
+            return layer(*bottoms)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, IndexError, NetError) as error:
             raise _misfit(node, [tuple(x.shape) for x in bottoms], error) from error
-        return tops if isinstance(tops, tuple) else (tops,)
-
-    def _call_fp32(self, layer: Layer, bottoms: list[Tensor]) -> Any:
-        with torch.autocast(bottoms[0].device.type, enabled=False):
-            return layer(*[x.float() if x.is_floating_point() else x for x in bottoms])
 
     # ---- looking
 
@@ -221,6 +226,18 @@ def _overwritten(plan: list[tuple[Node, Layer]]) -> frozenset[int]:
     last = {top: i for i, (node, _) in enumerate(plan) for top in node.tops}
     return frozenset(
         i for i, (node, layer) in enumerate(plan) if layer.rereads and len(node.tops) == 1 and last[node.tops[0]] > i
+    )
+
+
+def _straight(
+    plan: list[tuple[Node, Layer]], overwritten: frozenset[int], detached: Mapping[str, object]
+) -> frozenset[int]:
+    """The layers that only make a top: no loss, no label to look at, no gradient to stop or to keep."""
+    return frozenset(
+        i
+        for i, (node, layer) in enumerate(plan)
+        if len(node.tops) == 1 and not any(node.loss_weights) and not layer.labels and not layer.fp32
+        if i not in overwritten and node.name not in detached
     )
 
 

@@ -126,8 +126,7 @@ class _Filtering(Layer):
         return cls(bottoms[0][axis], p.num_output, window, p.group, p.bias_term, weight, bias)
 
     def forward(self, *xs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        ys = tuple(self._one(x) for x in xs)
-        return ys if len(ys) > 1 else ys[0]
+        return self._one(xs[0]) if len(xs) == 1 else tuple(self._one(x) for x in xs)
 
     def _one(self, x: Tensor) -> Tensor:
         axes = len(self.window.kernel)
