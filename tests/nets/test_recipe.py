@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import html
 import json
 import logging
@@ -166,7 +167,7 @@ def test_otto_is_trained_from_both_kinds_of_files_and_submitted(here, sources, t
 
 def test_the_log_loss_is_of_the_labels_shares(tmp_path):
     shares = np.array([[0.7, 0.2, 0.1], [0.1, 0.0, 0.9]], np.float32)
-    np.savez(tmp_path / "predictions.npz", probabilities=shares, labels=np.array([0, 1]))
+    np.savez(tmp_path / "predictions.npz", probabilities=shares, labels=np.array([0, 1]), class_names=list("abc"))
     results = Results(tmp_path, {})
     assert results.log_loss() == pytest.approx(-(np.log(0.7) + np.log(1e-15)) / 2, rel=1e-6)
     assert results.accuracy() == 0.5
@@ -200,13 +201,17 @@ def wait_for(process, what):
     return found
 
 
-def end(pid):
-    """Kill the process, and wait for it to be gone."""
-    os.kill(pid, signal.SIGKILL)
+def end(lock):
+    """Kill the process that holds the file *lock*, and wait until it is let go."""
+    os.kill(int(lock.read_text().split()[1].rstrip(":")), signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}/fd").exists() and any(Path(f"/proc/{pid}/fd").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with lock.open() as file:
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
 
 
 def iterations(work):
@@ -237,7 +242,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(sources, tmp_path, monkeypa
     assert "python -m nets.train solver.prototxt" in lock
     with pytest.raises(CaffeError, match=r"another run is at work in it \(process \d+: python -m nets.train"):
         call("cifar10_gray_mlp", sources, work)
-    end(int(lock.split()[1].rstrip(":")))  # the training that was left alone
+    end(work / "recipe.lock")  # the training that was left alone
     newest = max(iterations(work))
     capsys.readouterr()
 
