@@ -59,8 +59,9 @@ class Ranks:
                 log.setLevel(logging.WARNING)
 
     def leave(self) -> None:
-        """Part from the others."""
+        """Part from the others, once all are done: a connection that closes under another's feet can end it."""
         if self.together and dist.is_initialized():
+            dist.barrier()
             dist.destroy_process_group()
 
     def spread(self, net: Net, device: torch.device) -> nn.Module:
