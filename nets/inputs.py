@@ -51,10 +51,10 @@ class Inputs:
         for source in self.sources:
             source.next_into(buffers)
 
-    def skip(self, batches: int) -> None:
-        """Go on by *batches* without reading them."""
+    def seek(self, batches: int) -> None:
+        """Go to where *batches* have been taken, without reading them."""
         for source in self.sources:
-            source.skip(batches)
+            source.skip(batches - source.batches)
 
     def state(self) -> list[Any]:
         """The cursors of all sources, as JSON values."""

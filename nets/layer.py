@@ -39,6 +39,8 @@ class Layer(nn.Module):
     - ``fp32``: under autocast it computes in float32;
     - ``phases``: how TRAIN and TEST differ, for the table of layers;
     - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``.
+
+    ``carried`` are the tensors, without gradient, that a pass leaves to the next one; they belong to a solver's state.
     """
 
     message: ClassVar[str] = ""
@@ -58,6 +60,7 @@ class Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fillers: dict[str, Filler] = {}
+        self.carried: tuple[Tensor, ...] = ()
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:

@@ -206,6 +206,11 @@ class Net(nn.Module):
             for fact in self._facts
         ]
 
+    def forget(self) -> None:
+        """Begin anew: let go of the states that LSTM and RNN layers carry from one pass to the next."""
+        for _, layer in self._plan:
+            layer.carried = ()
+
     def to_proto(self, weights: bool = False) -> NetParameter:
         """The net as a message: the layers of its phase as they were declared; with *weights*, their blobs too."""
         param = NetParameter()

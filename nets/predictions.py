@@ -94,7 +94,11 @@ class _Walk:
 
 @torch.no_grad()
 def predict(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """{name: prediction} of *net* on *inputs*; inputs that only judges take may be left out."""
+    """{name: prediction} of *net* on *inputs*, as if it ran for the first time.
+
+    Inputs that only judges take may be left out.
+    """
+    net.forget()
     planned = plan(net)
     missing = dict.fromkeys(name for name in net.graph.inputs if name not in inputs)  # and what follows from them
     made: dict[str, Tensor] = {}

@@ -3,6 +3,8 @@
 import logging
 import os
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,6 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from nets.net import Net
 
 log = logging.getLogger("caffe")
+
+# Whether each pass begins with rank 0's buffers; PyTorch 2.13 has a new name for it.
+SYNC_BUFFERS = "forward_sync_buffers"
+if SYNC_BUFFERS not in signature(DistributedDataParallel).parameters:
+    SYNC_BUFFERS = "broadcast_buffers"
 
 
 class WithLoss(nn.Module):
@@ -70,9 +77,8 @@ class Ranks:
         if not self.together:
             return module
         ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(
-            module, device_ids=ids, broadcast_buffers=False, find_unused_parameters=_has_idle_blobs(net)
-        )
+        options: dict[str, Any] = {SYNC_BUFFERS: False, "find_unused_parameters": _has_idle_blobs(net)}
+        return DistributedDataParallel(module, ids, **options)
 
     def agreed_seed(self, seed: int | None) -> int | None:
         """*seed*, or one of rank 0's that all take, so that shuffles are the same everywhere."""
@@ -89,6 +95,14 @@ class Ranks:
         wishes = torch.tensor([wish])
         dist.all_reduce(wishes, dist.ReduceOp.MAX)
         return int(wishes)
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The *value* of each rank in their order, for rank 0; for the others only their own."""
+        if not self.together:
+            return [value]
+        values = [value] * self.world_size
+        dist.gather_object(value, values if self.is_first else None)
+        return values if self.is_first else [value]
 
 
 def _has_idle_blobs(net: Net) -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets import lasagne_updates, lr_policy, snapshot
+from nets import lasagne_updates, lr_policy, resume, snapshot
 from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
+from nets.layers.convolution import Convolution
 from nets.model import with_shapes
 from nets.net import Net
 from nets.ranks import Ranks
@@ -137,7 +138,9 @@ class Solver:
         found = with_shapes(job.param, phase, job.level, job.stages, {}, self._allow_python)
         net = Net(found).to(self.device)
         if self.device.type == "cpu":
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what the CPU's convolutions like best
+            for node, layer in net.nodes:  # channels last is what the CPU's library likes best, where it is used
+                if not (isinstance(layer, Convolution) and layer.is_tiny(net.shapes[node.bottoms[0]])):
+                    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         log_net(net)
         return net, Inputs(found, self.device, self._seed, ranks.rank, ranks.world_size)
 
@@ -308,7 +311,11 @@ class Solver:
         return Path(f"{snapshot_prefix(self.param, self.path)}_iter_{self.iter}")
 
     def snapshot(self) -> Path:
-        """Write the weights, then the state that goes with them; each appears whole or not at all. The state's path."""
+        """Write the weights, then the state that goes with them; each appears whole or not at all. The state's path.
+
+        All ranks have to call it at once: each has a part of the state, and rank 0 writes.
+        """
+        extra = self._extra()
         if not self._ranks.is_first:
             return self.snapshot_stem()
         ending = ".h5" if self.param.snapshot_format == SolverParameter.HDF5 else ""
@@ -325,21 +332,21 @@ class Solver:
         step = (
             self._plateau.step if self.param.lr_policy == "plateau" else lr_policy.step_index(self.param, self.iter - 1)
         )
-        snapshot.write(state, snapshot.State(self.iter, str(weights), step, self._update.history, self._extra()))
+        snapshot.write(state, snapshot.State(self.iter, str(weights), step, self._update.history, extra))
         return state
 
     def _extra(self) -> dict[str, Any]:
-        """What the original forgets: random states, cursors, smoothed losses."""
-        extra: dict[str, Any] = {
+        """What the original forgets, see ``nets.resume``; whole on rank 0."""
+        own = self._ranks.gathered({**resume.chance(self.device), "carried": resume.carried(self.net)})
+        return {
+            **own[0],
+            "others": own[1:],
             "inputs": self._inputs.state(),
             "test_inputs": [inputs.state() for inputs in self._test_inputs],
-            "random": torch.get_rng_state().numpy().tobytes(),
+            "test_carried": [resume.carried(net) for net in self.test_nets],
             "displayed": self._displayed.last(self.param.average_loss),
             "plateau": [self._plateau.step, self._plateau.last_event, self._plateau.minimum_loss],
         }
-        if self.device.type == "cuda":
-            extra["cuda_random"] = torch.cuda.get_rng_state(self.device).numpy().tobytes()
-        return extra
 
     def restore(self, path: str | Path) -> None:
         """Go on from a solver state, and the weights that it names: exactly, where it is one of ours.
@@ -353,33 +360,36 @@ class Solver:
             load_weights(self.net, files.find(state.learned_net, found))
         self._update.load_history(state.history, state.iter)
         self.iter = state.iter
+        self._displayed = Trace(max(1, self.param.average_loss))
+        self._plateau = lr_policy.Plateau(state.current_step)
+        for net in (self.net, *self.test_nets):
+            net.forget()
         if state.extra:
             self._restore_extra(state.extra, found)
-        else:
-            self._inputs.skip(self.iter * self.param.iter_size)
-            for inputs, batches in zip(self._test_inputs, self.param.test_iter, strict=False):
-                inputs.skip(self._tests_so_far() * batches)
-            self._plateau.step = state.current_step
+            return
+        self._inputs.seek(self.iter * self.param.iter_size)
+        for inputs, batches in zip(self._test_inputs, self.param.test_iter, strict=False):
+            inputs.seek(self._tests_so_far() * batches)
 
     def _restore_extra(self, extra: Mapping[str, Any], path: Path) -> None:
+        rank = self._ranks.rank
         try:
             self._inputs.restore(extra["inputs"])
-            for inputs, cursors in zip(self._test_inputs, extra["test_inputs"], strict=self._ranks.is_first):
-                inputs.restore(cursors)
+            own = [extra, *extra.get("others", ())][rank : rank + 1]  # none where there were fewer ranks
+            for one in own:
+                resume.restore_chance(one, self.device)
+                resume.restore_carried(self.net, one.get("carried", {}))
             if not self._ranks.is_first:
                 return
-            torch.set_rng_state(_as_state(extra["random"]))
-            if self.device.type == "cuda" and "cuda_random" in extra:
-                torch.cuda.set_rng_state(_as_state(extra["cuda_random"]), self.device)
+            for inputs, cursors in zip(self._test_inputs, extra["test_inputs"], strict=True):
+                inputs.restore(cursors)
+            for net, states in zip(self.test_nets, extra.get("test_carried", ()), strict=False):
+                resume.restore_carried(net, states)
             for value in extra["displayed"]:
                 self._displayed.append(torch.tensor(value))
             self._plateau = lr_policy.Plateau(*extra["plateau"])
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise WeightsError(f"{path}: its data cursors do not fit this solver: {error}") from error
-
-
-def _as_state(packed: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
 
 def choose_device(param: SolverParameter, device: str | torch.device | None) -> torch.device:

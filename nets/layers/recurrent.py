@@ -19,6 +19,10 @@ class _Recurrent(Layer):
     bottoms: x, cont, the static input (N x any) if any, and with expose_hidden the first states (1 x N x D each);
     tops: the outputs T x N x D, and with expose_hidden the last states. No gradient flows through exposed states, as in
     the original: it stops where a sequence was cut into several batches.
+
+    Without expose_hidden the last states (``carried``, 1 x N x D each) are the first ones of the next pass, as in the
+    original, so that a sequence may go on in the next batch; where cont is 0 in the first step they do not matter.
+    A batch of another N begins with zeros.
     """
 
     message = "recurrent_param"
@@ -85,8 +89,7 @@ class _Recurrent(Layer):
             steps = torch.cat((steps, static.expand(steps.shape[0], *static.shape)), 2)
         first = tuple(state.detach() for state in others[int(self.has_static) :])
         if not first:
-            zero = steps.new_zeros(1, steps.shape[1], recurrent.shape[1])
-            first = (zero,) * self.states
+            first = self._first(steps, (1, steps.shape[1], recurrent.shape[1]))
         outputs, last = [], first
         for start, end, fresh in segments(cont):
             if fresh:
@@ -94,7 +97,18 @@ class _Recurrent(Layer):
             y, last = self.run(steps[start:end], last, weight, recurrent, bias)
             outputs.append(y)
         top = self.read_out(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
-        return (top, *(state.detach() for state in last)) if self.expose_hidden else top
+        last = tuple(state.detach() for state in last)
+        if self.expose_hidden:
+            return (top, *last)
+        if not top.is_meta:
+            self.carried = last
+        return top
+
+    def _first(self, steps: Tensor, shape: Shape) -> tuple[Tensor, ...]:
+        """The states that the last pass left, of this *shape*, or zeros."""
+        if self.carried and self.carried[0].shape == shape:
+            return tuple(state.to(steps) for state in self.carried)
+        return (steps.new_zeros(shape),) * self.states
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """The weights of the (joined) input, of the last output, and the bias, in torch's order of gates."""

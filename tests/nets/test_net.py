@@ -1,7 +1,9 @@
 """The net as a PyTorch module: inputs, losses, sharing, modes, keys; what it refuses while it is built or run."""
 
 import copy
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -247,3 +249,42 @@ def test_sharing_that_does_not_fit(first, second, out, message):
 def test_the_one_who_states_a_rate_decides():
     net = make(shared('param { name: "w" }', 'param { name: "w" lr_mult: 3 }'))
     assert net.learnable[0].lr_mult == 3
+
+
+# ---- what is carried from pass to pass
+
+
+@pytest.mark.parametrize("case", ["lstm", "lstm_static", "rnn"])
+def test_a_sequence_goes_on_in_the_next_batch(case):
+    """The original's outputs of T steps, from two passes of half the steps each."""
+    folder = Path(__file__).parents[1] / "golden" / "layers"
+    net = nets.load(folder / f"{case}.prototxt", phase="TRAIN", input_shapes={})
+    with np.load(folder / f"{case}.npz") as values:
+        given = {key.split("/")[1]: torch.from_numpy(values[key]) for key in values.files if key.startswith("bottom/")}
+        wanted = values["top/y"]
+        with torch.no_grad():
+            for key in (key for key in values.files if key.startswith("param/")):
+                _, layer, i = key.split("/")
+                net.layer(layer).blobs[int(i)].copy_(torch.from_numpy(values[key]))
+    half = len(wanted) // 2
+    cuts = [
+        {name: x if name == "s" else x[part] for name, x in given.items()} for part in (slice(half), slice(half, None))
+    ]
+    for _ in range(2):
+        tops = [net.activations(**cut)["y"].detach() for cut in cuts]
+        np.testing.assert_allclose(torch.cat(tops), wanted, rtol=1e-5, atol=1e-6)
+        net.forget()
+
+
+def test_states_of_another_batch_size_are_not_gone_on_from():
+    net = make("""
+    layer { name: "x" type: "Input" top: "x" top: "c"
+      input_param { shape { dim: 3 dim: 2 dim: 4 } shape { dim: 3 dim: 2 } } }
+    layer { name: "rnn" type: "RNN" bottom: "x" bottom: "c" top: "y" recurrent_param { num_output: 5
+      weight_filler { type: "xavier" } } }""")
+    x, one = torch.rand(3, 2, 4), torch.ones(3, 2)
+    first = net(x, one)["y"]
+    assert not torch.equal(net(x, one)["y"], first)
+    torch.testing.assert_close(net(x[:, :1], one[:, :1])["y"], first[:, :1])
+    torch.testing.assert_close(net(x, one)["y"], first)
+    torch.testing.assert_close(copy.deepcopy(net)(x, one)["y"], net(x, one)["y"])

@@ -19,7 +19,7 @@ layer {{ name: "data" type: "Data" top: "data" top: "label" transform_param {{ s
 layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv" param {{ lr_mult: 1 }} param {{ lr_mult: 2 }}
   convolution_param {{ num_output: 4 kernel_size: 3 weight_filler {{ type: "xavier" }} }} }}
 layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "conv" }}
-layer {{ name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
+{drop}layer {{ name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
   inner_product_param {{ num_output: 10 weight_filler {{ type: "xavier" }} }} }}
 layer {{ name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include {{ phase: TEST }} }}
 layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }}
@@ -30,8 +30,11 @@ max_iter: 12 test_iter: 2 test_interval: 6 snapshot_prefix: "{out}/run" snapshot
 """
 
 
-def write(work: Path, name: str, batch: int) -> str:
-    (work / f"{name}_net.prototxt").write_text(NET.format(batch=batch))
+DROP = 'layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" }\n'
+
+
+def write(work: Path, name: str, batch: int, drop: str = "") -> str:
+    (work / f"{name}_net.prototxt").write_text(NET.format(batch=batch, drop=drop))
     (work / f"{name}.prototxt").write_text(SOLVER.format(net=f"{name}_net.prototxt", out=name))
     return f"{name}.prototxt"
 
@@ -40,21 +43,38 @@ def blobs(path: Path) -> list[np.ndarray]:
     return [blob.array() for layer in lens.layers(lens.open_buffer(path)) for blob in layer.blobs]
 
 
-def test_two_ranks_follow_one_process_with_twice_the_batch(work: Path) -> None:
+def together(*words: str) -> str:
+    """Train in two processes; the log."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launcher, "-m", "nets.train", write(work, "two", 8)],
+        [*launcher, "-m", "nets.train", *words],
         env=environment, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("Iteration 5 (") == 1, "rank 0 alone logs"
-    assert done.stderr.count("Testing net (#0)") == 3
+    return done.stderr
+
+
+def test_two_ranks_follow_one_process_with_twice_the_batch(work: Path) -> None:
+    log = together(write(work, "two", 8))
+    assert log.count("Iteration 5 (") == 1, "rank 0 alone logs"
+    assert log.count("Testing net (#0)") == 3
+    assert "Warning" not in log
     assert train.main([write(work, "one", 16)]) == 0
     for a, b in zip(
         blobs(work / "two/run_iter_12.caffemodel"), blobs(work / "one/run_iter_12.caffemodel"), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_two_ranks_resume_exactly(work: Path) -> None:
+    """Each rank's own chance comes back: the dropout masks are those of the unbroken run."""
+    solver = write(work, "two", 8, DROP)
+    together(solver)
+    whole = (work / "two/run_iter_12.caffemodel").read_bytes()
+    (work / "two/run_iter_12.caffemodel").unlink()
+    together(solver, "--snapshot", "two/run_iter_6.solverstate")
+    assert (work / "two/run_iter_12.caffemodel").read_bytes() == whole
 
 
 def test_one_alone_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,45 @@ def test_resume_is_exact(ending: str, at: int, make: Make) -> None:
     assert second.test() == unbroken.test()
 
 
+SEQUENCES = """
+layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "digits_lmdb" batch_size: 12 } }
+layer { name: "x" type: "Reshape" bottom: "data" top: "x" reshape_param { shape { dim: 3 dim: 4 dim: -1 } } }
+layer { name: "y" type: "Reshape" bottom: "label" top: "y" reshape_param { shape { dim: 3 dim: 4 } } }
+layer { name: "c" type: "DummyData" top: "c" dummy_data_param { shape { dim: 3 dim: 4 }
+  data_filler { type: "constant" value: 1 } } }
+layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "c" top: "h"
+  recurrent_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "ip" type: "InnerProduct" bottom: "h" top: "ip"
+  inner_product_param { num_output: 10 axis: 2 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "y" top: "loss" softmax_param { axis: 2 } }
+"""
+
+
+@pytest.mark.parametrize("ending", ["BINARYPROTO", "HDF5"])
+def test_sequences_go_on_where_they_were(ending: str, work: Path) -> None:
+    """What a recurrent layer carries from batch to batch, in training and testing, is part of the state."""
+    fields = f'base_lr: 0.1 lr_policy: "fixed" random_seed: 3 test_iter: 2 test_interval: 2 snapshot_format: {ending}'
+    param = text.parse_solver(f"net_param {{ {SEQUENCES} }} {fields}")
+    first, second = nets.Solver(param, "cpu"), nets.Solver(param, "cpu")
+    first.step(3)
+    second.step(5)  # in the middle of something else
+    second.restore(first.snapshot())
+    first.step(4)
+    second.step(4)
+    assert second.losses[5:] == first.losses[3:]
+    assert second.test() == first.test()
+    carried = [solver.net.layer("lstm").carried for solver in (first, second)]
+    assert all(torch.equal(a, b) for a, b in zip(*carried, strict=True))
+
+
+def test_a_state_of_the_original_is_gone_on_from_whatever_ran_before(make: Make) -> None:
+    solver = make("adam")
+    solver.step(5)
+    solver.restore("adam/snap_iter_12.solverstate")
+    solver.step(8)
+    np.testing.assert_allclose(solver.losses[5:], np.load(GOLDEN / "adam/trace.npz")["loss"][12:], rtol=1e-4, atol=1e-5)
+
+
 def test_log_lines_are_the_originals(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Every line of the original's log from "Solving" on, figures included, but for speeds and times."""
     caplog.set_level(logging.INFO, logger="caffe")
