@@ -38,6 +38,10 @@ class DummyData(Source):
         param = layer.dummy_data_param
         check_options(layer, param, ("data_filler", "shape", "num", "channels", "height", "width"))
         tops = len(layer.top)
+        if param.shape and (param.num or param.channels or param.height or param.width):
+            raise DataError(
+                f"layer {layer.name!r}: DummyData takes shape, or num, channels, height and width, not both"
+            )
         shapes = [tuple(shape.dim) for shape in param.shape] or _legacy_shapes(layer)
         if len(shapes) not in (1, tops) or len(param.data_filler) not in (0, 1, tops):
             raise DataError(

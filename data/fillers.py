@@ -48,7 +48,9 @@ def uniform(shape: Shape, filler: FillerParameter, generator: torch.Generator | 
 def gaussian(shape: Shape, filler: FillerParameter, generator: torch.Generator | None) -> Tensor:
     """N(mean, std); with ``sparse`` k >= 0 each value stays with probability k / shape[0], else is zero."""
     values = torch.empty(shape).normal_(filler.mean, filler.std, generator=generator)
-    if filler.sparse < 0:
+    if filler.sparse < -1:
+        raise CaffeError(f"gaussian filler: sparse {filler.sparse} must be at least 0, or -1 for none")
+    if filler.sparse == -1:
         return values
     if not shape or filler.sparse > shape[0]:
         raise CaffeError(f"gaussian filler: sparse {filler.sparse} is more than the outputs of {list(shape)}")
@@ -58,6 +60,8 @@ def gaussian(shape: Shape, filler: FillerParameter, generator: torch.Generator |
 @FILLERS("positive_unitball")
 def positive_unitball(shape: Shape, filler: FillerParameter, generator: torch.Generator | None) -> Tensor:
     """U(0, 1), then each row along the first axis divided by its sum: rows are positive and sum to 1."""
+    if not shape:
+        return torch.ones(())
     _fan_in(shape)
     values = torch.rand(shape, generator=generator)
     return (values.view(shape[0], -1) / values.view(shape[0], -1).sum(1, keepdim=True)).view(shape)

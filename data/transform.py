@@ -126,19 +126,30 @@ def cut_together(records: Tensor, cuts: Cuts, height: int, width: int) -> Tensor
     return records[batch, channels, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def read_mean(path: str | Path) -> NDArray[np.float32]:
-    """The C x H x W mean in a ``.binaryproto``; DataError where it is missing or not one."""
+def read_blob(path: str | Path) -> NDArray[np.float32]:
+    """The values of a ``.binaryproto`` in their shape; DataError where it is missing or not one."""
     try:
         blob = BlobProto.FromString(Path(path).read_bytes())
     except OSError as error:
-        raise DataError(f"mean_file {path}: {error.strerror}") from None
+        raise DataError(f"{path}: {error.strerror}") from None
     except DecodeError:
-        raise DataError(f"mean_file {path}: not a BlobProto") from None
+        raise DataError(f"{path}: not a BlobProto") from None
     shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
     values = np.array(blob.data or blob.double_data, np.float32)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[0] != 1) or values.size != np.prod(shape):
-        raise DataError(f"mean_file {path}: {values.size} values of shape {_by(shape)} are not one image's mean")
-    return values.reshape(shape[-3:])
+    if values.size != np.prod(shape):
+        raise DataError(f"{path}: {values.size} values do not make a blob of {_by(shape)}")
+    return values.reshape(shape)
+
+
+def read_mean(path: str | Path) -> NDArray[np.float32]:
+    """The C x H x W mean in a ``.binaryproto``; DataError where it is missing or not one."""
+    try:
+        mean = read_blob(path)
+    except DataError as error:
+        raise DataError(f"mean_file {error}") from None
+    if mean.ndim not in (3, 4) or (mean.ndim == 4 and len(mean) != 1):
+        raise DataError(f"mean_file {path}: a blob of {_by(mean.shape)} is not one image's mean")
+    return mean.reshape(mean.shape[-3:])
 
 
 def _mean(param: TransformationParameter, channels: int) -> Tensor | None:

@@ -150,6 +150,7 @@ class _Wiring:
         else:
             self.sources.append(layer)
         self._count(layer, "bottom", len(layer.bottom), (0, 0))
+        self._count(layer, "top", len(layer.top), (1, None))
         self._make_tops(layer, tuple(layer.top))
         for top, shape in zip(layer.top, shapes, strict=True):
             self.inputs[top] = self.input_shapes.get(top, shape)

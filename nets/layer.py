@@ -38,7 +38,8 @@ class Layer(nn.Module):
     - ``labels``: the indices of bottoms that take no gradient; ``differentiable``: whether any does;
     - ``fp32``: under autocast it computes in float32;
     - ``phases``: how TRAIN and TEST differ, for the table of layers;
-    - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``.
+    - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``;
+    - ``rereads_itself``: working in place, it has itself overwritten what that pass reads, to another effect.
 
     ``carried`` are the tensors, without gradient, that a pass leaves to the next one; they belong to a solver's state.
     """
@@ -56,6 +57,7 @@ class Layer(nn.Module):
     labels: ClassVar[tuple[int, ...]] = ()
     fp32: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
+    rereads_itself: bool = False
 
     def __init__(self) -> None:
         super().__init__()

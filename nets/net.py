@@ -227,10 +227,16 @@ class Net(nn.Module):
 
 
 def _overwritten(plan: list[tuple[Node, Layer]]) -> frozenset[int]:
-    """The layers whose backward pass, in the original, finds its top overwritten by a later layer in place."""
+    """The layers whose backward pass, in the original, finds other values in their blobs than their forward pass did.
+
+    A later layer in place left them in the top, or the layer itself in its bottom.
+    """
     last = {top: i for i, (node, _) in enumerate(plan) for top in node.tops}
     return frozenset(
-        i for i, (node, layer) in enumerate(plan) if layer.rereads and len(node.tops) == 1 and last[node.tops[0]] > i
+        i
+        for i, (node, layer) in enumerate(plan)
+        if layer.rereads and len(node.tops) == 1
+        if last[node.tops[0]] > i or (layer.rereads_itself and node.tops == node.bottoms)
     )
 
 

@@ -1,8 +1,9 @@
 """The gradient of a layer whose blob was overwritten in place before the backward pass.
 
 The original keeps one copy of a blob. ReLU in place, then BatchNorm in place: when ReLU's backward pass looks for the
-sign of its bottom, it finds the output of BatchNorm. The gradient is not that of the function, but it is the one by
-which such nets were trained, and the one that their owners compare with.
+sign of its bottom, it finds the output of BatchNorm. BNLL in place finds its own output where its bottom was. The
+gradient is not that of the function, but it is the one by which such nets were trained, and the one that their owners
+compare with.
 """
 
 from typing import Any

@@ -32,6 +32,7 @@ class ReLU(Layer):
     def __init__(self, negative_slope: float = 0.0, relu6: bool = False) -> None:
         super().__init__()
         self.negative_slope = negative_slope
+        self.rereads_itself = negative_slope < 0
         self.relu6 = relu6
 
     @classmethod
@@ -94,6 +95,7 @@ class ELU(Layer):
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self.alpha = alpha
+        self.rereads_itself = alpha < 0
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -170,6 +172,7 @@ class BNLL(Layer):
     """y = log(1 + exp(x)), torch's softplus."""
 
     rereads = True
+    rereads_itself = True
     fp32 = True
 
     def forward(self, x: Tensor) -> Tensor:
@@ -327,6 +330,7 @@ class Clip(Layer):
     """y = min(max(x, low), high). Options: min and max, both required. The gradient passes at the bounds."""
 
     rereads = True
+    rereads_itself = True
     message = "clip_param"
     options = frozenset({"min", "max"})
 

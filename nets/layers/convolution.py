@@ -282,8 +282,10 @@ class Im2col(Layer):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p = proto.convolution_param
-        axis = canonical_axis(p.axis, len(bottoms[0]))
-        return cls(Window.from_proto(p, len(bottoms[0]) - axis - 1))
+        axes = len(bottoms[0]) - canonical_axis(p.axis, len(bottoms[0])) - 1
+        if not axes:
+            raise NetError(f"axis {p.axis} leaves no spatial axis behind it")
+        return cls(Window.from_proto(p, axes))
 
     def forward(self, x: Tensor) -> Tensor:
         w = self.window

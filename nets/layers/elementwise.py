@@ -119,7 +119,7 @@ def _aligned(axis: int, num_axes: int, bottoms: Sequence[Shape]) -> tuple[Shape,
         if x[start : start + len(shape)] != shape:
             raise NetError(f"its second bottom {shape_text(shape)} does not lie along the first from axis {start} on")
     else:
-        start = canonical_axis(axis, len(x)) if num_axes else 0
+        start = canonical_axis(axis, len(x))
         end = len(x) if num_axes == -1 else start + num_axes
         if num_axes < -1 or end > len(x):
             raise NetError(f"num_axes {num_axes} from axis {start} on goes beyond the {len(x)} axes of its bottom")

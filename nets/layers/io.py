@@ -41,6 +41,8 @@ class HDF5Output(Layer):
             raise NetError("hdf5_output_param needs file_name")
         if bottoms[0][:1] != bottoms[1][:1]:
             raise NetError(f"its bottoms hold {shape_text(bottoms[0][:1])} and {shape_text(bottoms[1][:1])} items")
+        if any(0 in shape[1:] for shape in bottoms):
+            raise NetError("the items of its bottoms need values")
         return cls(Path(p.file_name))
 
     def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.transform import read_mean
+from data.transform import read_blob
 from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
 from protos.errors import CaffeError, NetError
@@ -65,10 +65,14 @@ def check_labels(label: Tensor, classes: int, ignore: int | None) -> None:
     check_indices(label, classes, "label {} is out of range: there are {} classes, counted from 0", ignore)
 
 
-def flat_labels(x: Sequence[int], label: Sequence[int], axis: int) -> None:
-    """Raise NetError unless *label* has one value for each position of *x* outside of its class axis."""
+def check_items(x: Sequence[int], label: Sequence[int]) -> None:
+    """Raise NetError unless the first axes of *x* and *label* are of one size."""
     if tuple(x[:1]) != tuple(label[:1]):
         raise NetError("its bottoms must have the same number of items")
+
+
+def check_positions(x: Sequence[int], label: Sequence[int], axis: int) -> None:
+    """Raise NetError unless *label* has one value for each position of *x* outside of its class axis."""
     positions = torch.Size(x).numel() // x[axis]
     if torch.Size(label).numel() != positions:
         raise NetError(
@@ -146,7 +150,8 @@ class SoftmaxWithLoss(_SoftmaxLoss):
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         x, label = bottoms
         axis = canonical_axis(proto.softmax_param.axis, len(x))
-        flat_labels(x, label, axis)
+        check_items(x, label)
+        check_positions(x, label, axis)
         mode = normalization(proto.loss_param, "VALID")
         return cls(axis, mode, ignored(proto.loss_param), len(proto.top) == 2)
 
@@ -184,8 +189,8 @@ class InfogainLoss(_SoftmaxLoss):
     """-sum over k of H[label, k] log softmax(x)[k], normalised. bottoms: N x C x any, labels N x any, and H
     (C x C values) unless it is in a file; tops: scalar, and the probabilities if there is a second one.
 
-    Options: infogain_loss_param.source (a binaryproto with H), axis (1); loss_param as SoftmaxWithLoss. No probability
-    counts as less than 1e-20.
+    Options: infogain_loss_param.source (a binaryproto with H), axis (1); loss_param as SoftmaxWithLoss, without
+    normalize. No probability counts as less than 1e-20.
     """
 
     message = "infogain_loss_param"
@@ -202,10 +207,17 @@ class InfogainLoss(_SoftmaxLoss):
         self.register_buffer("matrix", None if matrix is None else torch.empty(matrix.shape), persistent=False)
 
     @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        yield from super().check(proto)
+        if proto.loss_param.HasField("normalize"):
+            yield "takes no loss_param.normalize, which is old: use normalization, VALID for true, BATCH_SIZE for false"
+
+    @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p, x = proto.infogain_loss_param, bottoms[0]
         axis = canonical_axis(p.axis, len(x))
-        flat_labels(x, bottoms[1], axis)
+        check_items(x, bottoms[1])
+        check_positions(x, bottoms[1], axis)
         matrix = None
         if len(bottoms) == 2:
             if not p.source:
@@ -247,9 +259,14 @@ class InfogainLoss(_SoftmaxLoss):
 
 def _read_matrix(path: str) -> Tensor:
     try:
-        return torch.from_numpy(read_mean(path))
+        return torch.from_numpy(read_blob(path))
     except CaffeError as error:
-        raise NetError(f"infogain_loss_param.source: {str(error).removeprefix('mean_file ')}") from error
+        raise NetError(f"infogain_loss_param.source: {error}") from error
+
+
+def _rows(x: Tensor) -> Tensor:
+    """*x* as N x C, all axes behind the first being one; a bottom of one axis has one class."""
+    return x.flatten(1) if x.dim() > 1 else x[:, None]
 
 
 @LAYERS("MultinomialLogisticLoss")
@@ -264,7 +281,7 @@ class MultinomialLogisticLoss(Loss):
         return cls()
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        rows = x.flatten(1)
+        rows = _rows(x)
         index = label.reshape(-1).long()
         check_labels(index, rows.shape[1], None)
         picked = rows.gather(1, index[:, None])[:, 0]
@@ -293,7 +310,7 @@ class HingeLoss(Loss):
         return cls(proto.hinge_loss_param.norm == HingeLossParameter.L2)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        rows = x.flatten(1)
+        rows = _rows(x)
         index = label.reshape(-1).long()
         check_labels(index, rows.shape[1], None)
         is_label = torch.zeros_like(rows, dtype=torch.bool).scatter(1, index[:, None], True)
@@ -303,7 +320,7 @@ class HingeLoss(Loss):
 
 def _one_label_an_item(bottoms: Sequence[Shape]) -> None:
     x, label = bottoms
-    if not x or torch.Size(label).numel() != x[0]:
+    if not x or label[:1] != x[:1] or torch.Size(label).numel() != x[0]:
         raise NetError("needs one label for each item")
 
 
@@ -317,8 +334,9 @@ class EuclideanLoss(Loss):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         a, b = bottoms
-        if a[:1] != b[:1] or torch.Size(a).numel() != torch.Size(b).numel():
-            raise NetError("its bottoms must have as many items, and as many values in each")
+        check_items(a, b)
+        if torch.Size(a).numel() != torch.Size(b).numel():
+            raise NetError("its bottoms must have as many values")
         return cls()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -351,7 +369,7 @@ class ContrastiveLoss(Loss):
         a, b, similar = bottoms
         if len(a) < 2 or a[:2] != b[:2] or torch.Size(a[2:] + b[2:]).numel() != 1:
             raise NetError("its first two bottoms must both be N x C")
-        if torch.Size(similar).numel() != a[0]:
+        if similar[:1] != a[:1] or torch.Size(similar).numel() != a[0]:
             raise NetError("its third bottom needs one value for each pair")
         p = proto.contrastive_loss_param
         return cls(p.margin, p.legacy_version)
@@ -392,6 +410,7 @@ class SigmoidCrossEntropyLoss(Loss):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         x, target = bottoms
+        check_items(x, target)
         if torch.Size(x).numel() != torch.Size(target).numel():
             raise NetError("its bottoms must have as many values")
         return cls(normalization(proto.loss_param, "BATCH_SIZE"), ignored(proto.loss_param))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
-from nets.layers.loss import check_labels, flat_labels
+from nets.layers.loss import check_labels, check_positions
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -38,7 +38,7 @@ class Accuracy(Layer):
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p, (x, label) = proto.accuracy_param, bottoms
         axis = canonical_axis(p.axis, len(x))
-        flat_labels(x, label, axis)
+        check_positions(x, label, axis)
         if not 1 <= p.top_k <= x[axis]:
             raise NetError(f"top_k {p.top_k} must be 1 to {x[axis]}, the number of classes")
         ignore = p.ignore_label if p.HasField("ignore_label") else None

@@ -229,7 +229,7 @@ class MVN(Layer):
         rows = rows - rows.mean(-1, keepdim=True)
         if self.normalize_variance:
             # The norm has a finite gradient where all values are equal; the square root of the variance has not.
-            deviation = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * rows.shape[-1] ** -0.5
+            deviation = torch.linalg.vector_norm(rows, dim=-1, keepdim=True) * max(1, rows.shape[-1]) ** -0.5
             fixed = deviation.detach()
             # The original's gradient takes eps for a part of the deviation; without it the factor behind would be 1.
             rows = rows / (fixed + self.eps + (deviation - fixed) * (fixed / (fixed + self.eps)))

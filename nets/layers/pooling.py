@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed
-from nets.layer import LAYERS, Layer, Shape
+from nets.layer import LAYERS, Layer, Shape, shape_text
 from protos.errors import NetError
 from protos.schema import LayerParameter, PoolingParameter, SPPParameter
 
@@ -242,9 +242,13 @@ def _axes(p: PoolingParameter, method: str) -> tuple[Axis, Axis] | None:
 
 
 def _pair(p: PoolingParameter, name: str, stem: str, default: int) -> tuple[int, int]:
-    """The figure *name* for height and width, from one field or from two; never both."""
+    """The figure *name* for height and width, from one field or from two; never both.
+
+    Beside kernel_size the original overlooks a kernel_h or kernel_w that stands alone.
+    """
     both = [p.HasField(f"{stem}_h"), p.HasField(f"{stem}_w")]
-    if any(both):
+    overlooked = stem == "kernel" and p.HasField(name) and not all(both)
+    if any(both) and not overlooked:
         if p.HasField(name) or not all(both):
             raise NetError(f"give {name}, or both {stem}_h and {stem}_w")
         return getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w")
@@ -295,6 +299,10 @@ class SPP(Layer):
         size = (x.shape[2], x.shape[3])
         windows = _Windows((_bin_axis(size[0], bins), _bin_axis(size[1], bins)), size, floor=False)
         if self.method == "STOCHASTIC":
+            if any(windows.pad):
+                raise NetError(
+                    f"{bins} bins need padding around {shape_text(size)} pixels, which goes with MAX and AVE only"
+                )
             return stochastic_pool(x, windows, self.training)
         return average_pool(x, windows) if self.method == "AVE" else max_pool(x, windows, False)[0]
 

@@ -137,7 +137,7 @@ class Silence(Layer):
 
 @LAYERS("Flatten")
 class Flatten(Layer):
-    """The axes from axis to end_axis as one. Options: axis (1), end_axis (-1)."""
+    """The axes from axis to end_axis as one. Options: axis (1), end_axis (-1; the one before axis: a new axis of 1)."""
 
     message = "flatten_param"
     options = frozenset({"axis", "end_axis"})
@@ -151,7 +151,7 @@ class Flatten(Layer):
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p, dims = proto.flatten_param, len(bottoms[0])
         start, end = canonical_axis(p.axis, dims), canonical_axis(p.end_axis, dims)
-        if start > end:
+        if start > end + 1:
             raise NetError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
         return cls(start, end)
 
@@ -160,7 +160,7 @@ class Flatten(Layer):
         return not_in_place(proto)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(self.axis, self.end_axis)
+        return x.unsqueeze(self.axis) if self.end_axis < self.axis else x.flatten(self.axis, self.end_axis)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         if self.axis == 1 and self.end_axis == len(x.shape) - 1:

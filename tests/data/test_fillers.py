@@ -44,6 +44,7 @@ def test_sparse_keeps_that_many_of_the_outputs_on_average():
 
 def test_rows_of_positive_unitball_sum_to_one():
     x = drawn(type="positive_unitball")
+    assert fill((), FillerParameter(type="positive_unitball")) == 1
     assert (x >= 0).all()
     torch.testing.assert_close(x.flatten(1).sum(1), torch.ones(50, dtype=torch.float64), rtol=1e-5, atol=1e-5)
 

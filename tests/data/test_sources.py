@@ -298,6 +298,8 @@ def test_dummy_data_takes_the_old_shape_and_one_filler_for_all(layer):
         assert (source.next()["label"] == 0).all()
     with pytest.raises(DataError, match="needs a shape"):
         top_shapes(layer("type: 'DummyData' dummy_data_param { }"), "TRAIN")
+    with pytest.raises(DataError, match="takes shape, or num, channels, height and width, not both"):
+        top_shapes(layer("type: 'DummyData' dummy_data_param { shape { dim: 2 } num: 1 }"), "TRAIN")
     with pytest.raises(DataError, match="takes 1 or 2 shapes"):
         top_shapes(layer("type: 'DummyData' dummy_data_param { num: [1,1,1] channels: 1 height: 1 width: 1 }"), "TRAIN")
 

@@ -144,6 +144,16 @@ def _hdf5_output() -> Case:
     )  # fmt: skip
 
 
+def _infogain_file() -> Case:
+    """The matrix of infogain_3bottoms in a file, with the shape C x C."""
+    case = next(case for case in golden() if case.name == "infogain_3bottoms")
+    layers = case.prototxt.split("\n", 6)[-1]  # without the phase, the name, and the inputs
+    source = GOLDEN / "layers_more" / "infogain.binaryproto"
+    given = f'infogain_loss_param {{ source: "{source}" }} }}'
+    values = {key.replace("/", "__"): value for key, value in case.values.items() if key != "bottom/H"}
+    return _own("infogain_file", layers.replace('bottom: "H"', "").rstrip().removesuffix("}") + given, **values)
+
+
 def _user(name: str, bottoms: str, tops: str, options: str = "") -> str:
     ends = "".join(f'bottom: "{b}" ' for b in bottoms.split()) + "".join(f'top: "{t}" ' for t in tops.split())
     said = f'python_param {{ module: "tests.nets.user_layers" layer: "{name}" {options} }}'
@@ -201,6 +211,7 @@ def own() -> tuple[Case, ...]:
         _filter_two(),
         _filter_none(),
         _hdf5_output(),
+        _infogain_file(),
         _python_scaled(),
         _python_affine(),
         _python_loss(),

@@ -113,6 +113,13 @@ def test_inputs_of_every_age():
     assert dict(graph('layer { name: "in" type: "Input" top: "a" }').inputs) == {"a": None}
 
 
+@pytest.mark.parametrize("kind", ["Input", "Data"])
+def test_data_layers_need_tops(kind):
+    assert problems(f'layer {{ name: "d" type: "{kind}" }}') == [
+        f"layer 'd' ({kind}): has 0 tops where it takes at least 1"
+    ]
+
+
 def test_data_layers_are_sources_whose_tops_are_inputs():
     data = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "nowhere" batch_size: 4 } }'
     found = graph(data + relu("r"), "TRAIN", input_shapes={"data": [4, 1]})

@@ -61,6 +61,8 @@ Convolution | 1x4x2x2 1x4x3x2 | 2 | convolution_param { num_output: 3 kernel_siz
     its bottoms must have one shape
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "gausian" } }
     unknown filler 'gausian', did you mean gaussian?
+InnerProduct | 1x4 | 1 | inner_product_param { num_output: 3 weight_filler { type: "gaussian" sparse: -2 } }
+    gaussian filler: sparse -2 must be at least 0, or -1 for none
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 bias_filler { type: "xavier" sparse: 1 } }
     filler 'xavier' cannot be sparse: only 'gaussian' takes `sparse`
 Deconvolution | 1x4x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 weight_filler { type: "bilinear" } }
@@ -69,6 +71,8 @@ Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 rel
     option convolution_param.dilation_h is not supported; layer 'l' (Convolution): option convolution_param.relu
 Im2col | 1x4x2x2 | 1 | convolution_param { kernel_size: 5 }
     the kernel does not fit into spatial axis 0
+Im2col | 2x5 | 1 | convolution_param { kernel_size: 1 }
+    axis 1 leaves no spatial axis behind it
 InnerProduct | 1x4 | 1 |
     num_output must be set and positive
 InnerProduct | 1x4 | 1 | inner_product_param { num_output: 2 axis: 3 }
@@ -93,6 +97,8 @@ SoftmaxWithLoss | 2x4 2 | 1 | softmax_param { label_smooth_factor: 0.1 }
     option softmax_param.label_smooth_factor is not supported
 HingeLoss | 2x4 3 | 1 |
     needs one label for each item
+HingeLoss | 2x4 1x2 | 1 |
+    needs one label for each item
 MultinomialLogisticLoss | 2x4 3 | 1 |
     needs one label for each item
 InfogainLoss | 2x4 2 | 1 |
@@ -101,18 +107,26 @@ InfogainLoss | 2x4 2 | 1 | infogain_loss_param { source: "nope.binaryproto" }
     infogain_loss_param.source: nope.binaryproto: No such file or directory
 InfogainLoss | 2x4 2 3x3 | 1 |
     its matrix has 9 values where 4 classes need 16
+InfogainLoss | 2x4 2 4x4 | 1 | loss_param { normalize: true }
+    takes no loss_param.normalize, which is old: use normalization, VALID for true, BATCH_SIZE for false
 EuclideanLoss | 2x4 2x3 | 1 |
-    its bottoms must have as many items, and as many values in each
+    its bottoms must have as many values
+EuclideanLoss | 2x4 1x8 | 1 |
+    its bottoms must have the same number of items
 ContrastiveLoss | 2x4 2x3 2 | 1 |
     its first two bottoms must both be N x C
 ContrastiveLoss | 2x4 2x4 3 | 1 |
     its third bottom needs one value for each pair
+ContrastiveLoss | 2x4 2x4 1x2 | 1 |
+    its third bottom needs one value for each pair
 SigmoidCrossEntropyLoss | 2x4 2x3 | 1 |
     its bottoms must have as many values
+SigmoidCrossEntropyLoss | 2x4 1x8 | 1 |
+    its bottoms must have the same number of items
 Accuracy | 2x4 2 | 1 | accuracy_param { top_k: 5 }
     top_k 5 must be 1 to 4, the number of classes
 Accuracy | 2x4 3 | 1 |
-    its bottoms must have the same number of items
+    needs 2 labels, one for each position outside of axis 1, not 3
 ArgMax | 2x4 | 1 | argmax_param { top_k: 5 }
     top_k 5 must be 1 to 4
 Slice | 2x5 | 2 |
@@ -141,8 +155,8 @@ Crop | 2x5x4x4 2x5x2x2 | 1 | crop_param { offset: 1 offset: 1 offset: 1 }
     has 3 offsets: give none, one, or one for each of the 2 cropped axes
 Crop | 2x5x4x4 2x5x2 | 1 |
     its second bottom needs at least 4 axes, as many as the first
-Flatten | 2x5x4x4 | 1 | flatten_param { axis: 3 end_axis: 2 }
-    axis 3 lies behind end_axis 2
+Flatten | 2x5x4x4 | 1 | flatten_param { axis: 3 end_axis: 1 }
+    axis 3 lies behind end_axis 1
 Reshape | 2x5 | 1 | reshape_param { shape { dim: 3 dim: -1 } }
     shape [3, -1] does not hold 10 values
 Reshape | 2x5 | 1 | reshape_param { shape { dim: 3 dim: 4 } }
@@ -169,6 +183,8 @@ Scale | 2x5 4 | 1 |
     its second bottom 4 does not lie along the first from axis 1 on
 Scale | 2x5 | 1 | scale_param { num_axes: 3 }
     num_axes 3 from axis 1 on goes beyond the 2 axes of its bottom
+Scale | 2 | 1 | scale_param { num_axes: 0 }
+    axis 1 does not exist in a blob of 1 axes
 Scale | 2x5 | 1 | scale_param { num_axes: -2 }
     num_axes -2 from axis 1 on goes beyond the 2 axes of its bottom
 Bias | 2x5 4 | 1 |
@@ -209,12 +225,16 @@ BatchReindex | 4x3 4x1 | 1 |
     its second bottom, the indices, needs 1 axis
 SPP | 1x1x3x3 | 1 | spp_param { pyramid_height: 3 }
     4 bins do not fit into 3 pixels
+SPP | 1x1x5x5 | 1 | spp_param { pyramid_height: 2 pool: STOCHASTIC }
+    2 bins need padding around 5x5 pixels, which goes with MAX and AVE only
 SPP | 1x1x3x3 | 1 |
     pyramid_height must be at least 1
 Parameter |  | 1 | parameter_param { shape { dim: 0 } }
     shape 0 must be positive
 HDF5Output | 4x3 4x1 | 0 |
     hdf5_output_param needs file_name
+HDF5Output | 4x3 4x0 | 0 | hdf5_output_param { file_name: "o.h5" }
+    the items of its bottoms need values
 Split | 4x3 | 0 |
     has 0 tops where it takes at least 1
 Silence | 4x3 | 1 |
