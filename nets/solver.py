@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -171,8 +172,9 @@ class Solver:
             log.info("Optimization stopped early.")
             return
         if self.param.display and self.iter % self.param.display == 0 and self._ranks.is_first:
-            with torch.no_grad():
-                _, loss = self.net.forward_with_loss(self._inputs.next())
+            batch = self._inputs.next()
+            with torch.no_grad(), nullcontext() if self._step.debug is None else self._step.debug.watching(batch):
+                _, loss = self.net.forward_with_loss(batch)
             self._displayed.append(loss)
             log.info("Iteration %d, loss = %g", self.iter, self._smoothed_loss())
         if self.param.test_interval and self.iter % self.param.test_interval == 0:
@@ -198,6 +200,8 @@ class Solver:
                 now = time.perf_counter()
                 self._show(result, now - started, self.iter - since)
                 started, since = now, self.iter
+            if self._ranks.is_first:
+                self._log_update(result.rate, display)
             self.iter += 1
             if self.on_iteration is not None:
                 self.on_iteration(self)
@@ -249,7 +253,21 @@ class Solver:
         )  # fmt: skip
         for line in output_lines("Train", self.net, result.outputs):
             log.info("%s", line)
-        log.info("Iteration %d, lr = %g", self.iter, result.rate)
+
+    def _log_update(self, rate: float, display: bool) -> None:
+        """Log what the original says of an update; on a GPU, which a look at the norm holds up, when displayed."""
+        if self.param.lr_policy == "multistep":
+            step = lr_policy.step_index(self.param, self.iter)
+            if step > lr_policy.step_index(self.param, self.iter - 1):
+                log.info("MultiStep Status: Iteration %d, step = %d", self.iter, step)
+        if display:
+            log.info("Iteration %d, lr = %g", self.iter, rate)
+        norm, clip = self._update.norm, self.param.clip_gradients
+        if norm is not None and (display or norm.device.type == "cpu") and float(norm) > clip:
+            log.info(
+                "Gradient clipping: scaling down gradients (L2 norm %g > %g) by scale factor %g",
+                float(norm), clip, clip / float(norm),
+            )  # fmt: skip
 
     # ---- testing
 
@@ -279,7 +297,9 @@ class Solver:
             elif action == Action.STOP:
                 log.info("Test interrupted.")
                 return None
-            outputs, loss = net.forward_with_loss(self._test_inputs[i].next())
+            batch = self._test_inputs[i].next()
+            with DebugInfo(net).watching(batch) if self.param.debug_info else nullcontext():
+                outputs, loss = net.forward_with_loss(batch)
             total = loss if total is None else total + loss
             for top, value in outputs.items():
                 sums[top] = sums[top] + value if top in sums else value.clone()

@@ -160,8 +160,9 @@ class Step:
         self._update.clear()
         total: Tensor | None = None
         for _ in range(self._iter_size):
-            with self.debug or nullcontext():
-                outputs, loss = self._forward_backward(self._inputs.next())
+            batch = self._inputs.next()
+            with nullcontext() if self.debug is None else self.debug.watching(batch):
+                outputs, loss = self._forward_backward(batch)
             if self.debug is not None:
                 self.debug.report()
             total = loss if total is None else total + loss

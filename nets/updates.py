@@ -73,13 +73,15 @@ class Block(NamedTuple):
 class Update(torch.optim.Optimizer):
     """The base of the update rules; it takes the learnable blobs of a net, in their order.
 
-    A blob with an ``lr_mult`` of 0 stays as it is.
+    A blob with an ``lr_mult`` of 0 stays as it is. ``norm`` is the L2 norm of all gradients of the last step before
+    they were clipped, where they are.
     ``decay`` is the solver's weight_decay, ``l1`` chooses its kind, a negative ``clip`` means none. A
     parameter group has all blobs of one lr_mult and decay_mult.
     """
 
     histories: ClassVar[int] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    norm: Tensor | None = None
 
     def __init__(
         self,
@@ -183,8 +185,8 @@ class Update(torch.optim.Optimizer):
         if not grads:  # every blob is frozen
             return
         if clip >= 0:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-            torch._foreach_mul_(grads, clip * scale / norm.clamp(min=max(clip, TINY)))
+            self.norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+            torch._foreach_mul_(grads, clip * scale / self.norm.clamp(min=max(clip, TINY)))
         elif scale != 1:
             torch._foreach_mul_(grads, scale)
 

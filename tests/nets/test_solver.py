@@ -193,39 +193,6 @@ def test_snapshot_on_request_goes_on(make: Make) -> None:
     assert Path("out/snap_iter_3.solverstate").exists()
 
 
-def test_debug_info_logs_what_the_original_logs(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """The lines, and figures where a formula is at hand; on displayed iterations only."""
-    caplog.set_level(logging.INFO, logger="caffe")
-    solver = make(debug_info=True, display=2)
-    weight = solver.net.layer("ip1").blobs[0].detach().clone()
-    caplog.clear()
-    solver.step(2)
-    lines = [message for message in caplog.messages if "ward]" in message]
-    layers = [re.sub(r"(data|diff): .*", r"\1", line.strip()) for line in lines]
-    assert layers == [
-        "[Forward] Layer conv1, top blob conv1 data",
-        "[Forward] Layer conv1, param blob 0 data",
-        "[Forward] Layer conv1, param blob 1 data",
-        "[Forward] Layer pool1, top blob pool1 data",
-        "[Forward] Layer relu1, top blob pool1 data",
-        "[Forward] Layer ip1, top blob ip1 data",
-        "[Forward] Layer ip1, param blob 0 data",
-        "[Forward] Layer ip1, param blob 1 data",
-        "[Forward] Layer loss, top blob loss data",
-        "[Backward] Layer loss, bottom blob ip1 diff",
-        "[Backward] Layer ip1, bottom blob pool1 diff",
-        "[Backward] Layer ip1, param blob 0 diff",
-        "[Backward] Layer ip1, param blob 1 diff",
-        "[Backward] Layer relu1, bottom blob pool1 diff",
-        "[Backward] Layer pool1, bottom blob conv1 diff",
-        "[Backward] Layer conv1, param blob 0 diff",
-        "[Backward] Layer conv1, param blob 1 diff",
-        layers[-1],
-    ]
-    assert lines[6].endswith(f"data: {float(weight.abs().mean()):g}")
-    assert re.search(r"All net params \(data, diff\): L1 norm = \(\S+, \S+\); L2 norm = \(\S+, \S+\)$", lines[-1])
-
-
 def test_a_loss_that_is_no_number_is_warned_of_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     solver = make()
     solver.step(2)
