@@ -60,9 +60,7 @@ def gaussian(shape: Shape, filler: FillerParameter, generator: torch.Generator |
 @FILLERS("positive_unitball")
 def positive_unitball(shape: Shape, filler: FillerParameter, generator: torch.Generator | None) -> Tensor:
     """U(0, 1), then each row along the first axis divided by its sum: rows are positive and sum to 1."""
-    if not shape:
-        return torch.ones(())
-    _fan_in(shape)
+    _fan_in(shape, filler)
     values = torch.rand(shape, generator=generator)
     return (values.view(shape[0], -1) / values.view(shape[0], -1).sum(1, keepdim=True)).view(shape)
 
@@ -91,16 +89,16 @@ def bilinear(shape: Shape, filler: FillerParameter, generator: torch.Generator |
     return (ramp[:, None] * ramp[None, :]).expand(shape).contiguous()
 
 
-def _fan_in(shape: Shape) -> float:
+def _fan_in(shape: Shape, filler: FillerParameter) -> float:
+    if not shape:
+        raise CaffeError(f"filler {filler.type!r} needs at least one axis")
     if not prod(shape):
         raise CaffeError(f"a filler of this type needs a shape without zeros, not {list(shape)}")
     return prod(shape) / shape[0]
 
 
 def _fan(shape: Shape, filler: FillerParameter) -> float:
-    if not shape:
-        raise CaffeError(f"filler {filler.type!r} needs at least one axis")
-    fan_in = _fan_in(shape)
+    fan_in = _fan_in(shape, filler)
     fan_out = prod(shape) / shape[1] if len(shape) > 1 else prod(shape)
     by_norm = {
         FillerParameter.FAN_IN: fan_in,

@@ -12,7 +12,8 @@ from protos.errors import DataError
 Pixels = NDArray[np.uint8]
 Source = Path | bytes
 
-_PNG_GREY = (9797, 19234, 3737)  # red, green and blue weights of libpng, in 1/32768
+_PNG_GREY = (9797, 19234, 3737)  # red, green and blue weights of libpng, in 1/32768, rounded down
+_GREY_WEIGHTS = (4899, 9617, 1868)  # those of OpenCV for all but PNG and JPEG, in 1/16384, rounded
 _COEF_BITS = 11  # the resize works with weights in 1/2048
 
 
@@ -92,13 +93,13 @@ def _grids(image: Image.Image, color: bool | None) -> Pixels:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if color is None:
         return _native(image)
-    jpeg = image.format == "JPEG"
-    if jpeg and not color:
+    kind = image.format
+    if kind == "JPEG" and not color:
         image.draft("L", image.size)
     image = ImageOps.exif_transpose(image)
-    if color or jpeg or image.mode in _GREY:
+    if color or kind == "JPEG" or image.mode in _GREY:
         return _planes(image.convert("RGB" if color else "L"))
-    return _png_grey(image.convert("RGB"))
+    return _weighed(image.convert("RGB"), kind == "PNG")
 
 
 _GREY = ("1", "L", "LA")
@@ -119,9 +120,10 @@ def _planes(image: Image.Image) -> Pixels:
     return hwc.transpose(2, 0, 1)[order]
 
 
-def _png_grey(image: Image.Image) -> Pixels:
-    weighted = np.asarray(image).astype(np.int32) @ np.array(_PNG_GREY, np.int32)
-    return (weighted >> 15).astype(np.uint8)[None]
+def _weighed(image: Image.Image, png: bool) -> Pixels:
+    weights, half, bits = (_PNG_GREY, 0, 15) if png else (_GREY_WEIGHTS, 1 << 13, 14)
+    total = np.asarray(image).astype(np.int32) @ np.array(weights, np.int32)
+    return ((total + half) >> bits).astype(np.uint8)[None]
 
 
 def _short(error: BaseException, name: str) -> str:

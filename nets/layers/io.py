@@ -18,8 +18,8 @@ from protos.schema import LayerParameter
 class HDF5Output(Layer):
     """Adds its bottoms to the data sets ``data`` and ``label`` of an HDF5 file. bottoms: N x any, N x any; no tops.
 
-    The file appears whole, with all batches, on ``close()`` or at the end of the layer's life. Options: file_name
-    (required).
+    The data sets have four axes, those that a bottom has not being 1. The file appears whole, with all batches (the
+    original takes one only), on ``close()`` or at the end of the layer's life. Options: file_name (required).
     """
 
     differentiable = False
@@ -41,8 +41,8 @@ class HDF5Output(Layer):
             raise NetError("hdf5_output_param needs file_name")
         if bottoms[0][:1] != bottoms[1][:1]:
             raise NetError(f"its bottoms hold {shape_text(bottoms[0][:1])} and {shape_text(bottoms[1][:1])} items")
-        if any(0 in shape[1:] for shape in bottoms):
-            raise NetError("the items of its bottoms need values")
+        if any(0 in shape[1:] or not 1 <= len(shape) <= 4 for shape in bottoms):
+            raise NetError("its bottoms need 1 to 4 axes, and values in each item")
         return cls(Path(p.file_name))
 
     def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
@@ -65,4 +65,8 @@ class HDF5Output(Layer):
             self._writer = Hdf5Writer(self.path)
             self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
         blobs = {"data": data, "label": label}
-        self._writer.append({name: blob.detach().float().cpu().numpy() for name, blob in blobs.items()})
+        self._writer.append({name: _four_axes(blob).detach().float().cpu().numpy() for name, blob in blobs.items()})
+
+
+def _four_axes(blob: Tensor) -> Tensor:
+    return blob.reshape(*blob.shape, *(1,) * (4 - blob.dim()))

@@ -44,7 +44,6 @@ def test_sparse_keeps_that_many_of_the_outputs_on_average():
 
 def test_rows_of_positive_unitball_sum_to_one():
     x = drawn(type="positive_unitball")
-    assert fill((), FillerParameter(type="positive_unitball")) == 1
     assert (x >= 0).all()
     torch.testing.assert_close(x.flatten(1).sum(1), torch.ones(50, dtype=torch.float64), rtol=1e-5, atol=1e-5)
 
@@ -82,6 +81,7 @@ def test_one_seed_gives_one_draw():
         ((3, 4), {"type": "gaussian", "sparse": 4}, "more than the outputs"),
         ((1, 1, 2, 3), {"type": "bilinear"}, "square kernels"),
         ((), {"type": "msra"}, "at least one axis"),
+        ((), {"type": "positive_unitball"}, "at least one axis"),
         ((0, 3), {"type": "xavier"}, "without zeros"),
     ],
 )

@@ -31,6 +31,14 @@ def test_colour_png_becomes_grey_with_libpngs_weights():
     np.testing.assert_array_equal(images.decode(png(PIXELS), False)[0], wanted)
 
 
+@pytest.mark.parametrize("kind", ["BMP", "PPM", "TIFF"])
+def test_other_colour_images_become_grey_with_opencvs_weights(kind):
+    out = io.BytesIO()
+    Image.fromarray(PIXELS).save(out, kind)
+    wanted = np.rint(PIXELS.astype(int) @ [4899, 9617, 1868] / 2**14)
+    np.testing.assert_array_equal(images.decode(out.getvalue(), False)[0], wanted)
+
+
 @pytest.mark.parametrize(("channels", "wanted"), [(1, 1), (3, 3), (4, 4)])
 def test_nothing_forced_keeps_the_channels(channels, wanted):
     array = np.concatenate([PIXELS, PIXELS[:, :, :1]], 2)[:, :, :channels].squeeze()

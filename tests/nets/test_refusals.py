@@ -234,7 +234,9 @@ Parameter |  | 1 | parameter_param { shape { dim: 0 } }
 HDF5Output | 4x3 4x1 | 0 |
     hdf5_output_param needs file_name
 HDF5Output | 4x3 4x0 | 0 | hdf5_output_param { file_name: "o.h5" }
-    the items of its bottoms need values
+    its bottoms need 1 to 4 axes, and values in each item
+HDF5Output | 4x3x1x1x1 4 | 0 | hdf5_output_param { file_name: "o.h5" }
+    its bottoms need 1 to 4 axes, and values in each item
 Split | 4x3 | 0 |
     has 0 tops where it takes at least 1
 Silence | 4x3 | 1 |
