@@ -128,9 +128,9 @@ class DebugInfo:
         own = tuple(x.view_as(x) for x in bottoms)
         for j, (x, alias) in enumerate(zip(bottoms, own, strict=True)):
             if alias.requires_grad:
-                alias.register_hook(partial(self._note_bottom, i, j))  # type: ignore[no-untyped-call]
+                alias.register_hook(partial(self._note_bottom, i, j, True))  # type: ignore[no-untyped-call]
                 if layer.rereads:  # the net may go around the layer, see nets.reread
-                    x.register_hook(partial(self._bottoms.setdefault, (i, j)))  # type: ignore[no-untyped-call]
+                    x.register_hook(partial(self._note_bottom, i, j, False))  # type: ignore[no-untyped-call]
         for j, (name, blob) in enumerate(layer.blob_items):
             if blob.requires_grad and name in layer._parameters:
                 alias = blob.view_as(blob)
@@ -168,8 +168,9 @@ class DebugInfo:
 
     # ---- backward
 
-    def _note_bottom(self, i: int, j: int, diff: Tensor) -> None:
-        self._bottoms[i, j] = diff
+    def _note_bottom(self, i: int, j: int, alone: bool, diff: Tensor) -> None:
+        if alone or (i, j) not in self._bottoms:
+            self._bottoms[i, j] = diff
 
     def _note_blob(self, i: int, j: int, blob: Tensor, diff: Tensor) -> None:
         """Add to the gradient that layers further behind, and earlier micro-batches, gave a blob."""

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import nets
 from nets.debug import splits
@@ -65,6 +66,20 @@ def test_a_failing_pass_leaves_the_net_as_it_was(work: Path) -> None:
         solver.step()
     assert all(blob is before[name] for name, blob in solver.net.named_parameters())
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for _, layer in solver.net.nodes)
+
+
+def test_watching_changes_no_gradient(work: Path) -> None:
+    """Not even where a layer's own look at its bottom, and others, are watched side by side."""
+    net = NET.replace('name: "both" type', 'name: "abs" type: "AbsVal" bottom: "ip1" top: "abs" loss_weight: 0.1 }\n'
+                      'layer { name: "both" type')  # fmt: skip
+    solvers = [nets.Solver(text.parse_solver(f"net_param {{ {net} }} {SOLVER}"), "cpu") for _ in range(2)]
+    solvers[1].param.debug_info = False
+    for solver in solvers:
+        solver.load_weights("sgd_fixed/init.caffemodel")
+        torch.nn.init.constant_(solver.net.layer("again").blobs[1], 0.5)
+        solver.step(2)
+    for a, b in zip(*(solver.net.learnable for solver in solvers), strict=True):
+        assert torch.equal(a.tensor, b.tensor), a.key
 
 
 def test_splits_are_named_as_in_the_original() -> None:
