@@ -120,6 +120,7 @@ class _Wiring:
         self.sources: list[LayerParameter] = []
         self.makers: dict[str, str] = {}
         self.unconsumed: set[str] = set()
+        self.needed: dict[str, str] = {}  # blob -> the first layer that takes it as it was last made, or its loss
         self.later = {top: layer.name for layer in reversed(param.layer) for top in layer.top}
         for layer in param.layer:
             self._add(layer)
@@ -166,6 +167,7 @@ class _Wiring:
         self._take_bottoms(layer)
         self._make_tops(layer, tops)
         weights = self._loss_weights(layer, cls, len(tops))
+        self.needed |= {top: layer.name for top, weight in zip(tops, weights, strict=False) if weight}
         proto = layer
         if len(tops) != len(layer.top):
             proto = LayerParameter()
@@ -194,6 +196,7 @@ class _Wiring:
         for bottom in layer.bottom:
             if bottom in self.makers:
                 self.unconsumed.discard(bottom)
+                self.needed.setdefault(bottom, layer.name)
             elif bottom in self.later:
                 self._report(layer, f"bottom '{bottom}' is made only later, by layer '{self.later[bottom]}'")
             else:
@@ -204,6 +207,9 @@ class _Wiring:
             in_place = i < len(layer.bottom) and layer.bottom[i] == top
             if top in self.makers and not in_place:
                 self._report(layer, f"top '{top}' is already made by layer '{self.makers[top]}'")
+            elif in_place and (other := self.needed.get(top, layer.name)) != layer.name:
+                self._report(layer, f"cannot work in place on '{top}', which layer '{other}' needs: name its top anew")
+            self.needed.pop(top, None)
             self.makers[top] = layer.name
             self.unconsumed.add(top)
 

@@ -54,7 +54,9 @@ class Net(nn.Module):
         self._overwritten = _overwritten(self._plan)
         self._joined = eager(joined) if self._overwritten else joined
         self._detached = {
-            node.name: tuple(node.proto.propagate_down) for node, _ in self._plan if not all(node.proto.propagate_down)
+            node.name: tuple(node.proto.propagate_down)
+            for node, _ in self._plan
+            if not all(node.proto.propagate_down) and not graph.param.force_backward
         }
         self._straight = _straight(self._plan, self._overwritten, self._detached)
         self.train(graph.phase == "TRAIN")

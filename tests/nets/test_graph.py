@@ -179,6 +179,14 @@ def test_all_problems_are_reported_in_one_go():
         ),
         (relu("r") + relu("s", top="r"), "layer 's' (ReLU): top 'r' is already made by layer 'r'"),
         (
+            relu("r") + relu("s", bottom="r") + relu("t", bottom="r", top="r"),
+            "layer 't' (ReLU): cannot work in place on 'r', which layer 's' needs: name its top anew",
+        ),
+        (
+            relu("r", "loss_weight: 2") + relu("t", bottom="r", top="r"),
+            "layer 't' (ReLU): cannot work in place on 'r', which layer 'r' needs: name its top anew",
+        ),
+        (
             DATA.replace('name: "data"', 'name: "again"'),
             "layer 'again' (Input): top 'data' is already made by layer 'data'",
         ),

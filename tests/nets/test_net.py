@@ -115,6 +115,13 @@ def test_propagate_down_stops_the_gradient():
     assert net.layer("ip").weight.grad is not None
 
 
+def test_force_backward_goes_before_propagate_down():
+    layers = ip("a", "data") + ip("ip", "a").replace("top:", "propagate_down: false top:", 1)
+    net = make("force_backward: true " + DATA + LABEL + layers + LOSS)
+    net.forward_with_loss({"data": X, "label": Y})[1].backward()
+    assert net.layer("a").weight.grad is not None
+
+
 # ---- an ordinary module
 
 
