@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nets.emitter import Emitted, Emitter
 from nets.fillers import Filler
+from nets.recording import is_recording, readable
 from protos.errors import NetError
 from protos.registry import Registry
 from protos.schema import LayerParameter
@@ -158,7 +159,10 @@ def check_indices(values: Tensor, size: int, message: str, ignore: int | None = 
 
     A look at the values of a GPU would wait for it: there the device's own assertion speaks.
     """
-    if values.device.type != "cpu" or torch.compiler.is_compiling() or not values.numel():
+    if is_recording():
+        fits = (values >= 0) & (values < size)
+        torch._assert_async((fits if ignore is None else fits | (values == ignore)).all(), "an index is out of range")
+    if not readable(values):
         return
     low, high = (int(value) for value in torch.aminmax(values))
     if low >= 0 and high < size:

@@ -1,4 +1,4 @@
-"""One training iteration: the gradients of its micro-batches, then the update. Eager, or a replayed CUDA graph."""
+"""One training iteration: the gradients of its micro-batches, then the update. Eager, a script, or a CUDA graph."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.debug import DebugInfo
+from nets.script import Passes, Repeated
 from nets.updates import Update
 from protos.errors import CaffeError
 from protos.registry import suggest
@@ -19,9 +20,9 @@ log = logging.getLogger("caffe")
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 EAGER_FIRST = 3  # iterations before a capture: libraries set themselves up in them
+UNREPEATABLE = {"Python", "Filter", "LSTM", "RNN", "HDF5Output"}  # their passes are not the same for all numbers
 
 Rate = Callable[[Tensor | None], float]  # the rate, given the mean loss of the iteration where that is known
-Run = Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Options:
     """How to compute. ``precision``: one of fp32, tf32, bf16 and fp16, the last two by autocast.
 
     ``compile``: through torch.compile; ``deterministic``: only algorithms that give the same bits each time;
-    ``graph``: on a GPU, replay the iteration as one CUDA graph where that can be.
+    ``graph``: where that can be, replay the iteration as one CUDA graph on a GPU, its passes as a script on a CPU.
     """
 
     precision: str = "fp32"
@@ -99,7 +100,7 @@ class Step:
     def __init__(
         self,
         net: Layered,
-        run: Run,
+        run: Passes,
         inputs: Batches,
         update: Update,
         param: SolverParameter,
@@ -119,12 +120,13 @@ class Step:
         self._scaler = torch.amp.GradScaler(device.type) if scaled else None
         self._eager_left = EAGER_FIRST if self._can_capture(net, param) else None
         self._graph: _Graph | None = None
+        self._passes = self._repeated(net) if device.type == "cpu" else self._forward_backward
         self.debug: DebugInfo | None = None
 
     def _can_capture(self, net: Layered, param: SolverParameter) -> bool:
         if self._device.type != "cuda" or not self._options.graph:
             return False
-        held = {node.type for node, _ in net.nodes} & {"Python", "Filter", "LSTM", "RNN", "HDF5Output"}
+        held = {node.type for node, _ in net.nodes} & UNREPEATABLE
         reasons = [f"of its {', '.join(sorted(held))} layers"] if held else []
         reasons += ["iter_size is above 1"] if self._iter_size > 1 else []
         reasons += ["snapshot_diff keeps the updates"] if param.snapshot_diff else []
@@ -134,6 +136,12 @@ class Step:
         if reasons:
             log.info("Running without a CUDA graph, because %s", " and ".join(reasons))
         return not reasons
+
+    def _repeated(self, net: Layered) -> Passes:
+        held = {node.type for node, _ in net.nodes} & UNREPEATABLE
+        if held or self._options.compile or not self._options.graph or not isinstance(net, nn.Module):
+            return self._forward_backward
+        return Repeated(self._forward_backward, self._update.tensors, list(net.buffers()))
 
     def __call__(self, rate: Rate) -> Result:
         """Run one iteration; *rate* is asked for between the gradients and the update."""
@@ -160,11 +168,7 @@ class Step:
         self._update.clear()
         total: Tensor | None = None
         for _ in range(self._iter_size):
-            batch = self._inputs.next()
-            with nullcontext() if self.debug is None else self.debug.watching(batch):
-                outputs, loss = self._forward_backward(batch)
-            if self.debug is not None:
-                self.debug.report()
+            outputs, loss = self._pass(self._inputs.next())
             total = loss if total is None else total + loss
         assert total is not None  # iter_size is at least 1
         mean = total if self._iter_size == 1 else total / self._iter_size
@@ -175,6 +179,14 @@ class Step:
         for blob, old in zip(blobs, before, strict=True):
             blob.grad = old - blob.detach()  # what the original leaves in the diff, for its snapshots
         return Result(outputs, loss, mean, used)
+
+    def _pass(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        if self.debug is None:
+            return self._passes(batch)
+        with self.debug.watching(batch):
+            found = self._forward_backward(batch)
+        self.debug.report()
+        return found
 
     def _apply(self) -> None:
         if self._scaler is None:

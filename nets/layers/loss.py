@@ -11,6 +11,7 @@ from torch import Tensor
 from data.transform import read_blob
 from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
+from nets.recording import readable
 from protos.errors import CaffeError, NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
@@ -126,11 +127,6 @@ class _SoftmaxLoss(Loss):
         return g.op("Softmax", x, axis=self.axis)
 
 
-def _seen(values: Tensor) -> bool:
-    """Whether *values* can be looked at without waiting for a GPU, and there are any."""
-    return values.device.type == "cpu" and not torch.compiler.is_compiling() and values.numel() > 0
-
-
 @LAYERS("SoftmaxWithLoss")
 class SoftmaxWithLoss(_SoftmaxLoss):
     """-log softmax(x)[label], summed and normalised. bottoms: N x C x any, labels N x any (whole numbers below C);
@@ -175,7 +171,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
     @staticmethod
     def _moderate(loss: Tensor, averaged: int, logs: Tensor, index: Tensor, skip: int) -> bool:
         """Whether no loss can be above the cap, seen in the quickest way: their sum, all logarithms, or theirs."""
-        if not _seen(logs):
+        if not readable(logs):
             return False
         if averaged * loss.item() <= MOST_SURPRISED:
             return True
@@ -251,7 +247,7 @@ class InfogainLoss(_SoftmaxLoss):
         if counts is not None:
             gains = gains * counts[..., None]
         floored = F.log_softmax(rows, 1)
-        if not _seen(floored) or floored.detach().min().item() < log(LOG_THRESHOLD):
+        if not readable(floored) or floored.detach().min().item() < log(LOG_THRESHOLD):
             floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
         total = -(gains.movedim(-1, 1) * floored).sum()
         return self.outputs(self.normalized(total, index), x)
