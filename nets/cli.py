@@ -25,7 +25,7 @@ def device_query(argv: Sequence[str] | None = None) -> int:
     """Print what is known of the GPUs."""
     parser = argparse.ArgumentParser("caffe device_query", description="Show GPUs.", allow_abbrev=False)
     console.flag(parser, "gpu", "GPUs by number, separated by commas, or 'all'", default="all", metavar="IDS")
-    args = console.parse(parser, argv)
+    args = console.parse_original(parser, argv)
     for device in console.devices(args.gpu):
         found = torch.cuda.get_device_properties(device)
         print(f"Device id:                     {device.index}")

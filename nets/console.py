@@ -101,8 +101,8 @@ def stages(text: str) -> list[str]:
 
 
 def devices(text: str | None) -> list[torch.device]:
-    """The GPUs that a ``--gpu`` flag names; none where it is not given. Raises CaffeError for one that is not there."""
-    if text is None:
+    """The GPUs that a ``--gpu`` flag names; none where it names none. Raises CaffeError for one that is not there."""
+    if not text:
         return []
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if text == "all":
@@ -152,6 +152,32 @@ class Signals:
         self.stopped = self.stopped or action == Action.STOP
         if action != Action.NONE:
             self._wanted.append(action)
+
+
+# Flags that each command of the original takes, whether they mean something to it or not, and those of its
+# logging library: with a value, and switches.
+FLAGS = (
+    "solver", "model", "phase", "level", "stage", "snapshot", "weights", "iterations", "gpu", "sigint_effect",
+    "sighup_effect", "log_dir", "minloglevel", "stderrthreshold", "v", "vmodule", "logbufsecs", "max_log_size",
+)  # fmt: skip
+SWITCHES = ("logtostderr", "alsologtostderr", "colorlogtostderr", "log_prefix")
+
+
+def parse_original(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse *argv* as the original does, and start the log: it warns of flags that this command has no use for."""
+    known = {action.dest for action in parser._actions}
+    for name in FLAGS:
+        if name not in known:
+            flag(parser, name, argparse.SUPPRESS, default=argparse.SUPPRESS)
+    for name in SWITCHES:
+        flag(parser, name, argparse.SUPPRESS, nargs="?", default=argparse.SUPPRESS)
+        flag(parser, f"no{name}", argparse.SUPPRESS, nargs="?", default=argparse.SUPPRESS)
+    args = parse(parser, argv)
+    start_log()
+    idle = [f"-{name}" for name in vars(args) if name not in known]
+    if idle:
+        log.warning("flags of the original that have no effect here: %s", ", ".join(idle))
+    return args
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

@@ -18,12 +18,14 @@ from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
 from nets.layers.convolution import Convolution
+from nets.lines import log_net, output_lines
 from nets.model import with_shapes
 from nets.net import Net
 from nets.ranks import Ranks
+from nets.settings import check, choose_device, snapshot_prefix, warn_of_hints
 from nets.step import Options, Result, Step
 from nets.trace import Trace
-from nets.weights import load_weights, save_weights
+from nets.weights import load_weights, save_weights, weights_paths
 from protos import files, text
 from protos.errors import CaffeError, NetError, WeightsError
 from protos.schema import NetParameter, SolverParameter
@@ -32,12 +34,6 @@ log = logging.getLogger("caffe")
 
 LOSSES_KEPT = 10_000
 FP32 = Options()
-FIRST_FORK_FIELD = 200
-# Options of forks that a solver honours: learning rates, and the list of devices that --gpu takes the place of.
-HONOURED = {
-    "warmup_iter", "warmup_start_lr", "rampup_interval", "rampup_lr", "min_lr", "stagelr", "stageiter",
-    "plateau_winsize", "device_ids",
-}  # fmt: skip
 ALONE = Ranks()
 CHECKED_EVERY = 100  # iterations between two looks for a loss that is no number
 
@@ -74,13 +70,13 @@ class Solver:
     ) -> None:
         self.param = param
         self.path = path
+        check(param)
         self.device = choose_device(param, device)
         self._ranks = ranks
         ranks.join(self.device)
         self.iter = 0
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_iteration: Callable[[Solver], None] | None = None
-        lr_policy.check(param)
         warn_of_hints(param)
         options.apply(self.device)
         self._allow_unknown = allow_unknown
@@ -104,7 +100,7 @@ class Solver:
         graph = options.graph and not ranks.together
         self._step = Step(self.net, run, self._inputs, update, param, self.device, replace(options, graph=graph))
         self._losses = Trace(LOSSES_KEPT)
-        self._displayed = Trace(max(1, param.average_loss))
+        self._displayed = Trace(param.average_loss)
         self._unchecked = 0
         self._warned = False
         self._unsaved = False  # the last snapshot could not be written
@@ -147,7 +143,7 @@ class Solver:
 
     def load_weights(self, paths: str) -> None:
         """Finetune from weights files, separated by commas."""
-        for path in paths.split(","):
+        for path in weights_paths(paths):
             log.info("Finetuning from %s", path)
             load_weights(self.net, files.find(path, self.path))
 
@@ -223,7 +219,7 @@ class Solver:
         return lr_policy.rate(self.param, self.iter)
 
     def _smoothed_loss(self) -> float:
-        values = self._displayed.last(max(1, self.param.average_loss))
+        values = self._displayed.last(self.param.average_loss)
         return sum(values) / len(values)
 
     @property
@@ -380,7 +376,7 @@ class Solver:
             load_weights(self.net, files.find(state.learned_net, found))
         self._update.load_history(state.history, state.iter)
         self.iter = state.iter
-        self._displayed = Trace(max(1, self.param.average_loss))
+        self._displayed = Trace(self.param.average_loss)
         self._plateau = lr_policy.Plateau(state.current_step)
         for net in (self.net, *self.test_nets):
             net.forget()
@@ -412,37 +408,6 @@ class Solver:
             raise WeightsError(f"{path}: its data cursors do not fit this solver: {error}") from error
 
 
-def choose_device(param: SolverParameter, device: str | torch.device | None) -> torch.device:
-    """*device* if given, else a GPU if the solver asks for one and there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    if param.solver_mode != SolverParameter.GPU:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        log.warning("solver_mode is GPU, and no GPU is found: running on the CPU")
-        return torch.device("cpu")
-    if param.device_id >= torch.cuda.device_count():
-        raise CaffeError(f"device_id {param.device_id}: there are {torch.cuda.device_count()} GPUs")
-    return torch.device("cuda", param.device_id)
-
-
-def warn_of_hints(param: SolverParameter) -> None:
-    """Warn once of the options of forks that are set and change nothing here."""
-    known = {field.name for field in SolverParameter.DESCRIPTOR.fields if field.number < FIRST_FORK_FIELD} | HONOURED
-    ignored = [field.name for field, _ in param.ListFields() if field.name not in known]
-    if ignored:
-        log.warning("solver options of forks that have no effect here: %s", ", ".join(ignored))
-
-
-def snapshot_prefix(param: SolverParameter, path: Path | None) -> str:
-    """What snapshot names begin with: ``snapshot_prefix``, and where that is a folder the solver file's name in it."""
-    stem = path.stem if path is not None else "snapshot"
-    prefix = param.snapshot_prefix
-    if not prefix:
-        return str(path.with_suffix("")) if path is not None else stem
-    return str(Path(prefix) / stem) if prefix.endswith("/") or Path(prefix).is_dir() else prefix
-
-
 def share_blobs(net: Net, owner: Net) -> None:
     """Let the layers of *net* use the blobs of the layers of the same name in *owner*, not copies of them."""
     owners = {node.name: layer for node, layer in reversed(owner.nodes)}
@@ -458,29 +423,3 @@ def share_blobs(net: Net, owner: Net) -> None:
                 )
             if theirs[name] is not blob and name in {**layer._parameters, **layer._buffers}:
                 setattr(layer, name, theirs[name])
-
-
-def output_lines(kind: str, net: Net, outputs: Mapping[str, Tensor]) -> list[str]:
-    """The lines in which Caffe reports the tops of a net, one a number, with its loss weight if it has one."""
-    weights = {top: w for node, _ in net.nodes for top, w in zip(node.tops, node.loss_weights, strict=True)}
-    lines: list[str] = []
-    for top, value in outputs.items():
-        for number in value.detach().flatten().tolist():
-            weight = weights.get(top, 0.0)
-            note = f" (* {weight:g} = {weight * number:g} loss)" if weight else ""
-            lines.append(f"    {kind} net output #{len(lines)}: {top} = {number:g}{note}")
-    return lines
-
-
-def log_net(net: Net) -> None:
-    """Log the layers as they connect, and the shapes of their tops."""
-    for source in net.graph.sources:
-        for top in source.top:
-            log.info("%s -> %s: %s", source.name, top, shape_text(net.shapes[top]))
-    for node, layer in net.nodes:
-        tops = ", ".join(f"{top} {shape_text(net.shapes[top])}" for top in node.tops)
-        blobs = sum(blob.numel() for blob in layer.blobs)
-        log.info("%s: %s -> %s%s", node, ", ".join(node.bottoms), tops, f", {blobs} learnable values" if blobs else "")
-    for output in net.graph.outputs:
-        log.info("This network produces output %s", output)
-    log.info("Network initialization done.")

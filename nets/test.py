@@ -6,43 +6,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nets import console
+from nets import command, console
 from nets.console import log
 from nets.inputs import Inputs
-from nets.model import with_shapes
+from nets.lines import output_lines
 from nets.net import Net
-from nets.solver import output_lines
-from nets.weights import load_weights
-from protos import files, text
-from protos.errors import CaffeError
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    made = console.parser("nets.test", "Score a net on its test data.")
-    console.flag(made, "model", "the net prototxt", required=True, metavar="MODEL")
-    console.flag(made, "weights", "its weights, files separated by commas", required=True, metavar="W[,W2]")
-    console.flag(made, "iterations", "the number of batches", type=int, default=50, metavar="N")
-    console.net_flags(made)
-    return made
+    return command.parser("nets.test", "Score a net on its test data.", "the number of batches", needs_weights=True)
 
 
 @torch.no_grad()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
-    args = console.parse(parser(), argv)
-    console.start_log()
-    if args.iterations < 1:
-        raise CaffeError("--iterations must be at least 1")
-    gpus = console.devices(args.gpu)
-    device = gpus[0] if gpus else torch.device("cpu")
-    log.info("Use %s.", "CPU" if device.type == "cpu" else f"GPU with device ID {device.index}")
-    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
-    graph = with_shapes(param, "TEST", args.level, console.stages(args.stage), {}, args.allow_python)
-    net = Net(graph)
-    load_weights(net, args.weights)
+    args = command.parse(parser(), argv)
+    net, device = command.open_net(args, "TEST")
+    inputs = Inputs(net.graph, device, None)
     log.info("Running for %d iterations.", args.iterations)
-    score(net.to(device), Inputs(graph, device, None), args.iterations)
+    try:
+        score(net, inputs, args.iterations)
+    finally:
+        inputs.close()
     return 0
 
 

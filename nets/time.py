@@ -7,43 +7,26 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nets import console
+from nets import command, console
 from nets.console import log
 from nets.graph import Node
 from nets.layer import Layer
-from nets.model import with_shapes
 from nets.net import Net
-from nets.weights import load_weights
-from protos import files, text
-from protos.errors import CaffeError
 
 WARM_UP = 2  # passes before the clock runs
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    made = console.parser("nets.time", "Time the layers of a net.")
-    console.flag(made, "model", "the net prototxt", required=True, metavar="MODEL")
-    console.flag(made, "weights", "weights, files separated by commas", metavar="W[,W2]")
-    console.flag(made, "iterations", "how many passes to average", type=int, default=50, metavar="N")
+    made = command.parser("nets.time", "Time the layers of a net.", "how many passes to average", needs_weights=False)
     console.flag(made, "phase", "TRAIN or TEST", default="TRAIN", choices=("TRAIN", "TEST"))
-    console.net_flags(made)
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status. The inputs are random numbers, and zeros where they are labels."""
-    args = console.parse(parser(), argv)
-    console.start_log()
-    if args.iterations < 1:
-        raise CaffeError("--iterations must be at least 1")
-    gpus = console.devices(args.gpu)
-    device = gpus[0] if gpus else torch.device("cpu")
-    log.info("Use %s.", "CPU" if device.type == "cpu" else f"GPU with device ID {device.index}")
-    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
-    net = Net(with_shapes(param, args.phase, args.level, console.stages(args.stage), {}, args.allow_python)).to(device)
-    if args.weights:
-        load_weights(net, args.weights)
+    args = command.parse(parser(), argv)
+    net, device = command.open_net(args, args.phase)
     _report(net, args.iterations, *_times(net, example_inputs(net, device), args.iterations, device))
     return 0
 

@@ -46,8 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
-    args = console.parse(parser(), argv)
-    console.start_log()
+    args = console.parse_original(parser(), argv)
     _check(args)
     if args.threads is not None:
         torch.set_num_threads(args.threads)

@@ -408,6 +408,13 @@ class Adam(Update):
     histories = 2
     options = ("momentum", "momentum2", "delta")
 
+    @classmethod
+    def check(cls, param: SolverParameter) -> Iterator[str]:
+        """Its correction of the rate divides by 1 - momentum ** t."""
+        for name in ("momentum", "momentum2"):
+            if not 0 <= getattr(param, name) < 1:
+                yield f"needs {name} from 0 to below 1, not {getattr(param, name):g}"
+
     def __init__(self, blobs: Sequence[Blob], rate: Rate, **options: Any) -> None:
         done: float | Tensor = 0
         if isinstance(rate, Tensor):

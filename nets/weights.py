@@ -76,7 +76,7 @@ def load_weights(net: Net, path: Path_ | Sequence[Path_]) -> Report:
     targets: dict[str, _Target] = {}
     for name, target in _targets(net):
         targets.setdefault(name, target)
-    paths = _paths(path)
+    paths = weights_paths(path)
     with contextlib.ExitStack() as stack:
         stored = [stack.enter_context(_opened(file)) for file in paths]
         plans = [_matched(file, layers, targets) for file, layers in zip(paths, stored, strict=True)]
@@ -94,7 +94,8 @@ def load_weights(net: Net, path: Path_ | Sequence[Path_]) -> Report:
     return report
 
 
-def _paths(path: Path_ | Sequence[Path_]) -> list[Path_]:
+def weights_paths(path: Path_ | Sequence[Path_]) -> list[Path_]:
+    """The files that *path* names, as a sequence or as "a,b"; a file whose own name has commas is one."""
     if not isinstance(path, str | os.PathLike):
         return list(path)
     parts = [part.strip() for part in os.fspath(path).split(",")]

@@ -96,3 +96,39 @@ def test_a_reader_who_goes_away_is_no_error(words: list[str]) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+def test_flags_of_the_originals_other_commands_are_taken(capfd: pytest.CaptureFixture[str]) -> None:
+    """gflags knows all flags in all commands, and those of the logging library; old scripts give them."""
+
+    def parsed(*words: str) -> argparse.Namespace:
+        parser = console.parser("nets.x", "Does x.")
+        console.flag(parser, "model", "m")
+        return console.parse_original(parser, words)
+
+    words = [
+        "-model=m",
+        "-phase",
+        "TRAIN",
+        "-logtostderr",
+        "-nolog_prefix",
+        "--alsologtostderr=1",
+        "-log_dir=/tmp",
+        "-v",
+        "2",
+    ]
+    assert parsed(*words).model == "m"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith(
+        "flags of the original that have no effect here: -phase, -logtostderr, -nolog_prefix, -alsologtostderr, "
+        "-log_dir, -v"
+    )
+    parsed("-model=m")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(SystemExit) as left:
+        parsed("-modle=m")
+    assert left.value.code == 2
+
+
+def test_no_gpu_is_named_by_an_empty_flag() -> None:
+    assert console.devices("") == []

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import nets
-from nets.solver import Action, snapshot_prefix
+from nets.settings import choose_device, snapshot_prefix
+from nets.solver import Action
 from nets.step import Options
 from nets.trace import Trace
 from protos import text
@@ -237,6 +238,11 @@ def test_hints_of_forks_are_warned_of_once(make: Make, caplog: pytest.LogCapture
     ]
 
 
+def test_stepvalues_out_of_order_are_warned_of(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    make(lr_policy="multistep", gamma=0.5, stepvalue=[4, 2])
+    assert "stepvalue is not in rising order: as in the original, each waits for the one before it" in caplog.messages
+
+
 def test_plateau_lowers_the_rate(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="caffe")
     solver = make(lr_policy="plateau", gamma=0.1, base_lr=1e-9, display=1, plateau_winsize=[3, 3])
@@ -287,6 +293,7 @@ def test_weights_of_the_message_are_loaded(make: Make) -> None:
         ({"test_interval": 0}, "needs a test_interval above 0"),
         ({"net": "nowhere.prototxt"}, "nowhere.prototxt"),
         ({"iter_size": 0}, "iter_size"),
+        ({"test_iter": [-1]}, "solver: test_iter must be at least 0, not -1"),
     ],
 )
 def test_bad_messages_are_refused(fields: dict[str, object], message: str, make: Make) -> None:
@@ -319,7 +326,7 @@ def test_gpu_mode_without_a_gpu_warns_once_and_runs(make: Make, caplog: pytest.L
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     param = SolverParameter(solver_mode=SolverParameter.GPU)
-    assert nets.solver.choose_device(param, None).type == "cpu"
+    assert choose_device(param, None).type == "cpu"
     assert caplog.messages == ["solver_mode is GPU, and no GPU is found: running on the CPU"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nets import cli, console, snapshot, train
+from nets import cli, console, inputs, snapshot, train
 from nets import test as score
 from protos import lens, text
 from protos.errors import CaffeError
@@ -73,6 +73,18 @@ def test_train_test_and_time(work: Path) -> None:
     assert status == 0, log
     assert "conv1\tforward: " in log
     assert "Average Forward-Backward: " in log
+
+
+def test_scoring_closes_its_sources(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[object] = []
+    monkeypatch.setattr(inputs.Inputs, "close", lambda self: closed.append(self))
+    flags = ["--model", "adam/net.prototxt", "--weights", "adam/init.caffemodel", "--iterations"]
+    assert score.main([*flags, "1"]) == 0
+    assert len(closed) == 1
+
+
+def test_weights_with_a_comma_too_many(work: Path) -> None:
+    assert train.main([job(work, max_iter=1), "--weights", "adam/init.caffemodel, "]) == 0
 
 
 def test_spellings_of_the_original(work: Path) -> None:
@@ -201,6 +213,26 @@ MISTAKES = {
         lambda work: (work / "out").write_text("a file"),
         ["nets.train", "solver.prototxt"],
         "out",
+    ),
+    "two nets": (
+        lambda work: edited(work / "solver.prototxt", "max_iter", 'train_net: "net.prototxt" max_iter'),
+        ["nets.train", "solver.prototxt"],
+        "solver: needs exactly one of net_param, net, train_net_param, train_net, not net and train_net",
+    ),
+    "negative numbers": (
+        lambda work: edited(work / "solver.prototxt", "max_iter: 3", "max_iter: -3 average_loss: 0"),
+        ["nets.train", "solver.prototxt"],
+        "solver: max_iter must be at least 0, not -3; average_loss must be at least 1, not 0",
+    ),
+    "a momentum of 1": (
+        lambda work: edited(work / "solver.prototxt", "momentum: 0.9", "momentum: 1"),
+        ["nets.train", "solver.prototxt"],
+        "solver of type 'Adam': needs momentum from 0 to below 1, not 1",
+    ),
+    "weights and a state": (
+        lambda work: None,
+        ["nets.train", "-solver=solver.prototxt", "-weights=a", "-snapshot=b"],
+        "give --weights to start anew or --snapshot to go on, not both",
     ),
     "net for a solver": (lambda work: None, ["nets.train", "net.prototxt"], "net.prototxt"),
 }
