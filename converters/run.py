@@ -6,32 +6,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from converters.lasagne.importing import old_modules_beside
 from converters.lasagne.installing import install
-from converters.lasagne.modern import modernise, old_division, old_modules
+from converters.lasagne.modern import code_of, old_modules
+from converters.lasagne.python2 import NAMES
 from protos.errors import CaffeError
 
 
 def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[str, object]:
-    """Run *script* as ``__main__``, brought up to date where it is written for Python 2; its names afterwards.
+    """Run *script* as ``__main__``; its names afterwards.
+
+    It and the modules beside it are brought up to date where they are written for Python 2.
 
     Raises CaffeError where it cannot be read or translated; what the script raises comes through.
     """
     path = Path(script)
     try:
-        source = path.read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\t", "        ")
+        content = path.read_bytes()
     except OSError as error:
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
     install()
     old_modules()
-    code = compile(modernise(source, str(path)), str(path), "exec", dont_inherit=True)
+    code = code_of(content, str(path))
     module = ModuleType("__main__")
-    module.__dict__.update({"__file__": str(path), "__old_division__": old_division})
+    module.__dict__.update({"__file__": str(path), **NAMES})
     before = sys.argv, sys.path[:], sys.modules["__main__"]
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.resolve().parent))
     sys.modules["__main__"] = module
     try:
-        exec(code, module.__dict__)  # running the script is what this is for
+        with old_modules_beside():
+            exec(code, module.__dict__)  # running the script is what this is for
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before[0], before[1], before[2]
     return module.__dict__

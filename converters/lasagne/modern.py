@@ -1,15 +1,17 @@
 """Scripts of Python 2, brought up to date: by fissix, the successor of lib2to3, where it is installed."""
 
+import ast
 import re
 import sys
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import Any
 
 from protos.errors import CaffeError
 
 FIXERS = ("basestring", "dict", "except", "exec", "has_key", "imports", "itertools", "itertools_imports", "long", "map",
           "ne", "next", "numliterals", "print", "raise", "raw_input", "reduce", "repr", "tuple_params", "unicode",
           "urllib", "xrange", "zip")  # fmt: skip
-OLD_DIVISION = re.compile(r"^\s*from\s+__future__\s+import\s+.*\bdivision\b", re.M)
+OLD_DIVISION = re.compile(r"^\s*from\s+__future__\s+import\s+.*\bdivision\b", re.M | re.S)
 
 
 def is_old(source: str) -> bool:
@@ -22,7 +24,7 @@ def is_old(source: str) -> bool:
 
 
 def modernise(source: str, name: str) -> str:
-    """*source* for Python 3, divisions of whole numbers as Python 2 had them.
+    """*source* for Python 3.
 
     A text that Python 3 reads as it is stays as it is. Raises CaffeError where the translation is needed and fissix is
     missing, or it cannot read the script either.
@@ -35,35 +37,65 @@ def modernise(source: str, name: str) -> str:
         raise CaffeError(f"{name}: it is written for Python 2: pip install fissix, which translates it") from None
     tool = refactor.RefactoringTool([f"fissix.fixes.fix_{fixer}" for fixer in FIXERS])
     try:
-        translated = str(tool.refactor_string(source.rstrip() + "\n", name))
+        return str(tool.refactor_string(source.rstrip() + "\n", name))
     except Exception as error:  # its parser raises errors of its own for what it cannot read
         raise CaffeError(f"{name}: neither Python 2 nor Python 3 ({' '.join(str(error).split())})") from None
-    return translated if OLD_DIVISION.search(source) else _divided(translated, name)
 
 
-def _divided(source: str, name: str) -> str:
-    """``a / b`` as a call that divides whole numbers as Python 2 did."""
-    import ast  # noqa: PLC0415  # needed here alone
+def code_of(content: bytes, name: str) -> CodeType:
+    """What the script *content* says, brought up to date, with the names of ``python2.NAMES`` for what differs.
 
-    tree = ast.parse(source, name)
-
-    class Divisions(ast.NodeTransformer):
-        def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-            """A division becomes a call."""
-            self.generic_visit(node)
-            if not isinstance(node.op, ast.Div):
-                return node
-            function = ast.Name("__old_division__", ast.Load())
-            return ast.copy_location(ast.Call(function, [node.left, node.right], []), node)
-
-    return ast.unparse(ast.fix_missing_locations(Divisions().visit(tree)))
+    Divisions of whole numbers are those of Python 2 in a text for Python 2; in one that both can read they are those
+    of Python 3, but serve as sizes where they are whole.
+    """
+    source = content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\t", "        ")
+    tree = ast.parse(modernise(source, name), name)
+    tree = _Pickles().visit(tree)
+    if not OLD_DIVISION.search(source):
+        tree = _Divisions("__old_division__" if is_old(source) else "__exact_division__").visit(tree)
+    return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
 
 
-def old_division(a: object, b: object) -> object:
-    """a / b of Python 2: whole numbers are divided to the floor."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a // b
-    return a / b  # type: ignore[operator]  # whatever the script divides
+class _Divisions(ast.NodeTransformer):
+    """``a / b`` and ``a /= b`` as calls."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def _call(self, node: ast.AST, ending: str, *arguments: Any) -> ast.expr:
+        return ast.copy_location(
+            ast.Call(ast.Name(self.name.removesuffix("__") + ending, ast.Load()), list(arguments), []), node
+        )
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """A division becomes a call."""
+        self.generic_visit(node)
+        return self._call(node, "__", node.left, node.right) if isinstance(node.op, ast.Div) else node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        """A division in place, too."""
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Div) or self.name != "__old_division__":
+            return node
+        before = ast.parse(ast.unparse(node.target), mode="eval").body
+        value = self._call(node, "_in_place__", before, node.value)
+        return ast.copy_location(ast.Assign([node.target], value), node)
+
+
+class _Pickles(ast.NodeTransformer):
+    """``import pickle`` finds the functions that read pickles of Python 2."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        """Names from it, too."""
+        node.module = "cPickle" if node.module == "pickle" else node.module
+        return node
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        """The one name becomes the other."""
+        for alias in node.names:
+            if alias.name == "pickle":
+                alias.name, alias.asname = "cPickle", alias.asname or "pickle"
+        return node
 
 
 def old_modules() -> None:
@@ -74,9 +106,13 @@ def old_modules() -> None:
     import queue  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
+    from converters.lasagne.python2 import load, loads  # noqa: PLC0415
+
     text = ModuleType("StringIO")
     text.StringIO = io.StringIO  # type: ignore[attr-defined]  # a module made on the spot
-    old: dict[str, ModuleType] = {"cPickle": pickle, "urllib2": urllib.request, "StringIO": text, "cStringIO": text,
+    pickles = ModuleType("cPickle")
+    pickles.__dict__.update({**vars(pickle), "load": load, "loads": loads, "__name__": "cPickle"})
+    old: dict[str, ModuleType] = {"cPickle": pickles, "urllib2": urllib.request, "StringIO": text, "cStringIO": text,
                                   "ConfigParser": configparser, "Queue": queue}  # fmt: skip
     for name, module in old.items():
         sys.modules.setdefault(name, module)

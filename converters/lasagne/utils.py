@@ -2,6 +2,7 @@
 
 import inspect
 import numbers
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -74,7 +75,7 @@ def as_tuple(x: Any, N: int, t: Any = None) -> tuple[Any, ...]:
         raise TypeError(f"expected a single value or an iterable of {expected}, got {x!r}")
     if len(items) != N:
         raise ValueError(f"expected a single value or an iterable with length {N}, got {x!r}")
-    return items
+    return tuple(operator.index(item) for item in items) if t == int_types else items
 
 
 def inspect_kwargs(func: Callable[..., Any]) -> list[str]:

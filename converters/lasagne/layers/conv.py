@@ -1,5 +1,6 @@
 """The convolutions of ``lasagne.layers``: plain, transposed and dilated, along one to three axes."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ class BaseConvLayer(Computed):
         if self.n + 2 != len(self.input_shape):
             raise ValueError(f"Tried to create a {self.n}D convolution layer with input shape {self.input_shape}. "
                              f"Expected {self.n + 2} input dimensions (batchsize, channels, {self.n} spatial).")  # fmt: skip  # noqa: E501
-        self.num_filters = num_filters
+        self.num_filters = operator.index(num_filters)
         self.filter_size = as_tuple(filter_size, self.n, int_types)
         self.flip_filters = flip_filters
         self.stride = as_tuple(stride, self.n, int_types)
@@ -82,7 +83,7 @@ class BaseConvLayer(Computed):
                              "input channels")  # fmt: skip
         self.pad = self._padding(pad)
         self.W = self.add_param(W, self.get_W_shape(), name="W")
-        shape = (num_filters, *self.output_shape[2:]) if untie_biases else (num_filters,)
+        shape = (self.num_filters, *(self.output_shape[2:] if untie_biases else ()))
         self.b = None if b is None else self.add_param(b, shape, name="b", regularizable=False)
 
     def _padding(self, pad: Any) -> Any:

@@ -1,5 +1,6 @@
 """``DenseLayer`` and ``NINLayer``."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class DenseLayer(Computed):
     ) -> None:
         super().__init__(incoming, **kwargs)
         self.nonlinearity = plain(nonlinearity)
-        self.num_units = num_units
+        self.num_units = operator.index(num_units)
         if not -len(self.input_shape) < num_leading_axes < len(self.input_shape):
             raise ValueError(
                 f"{self}: num_leading_axes {num_leading_axes} leaves nothing of {len(self.input_shape)} input axes"
@@ -36,8 +37,8 @@ class DenseLayer(Computed):
         if any(size is None for size in trailing):
             raise ValueError(f"A DenseLayer requires a fixed input shape (except for the leading axes): got "
                              f"{self.input_shape} for num_leading_axes={num_leading_axes}")  # fmt: skip
-        self.W = self.add_param(W, (int(np.prod(trailing)), num_units), name="W")
-        self.b = None if b is None else self.add_param(b, (num_units,), name="b", regularizable=False)
+        self.W = self.add_param(W, (int(np.prod(trailing)), self.num_units), name="W")
+        self.b = None if b is None else self.add_param(b, (self.num_units,), name="b", regularizable=False)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The product, the bias and the nonlinearity."""
@@ -68,11 +69,11 @@ class NINLayer(Computed):
     ) -> None:
         super().__init__(incoming, **kwargs)
         self.nonlinearity = plain(nonlinearity)
-        self.num_units = num_units
+        self.num_units = operator.index(num_units)
         self.untie_biases = untie_biases
-        self.W = self.add_param(W, (self.input_shape[1], num_units), name="W")
+        self.W = self.add_param(W, (self.input_shape[1], self.num_units), name="W")
         places = tuple(self.input_shape[2:]) if untie_biases else ()
-        self.b = None if b is None else self.add_param(b, (num_units, *places), name="b", regularizable=False)
+        self.b = None if b is None else self.add_param(b, (self.num_units, *places), name="b", regularizable=False)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The product over axis 1, the bias and the nonlinearity."""

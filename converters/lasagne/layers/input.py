@@ -1,5 +1,6 @@
 """``InputLayer``."""
 
+import operator
 from typing import Any
 
 from converters.lasagne.layers.base import Layer
@@ -11,7 +12,7 @@ class InputLayer(Layer):
     """Where data enters: of *shape*, open where None; *input_var* is made where none is given."""
 
     def __init__(self, shape: Any, input_var: Any = None, name: str | None = None, **kwargs: Any) -> None:
-        self.shape = tuple(shape)
+        self.shape = tuple(size if size is None else operator.index(size) for size in shape)
         if any(size is not None and size <= 0 for size in self.shape):
             raise ValueError(f"Cannot create InputLayer with a non-positive shape dimension: {self.shape}")
         if input_var is None:

@@ -99,4 +99,5 @@ def shared_axes(axes: Any, ndim: int) -> tuple[int, ...]:
         return (0, *range(2, ndim))
     if axes == "all":
         return tuple(range(ndim))
-    return tuple(axis % ndim for axis in as_tuple(axes, len(axes) if isinstance(axes, list | tuple) else 1))
+    listed = as_tuple(axes, len(axes) if isinstance(axes, list | tuple) else 1)
+    return tuple(axis + ndim if axis < 0 else axis for axis in listed if axis < ndim)

@@ -145,7 +145,9 @@ class StandardizationLayer(Computed):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
-        """The standardised values."""
+        """The standardised values; 0 where there is nothing to standardise along."""
+        if not self.axes:
+            return x - x
         mean = x.mean(self.axes, keepdim=True)
         return (x - mean) / torch.sqrt(x.var(self.axes, correction=0, keepdim=True) + self.epsilon)
 

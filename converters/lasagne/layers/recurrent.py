@@ -1,5 +1,6 @@
 """Recurrent layers: N x T x features in, N x T x units out, or N x units with only_return_final."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +14,14 @@ from converters.lasagne.layers.dense import DenseLayer
 from converters.lasagne.layers.helper import get_all_params, get_output
 from converters.lasagne.layers.input import InputLayer
 from converters.lasagne.theano.gradient import grad_clip
+from converters.lasagne.theano.variable import Input, Variable, ancestors
 
 States = tuple[Tensor, ...]
+
+
+def _is_given(first: Any) -> bool:
+    """Whether a first state comes from what a function will be given: a row for each item, as in Lasagne 0.1."""
+    return isinstance(first, Variable) and any(isinstance(node, Input) for node in ancestors([first]))
 
 
 class _Sequence(ComputedMerge):
@@ -29,9 +36,9 @@ class _Sequence(ComputedMerge):
         self.mask_incoming_index = len(incomings) - 1 if mask_input is not None else -1
         self.places: dict[str, int] = {}
         for name, first in firsts.items():
-            if isinstance(first, Layer):
+            if isinstance(first, Layer) or _is_given(first):
                 self.places[name] = len(incomings)
-                incomings.append(first)
+                incomings.append(first if isinstance(first, Layer) else InputLayer((None,) * first.ndim, first))
         super().__init__(incomings, name=options.pop("name", None))
         for key in ("backwards", "learn_init", "gradient_steps", "grad_clipping", "unroll_scan", "precompute_input",
                     "only_return_final"):  # fmt: skip
@@ -44,7 +51,7 @@ class _Sequence(ComputedMerge):
             raise ValueError("Input sequence length cannot be specified as None when unroll_scan is True")
 
     def _add_first(self, name: str, first: Any, shape: Sequence[int]) -> None:
-        if isinstance(first, Layer):
+        if name in self.places:
             setattr(self, name, first)
             return
         setattr(self, name, self.add_param(
@@ -58,11 +65,11 @@ class _Sequence(ComputedMerge):
         spread: Tensor = value(getattr(self, name), x[0])
         return spread.expand(x[0].shape[0], *spread.shape[1:])
 
-    def inputs(self, sequence: Tensor) -> tuple[Tensor, ...]:
+    def inputs(self, sequence: Tensor, **kwargs: Any) -> tuple[Tensor, ...]:
         """What the steps get of the sequence, N x T x any, and what else they share."""
         return (sequence,)
 
-    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
+    def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """The states behind a step, the output first, from its input and the states in front of it."""
         raise NotImplementedError
 
@@ -76,16 +83,16 @@ class _Sequence(ComputedMerge):
         """All steps, or the last."""
         sequence, mask = x[0], None if self.mask_input is None else x[self.mask_incoming_index]
         states = tuple(matched(sequence, self._first(name, x))[1] for name in self.states)
-        inputs, *shared = self.inputs(sequence)
+        inputs, *shared = self.inputs(sequence, **kwargs)
         count = sequence.shape[1]
         order = list(reversed(range(count)) if self.backwards else range(count))  # type: ignore[attr-defined]
         outputs: list[Tensor] = []
         keep = self.gradient_steps  # type: ignore[attr-defined]
         for done, t in enumerate(order):
             if keep > 0 and done == count - keep:
-                states = tuple(state.detach() for state in states)
-                outputs = [output.detach() for output in outputs]
-            after = self.step(inputs[:, t], states, *shared)
+                states = tuple(grad_clip(state, 0.0, 0.0) for state in states)
+                outputs = [grad_clip(output, 0.0, 0.0) for output in outputs]
+            after = self.step(inputs[:, t], states, *shared, **kwargs)
             if mask is not None:
                 on = mask[:, t].reshape(-1, *[1] * (after[0].ndim - 1)).bool()
                 after = tuple(torch.where(on, new, old) for new, old in zip(after, states, strict=True))
@@ -155,10 +162,18 @@ class CustomRecurrentLayer(_Sequence):
         """The shape behind hidden_to_hidden."""
         return tuple(self.hidden_to_hidden.output_shape[1:])
 
-    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
+    def inputs(self, sequence: Tensor, **kwargs: Any) -> tuple[Tensor, ...]:
+        """What input_to_hidden makes of all steps at once, N x T x any; without precompute_input the sequence."""
+        if not self.precompute_input:  # type: ignore[attr-defined]
+            return (sequence,)
+        made = get_output(self.input_to_hidden, sequence.transpose(0, 1).flatten(0, 1), **kwargs)
+        return (torch.unflatten(made, 0, sequence.shape[1::-1]).transpose(0, 1),)
+
+    def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """One step."""
-        total = get_output(self.input_to_hidden, x) + get_output(self.hidden_to_hidden, states[0])
-        return (self.nonlinearity(self.clip(total)),)
+        if not self.precompute_input:  # type: ignore[attr-defined]
+            x = get_output(self.input_to_hidden, x, **kwargs)
+        return (self.nonlinearity(self.clip(x + get_output(self.hidden_to_hidden, states[0], **kwargs))),)
 
 
 class RecurrentLayer(CustomRecurrentLayer):
@@ -234,7 +249,7 @@ class _Gated(_Sequence):
         function: Callable[[Tensor], Tensor] = getattr(self, name)
         return function
 
-    def inputs(self, sequence: Tensor) -> tuple[Tensor, ...]:
+    def inputs(self, sequence: Tensor, **kwargs: Any) -> tuple[Tensor, ...]:
         """The gates' inputs with their biases, for all steps at once, and the recurrent weights side by side."""
         flat = sequence.flatten(2)
         w_in, w_hid, b = (
@@ -277,7 +292,7 @@ class LSTMLayer(_Gated):
                    "grad_clipping": grad_clipping, "unroll_scan": unroll_scan, "precompute_input": precompute_input,
                    "only_return_final": only_return_final, **kwargs}  # fmt: skip
         self._prepare(incoming, mask_input, options, {"hid_init": hid_init, "cell_init": cell_init})
-        self.num_units = num_units
+        self.num_units = operator.index(num_units)
         self.nonlinearity = plain(nonlinearity)
         self.peepholes = peepholes
         for name, gate in (("ingate", ingate), ("forgetgate", forgetgate), ("cell", cell), ("outgate", outgate)):
@@ -295,7 +310,7 @@ class LSTMLayer(_Gated):
             return torch.zeros((), dtype=cell.dtype, device=cell.device)
         return cell * value(getattr(self, f"W_cell_to_{name}"), cell)
 
-    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
+    def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """One step."""
         h, c = states
         ingate, forgetgate, cell, outgate = self.clip(x + h @ shared[0]).chunk(4, -1)
@@ -336,12 +351,12 @@ class GRULayer(_Gated):
                    "grad_clipping": grad_clipping, "unroll_scan": unroll_scan, "precompute_input": precompute_input,
                    "only_return_final": only_return_final, **kwargs}  # fmt: skip
         self._prepare(incoming, mask_input, options, {"hid_init": hid_init})
-        self.num_units = num_units
+        self.num_units = operator.index(num_units)
         for name, gate in (("updategate", updategate), ("resetgate", resetgate), ("hidden_update", hidden_update)):
             self._add_gate(gate, name)
         self._add_first("hid_init", hid_init, (num_units,))
 
-    def step(self, x: Tensor, states: States, *shared: Tensor) -> States:
+    def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """One step."""
         h = states[0]
         into, around = self.clip(x).chunk(3, -1), self.clip(h @ shared[0]).chunk(3, -1)

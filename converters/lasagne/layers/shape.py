@@ -1,5 +1,6 @@
 """``FlattenLayer``, ``ReshapeLayer``, ``DimshuffleLayer``, ``PadLayer`` and ``SliceLayer``."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from converters.lasagne.layers.base import Computed
 from converters.lasagne.theano.tensor import ops
 from converters.lasagne.theano.variable import Variable, as_int, evaluate
+from converters.lasagne.utils import int_types
 
 
 class FlattenLayer(Computed):
@@ -41,7 +43,7 @@ class ReshapeLayer(Computed):
 
     def __init__(self, incoming: Any, shape: Any, **kwargs: Any) -> None:
         super().__init__(incoming, **kwargs)
-        self.shape = tuple(shape)
+        self.shape = tuple(operator.index(size) if isinstance(size, int_types) else size for size in shape)
         if sum(isinstance(size, int) and size == -1 for size in self.shape) > 1:
             raise ValueError("`shape` cannot contain multiple -1")
         for size in self.shape:
@@ -49,6 +51,7 @@ class ReshapeLayer(Computed):
                 raise ValueError("`shape` integers must be positive or -1")
             if isinstance(size, list) and (len(size) != 1 or not 0 <= size[0] < len(self.input_shape)):
                 raise ValueError("`shape` input references must be lists of one axis number of the input")
+        self.get_output_shape_for(self.input_shape)
 
     def sizes(self, shape: Sequence[int]) -> list[int]:
         """The output's sizes, -1 among them, for an input of *shape*."""
@@ -66,15 +69,16 @@ class ReshapeLayer(Computed):
 
     def get_output_shape_for(self, input_shape: Any) -> Any:
         """The shape; None where it follows an open size."""
-        if None not in input_shape:
-            return super().get_output_shape_for(input_shape)
-        sizes = [input_shape[size[0]] if isinstance(size, list) else size for size in self.shape]
-        if -1 not in sizes:
-            return tuple(None if isinstance(size, Variable) else size for size in sizes)
         cited = [size[0] for size in self.shape if isinstance(size, list)]
-        if all(n is not None or axis in cited for axis, n in enumerate(input_shape)):
-            return super().get_output_shape_for(input_shape)
-        return tuple(None if size == -1 else size for size in sizes)
+        known = all(n is not None or axis in cited for axis, n in enumerate(input_shape))
+        if known and not any(isinstance(size, Variable) for size in self.shape):
+            try:
+                return super().get_output_shape_for(input_shape)
+            except RuntimeError:
+                raise ValueError(f"{self}: {tuple(input_shape)} cannot be reshaped to {self.shape}: it holds another "
+                                 "number of values") from None  # fmt: skip
+        sizes = [input_shape[size[0]] if isinstance(size, list) else size for size in self.shape]
+        return tuple(None if isinstance(size, Variable) or size == -1 else size for size in sizes)
 
 
 reshape = ReshapeLayer
@@ -119,8 +123,11 @@ class PadLayer(Computed):
     def borders(self, ndim: int) -> list[tuple[int, int]]:
         """What is added before and behind each axis after the first *batch_ndim*."""
         count = ndim - self.batch_ndim
-        widths = [self.width] * count if isinstance(self.width, int) else list(self.width)
-        return [(w, w) if isinstance(w, int) else (int(w[0]), int(w[1])) for w in widths]
+        widths = [self.width] * count if isinstance(self.width, int_types) else list(self.width)
+        if len(widths) > count:
+            raise IndexError(f"{self}: {len(widths)} widths for the {count} axes behind the first {self.batch_ndim}")
+        pairs = [(w, w) if isinstance(w, int_types) else w for w in widths]
+        return [(int(before), int(behind)) for before, behind in pairs] + [(0, 0)] * (count - len(pairs))
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The larger tensor."""

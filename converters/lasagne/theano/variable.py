@@ -146,6 +146,11 @@ class Apply(Variable):
         return super().ndim
 
     @property
+    def dtype(self) -> str:
+        """NumPy's name of the kind of the values; found by a run on small stand-ins."""
+        return dtype_name(as_tensor(evaluate([self], stand_ins(self))[0]))
+
+    @property
     def parents(self) -> tuple[Variable, ...]:
         """The variables among the arguments."""
         return self._parents

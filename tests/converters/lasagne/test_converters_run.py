@@ -12,7 +12,8 @@ import pytest
 
 import converters.lasagne as L
 from converters.lasagne import installing
-from converters.lasagne.modern import modernise, old_division
+from converters.lasagne.modern import modernise
+from converters.lasagne.python2 import old_division
 from converters.lasagne.theano.config import Config, config
 from converters.run import main, run
 from protos.errors import CaffeError
@@ -175,3 +176,61 @@ def test_defaults_are_those_of_the_original():
     assert inspect.signature(L.layers.DropoutLayer).parameters["p"].default == 0.5
     assert inspect.signature(L.updates.adagrad).parameters["learning_rate"].default == 1.0
     np.testing.assert_equal(inspect.signature(L.layers.Pool2DLayer).parameters["pad"].default, (0, 0))
+
+
+BOTH = """
+from lasagne.layers import InputLayer, DenseLayer, Conv2DLayer, ReshapeLayer, MaxPool2DLayer
+names = map(lambda i: "layer%d" % i, [1, 2])
+first, number = names[0], len(names)
+pairs = [a + b for a, b in zip([1, 2], [3, 4])]
+listed = list(zip("ab", "cd"))
+half = 64 / 4
+conv = Conv2DLayer(InputLayer((None, 1, 56 / 2, 28)), half, 3, pad=2 / 2)
+net = DenseLayer(ReshapeLayer(MaxPool2DLayer(conv, 2), ([0], half * 7, 28)), half / 2 + 1)
+third, ratio = 1 / 3, 4 / 2.0
+"""
+
+
+def test_a_script_that_both_pythons_read_has_sizes_and_lists_of_either(tmp_path):
+    found = run(script(tmp_path, BOTH))
+    assert (found["first"], found["number"], found["pairs"]) == ("layer1", 2, [4, 6])
+    assert found["listed"] == [("a", "c"), ("b", "d")]
+    assert str(found["half"]) == "16.0"
+    assert [16] * found["half"] == [16] * 16
+    assert (found["third"], found["ratio"]) == (1 / 3, 2.0)
+    assert type(found["ratio"]) is float
+    assert repr([found["conv"].output_shape, found["net"].output_shape]) == "[(None, 16, 28, 28), (None, 9)]"
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        run(script(tmp_path, "from lasagne.layers import *\nDenseLayer((3, 4), 7 / 2)\n"))
+
+
+OLD = """
+import cPickle, theano.tensor as T
+import helper
+print "half of 7:", helper.half(7)
+n = 7
+n /= 2
+a = np.arange(5)
+b = a
+a /= 2
+x = np.arange(2.)
+x /= 4
+v = T.ivector()
+divided = [(v / 2).eval({v: [3, 5]}).tolist(), (v / 2.0).eval({v: [3, 5]}).tolist()]
+with open("old.pkl") as file:
+    data = cPickle.load(file)
+"""
+
+
+def test_modules_beside_an_old_script_and_its_pickles_are_old_as_well(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("fissix")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helper.py").write_text("def half(x):\n    print 'halved'\n    return x / 2\n")
+    (tmp_path / "old.pkl").write_bytes(b"S'\\xe9'\n.")
+    found = run(script(tmp_path, "import numpy as np\n" + OLD))
+    assert capsys.readouterr().out == "halved\nhalf of 7: 3\n"
+    assert (found["n"], found["b"].tolist(), found["x"].tolist()) == (3, [0, 0, 1, 1, 2], [0.0, 0.25])
+    assert found["divided"] == [[1, 2], [1.5, 2.5]]
+    assert found["data"] == "\xe9"
+    assert not list(tmp_path.glob("**/*.pyc"))
+    assert [type(one).__name__ for one in sys.meta_path].count("_Beside") == 0
