@@ -77,7 +77,7 @@ def test_train_test_and_time(work: Path) -> None:
 
 def test_scoring_closes_its_sources(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[object] = []
-    monkeypatch.setattr(inputs.Inputs, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(inputs.Inputs, "close", lambda self: closed.append(self.shapes))
     flags = ["--model", "adam/net.prototxt", "--weights", "adam/init.caffemodel", "--iterations"]
     assert score.main([*flags, "1"]) == 0
     assert len(closed) == 1
