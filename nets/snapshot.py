@@ -132,7 +132,9 @@ def _write_string(file: h5py.File, name: str, value: bytes) -> None:
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(value) + 1)
     kind.set_strpad(h5py.h5t.STR_NULLTERM)
-    dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR))
+    timeless = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    timeless.set_obj_track_times(False)  # so that the same state gives the same bytes
+    dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR), timeless)
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(value, dtype=f"S{len(value) + 1}"), kind)
 
 

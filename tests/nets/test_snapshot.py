@@ -77,6 +77,19 @@ def test_round_trip_and_equal_bytes(tmp_path, kind):
     assert (tmp_path / kind).read_bytes() == first
 
 
+def test_hdf5_keeps_no_time_of_writing(tmp_path):
+    snapshot.write(tmp_path / "s.h5", state())
+    timed = []
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and item.id.get_create_plist().get_obj_track_times():
+            timed.append(name)
+
+    with h5py.File(tmp_path / "s.h5") as file:
+        file.visititems(visit)
+    assert not timed
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_least_state(tmp_path, kind):
     snapshot.write(tmp_path / kind, State(0))
