@@ -117,6 +117,6 @@ def _sandbox() -> None:
         module = ModuleType(f"theano.tensor.{owner.__name__.rsplit('.', maxsplit=1)[1]}.{name}")
         module.__dict__.update(vars(getattr(owner, name)))
         found[module.__name__] = module
-    found["theano.tensor.nnet.nnet"] = nnet
+    found["theano.tensor.nnet.nnet"] = nnet.nnet = nnet  # type: ignore[attr-defined]  # its own attribute, as there
     sys.modules.update(found)
     sys.modules["theano"].sandbox = sandbox  # type: ignore[attr-defined]  # the stand-in has no such module by itself

@@ -13,7 +13,7 @@ from torch import Tensor
 from converters.lasagne import utils
 from converters.lasagne.layers.base import MergeLayer
 from converters.lasagne.layers.input import InputLayer
-from converters.lasagne.theano.variable import Apply, Constant, evaluate
+from converters.lasagne.theano.variable import Apply, Constant, Input, evaluate
 
 
 def _listed(layer: Any) -> list[Any]:
@@ -60,6 +60,9 @@ def get_output(layer_or_layers: Any, inputs: Any = None, **kwargs: Any) -> Any:
     all_layers = get_all_layers(layer_or_layers, given)
     outputs: dict[Any, Any] = {layer: _value(value) for layer, value in given.items()}
     shared = None if inputs is None or isinstance(inputs, dict) else _value(inputs)
+    for layer, value in given.items() if shared is None else [(one, shared) for one in all_layers]:
+        if isinstance(layer, InputLayer) and isinstance(value, Input) and not any(value.sizes):
+            value.sizes = layer.shape
     known: set[str] = {"deterministic"}
     for layer in all_layers:
         if layer in outputs:

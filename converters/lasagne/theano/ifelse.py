@@ -2,12 +2,38 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from converters.lasagne.theano.variable import apply, as_tensor
 
 
 def ifelse(condition: Any, then_branch: Any, else_branch: Any, name: str | None = None) -> Any:
-    """*then_branch* if the one value *condition* holds, else *else_branch*; lists of them item by item."""
+    """*then_branch* if the one value *condition* holds, else *else_branch*; lists of them item by item.
+
+    The gradient of the other branch is zero.
+    """
     if isinstance(then_branch, list | tuple):
         pairs = zip(then_branch, else_branch, strict=True)
         return [ifelse(condition, a, b) for a, b in pairs]
-    return apply(lambda c, a, b: as_tensor(a) if bool(c) else as_tensor(b), condition, then_branch, else_branch)
+    return apply(lambda c, a, b: _choose(bool(c), as_tensor(a), as_tensor(b)), condition, then_branch, else_branch)
+
+
+def _choose(first: bool, a: Tensor, b: Tensor) -> Any:
+    chosen, other = (a, b) if first else (b, a)
+    return _Chosen.apply(chosen, other) if other.requires_grad else chosen  # type: ignore[no-untyped-call]  # torch's
+
+
+class _Chosen(torch.autograd.Function):
+    """The first; the second gets zeros, so that what it needs is not left without a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, chosen: Tensor, other: Tensor) -> Tensor:
+        """The first."""
+        ctx.save_for_backward(other)
+        return chosen.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """The gradient and zeros."""
+        return upstream[0], torch.zeros_like(ctx.saved_tensors[0])

@@ -64,7 +64,7 @@ class Variable:
         """The number of axes; found by a run on small stand-ins where no input variable says it."""
         if self.ndim_ is None:
             value = evaluate([self], stand_ins(self))[0]
-            self.ndim_ = value.ndim if isinstance(value, Tensor) else 0
+            self.ndim_ = value.ndim if isinstance(value, Tensor) else np.ndim(value)
         return self.ndim_
 
     def __str__(self) -> str:
@@ -147,8 +147,11 @@ class Apply(Variable):
 
     @property
     def dtype(self) -> str:
-        """NumPy's name of the kind of the values; found by a run on small stand-ins."""
-        return dtype_name(as_tensor(evaluate([self], stand_ins(self))[0]))
+        """NumPy's name of the kind of the values: by a run on small stand-ins, or the widest of the arguments'."""
+        try:
+            return dtype_name(as_tensor(evaluate([self], stand_ins(self))[0]))
+        except (RuntimeError, ValueError, IndexError):
+            return str(np.result_type(*[parent.dtype for parent in self.parents if hasattr(parent, "dtype")]))
 
     @property
     def parents(self) -> tuple[Variable, ...]:
@@ -298,9 +301,11 @@ def as_int(value: Any) -> Any:
 
 
 def to_numpy(value: Any) -> Any:
-    """Tensors as arrays, also in lists; anything else as it is."""
+    """Tensors, numbers and shapes as arrays, also in lists; anything else as it is."""
     if isinstance(value, Tensor):
         return value.detach().cpu().numpy()
+    if isinstance(value, int | float) or (isinstance(value, tuple) and all(isinstance(size, int) for size in value)):
+        return np.asarray(value)
     if isinstance(value, list | tuple):
         return [to_numpy(item) for item in value]
     return value

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from converters.lasagne import layers
-from converters.lasagne.theano import function, grad
+from converters.lasagne.theano import function, grad, shared
 from converters.lasagne.theano import tensor as T
 from converters.lasagne.theano.config import config
+from converters.lasagne.theano.ifelse import ifelse
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +86,36 @@ def test_an_expression_knows_its_dtype():
     x = T.matrix("x", dtype="float32")
     assert (x * 2).dtype == "float32"
     assert T.argmax(x, axis=1).dtype == "int64"
+
+
+def test_an_expression_of_a_net_with_fixed_sizes_knows_its_dtype():
+    """The variable given to get_output has the sizes of the input layer, in place of sizes that fit nothing."""
+    x = T.tensor4("x")
+    y = layers.get_output(layers.DenseLayer(layers.Conv2DLayer(layers.InputLayer((None, 3, 9, 9)), 2, 3), 5), x)
+    assert (y.dtype, y.ndim) == ("float64", 2)
+    fixed = T.dot(T.matrix("a"), np.ones((3, 2)))
+    assert fixed.dtype == "float64"
+
+
+def test_expressions_as_theano_spells_them():
+    x, rate = T.matrix("x"), shared(np.float64(0.5))
+    values = np.array([[3.0, -4.0], [0.25, 2.0]])
+
+    def of(expression):
+        return expression.eval({x: values})
+
+    assert of(T.clip(x, 0, rate)).tolist() == [[0.5, 0.0], [0.25, 0.5]]
+    assert of(x.norm(L=1, axis=1)).tolist() == [7.0, 2.25]
+    assert of(x.norm(2, axis=0, keepdims=True)).shape == (1, 2)
+    assert of(x.take([1], axis=1)).tolist() == [[-4.0], [2.0]]
+    assert of(grad((x // 2.0 + x).sum(), x)).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert of(x.copy().zeros_like()).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    sizes, count, rows = function([x], [x.shape, x.size, x.shape[0]])(values)
+    assert (sizes.tolist(), sizes.dtype.kind, int(count), rows.shape) == ([2, 2], "i", 4, ())
+
+
+def test_the_branch_that_is_not_taken_has_a_gradient_of_zero():
+    x, w = T.vector("x"), shared(np.array([2.0, 3.0]))
+    for taken, wanted in ((1, [1.0, 4.0]), (0, [0.0, 0.0])):
+        chosen = ifelse(T.eq(taken, 1), x * w, x)
+        assert grad(chosen.sum(), w).eval({x: np.array([1.0, 4.0])}).tolist() == wanted

@@ -23,6 +23,10 @@ def _functions(module: ModuleType) -> dict[str, Any]:
 
 _found = _functions(more) | _functions(ops)
 globals().update(constructors() | _found | {name: _found[own] for name, own in _RENAMED.items()})
+for _name in ("cumprod", "diagonal", "fill", "nonzero_values", "ones_like", "ptp", "take", "zeros_like"):
+    setattr(Variable, _name, _found[_name])
+for _name in ("conj", "conjugate", "copy"):
+    setattr(Variable, _name, lambda self: self)
 discrete_dtypes = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 float_dtypes = ("float16", "float32", "float64")
 constant = as_tensor_variable

@@ -145,7 +145,7 @@ def true_div(a: Any, b: Any) -> Any:
 @lazy
 def int_div(a: Any, b: Any) -> Any:
     """a / b, rounded down."""
-    return torch.floor_divide(*both(a, b))
+    return torch.div(*both(a, b), rounding_mode="floor")
 
 
 @lazy
@@ -233,7 +233,10 @@ def switch(condition: Any, a: Any, b: Any) -> Any:
 @lazy
 def clip(x: Any, low: Any, high: Any) -> Any:
     """x, no less than *low* and no more than *high*; the gradient passes inside and on the bounds."""
-    return torch.clamp(as_tensor(x), low, high)
+    tensor = as_tensor(x)
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return torch.clamp(tensor, as_tensor(low).to(tensor), as_tensor(high).to(tensor))
+    return torch.clamp(tensor, low, high)
 
 
 @lazy
@@ -411,9 +414,9 @@ def trace(x: Any) -> Any:
 
 
 @lazy
-def norm(x: Any, order: Any = 2, axis: Axis = None) -> Any:
-    """The *order*-norm of the values."""
-    return torch.linalg.vector_norm(floating(x), order, dim=axis)
+def norm(x: Any, L: Any = 2, axis: Axis = None, keepdims: bool = False) -> Any:  # Theano's name
+    """The *L*-norm of the values."""
+    return torch.linalg.vector_norm(floating(x), L, dim=axis, keepdim=keepdims)
 
 
 # ---- form
