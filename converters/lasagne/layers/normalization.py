@@ -10,6 +10,7 @@ from converters.lasagne import init
 from converters.lasagne.layers.base import Computed, value, with_param
 from converters.lasagne.layers.special import BiasLayer, NonlinearityLayer, ScaleLayer
 from converters.lasagne.nonlinearities import identity
+from converters.lasagne.theano.variable import probing
 
 
 class LocalResponseNormalization2DLayer(Computed):
@@ -89,7 +90,7 @@ class BatchNormLayer(Computed):
             mean, inv_std = value(self.mean, x).clone(), value(self.inv_std, x).clone()
         else:
             mean, inv_std = batch_mean, batch_inv
-        if update:
+        if update and not probing():
             self._move(self.mean, batch_mean)
             self._move(self.inv_std, batch_inv)
         scale = inv_std if self.gamma is None else inv_std * value(self.gamma, x)

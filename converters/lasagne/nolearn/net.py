@@ -20,7 +20,8 @@ from converters.lasagne.nolearn.handlers import PrintLayerInfo, PrintLog
 from converters.lasagne.nolearn.objective import objective as default_objective
 from converters.lasagne.nolearn.split import TrainSplit
 from converters.lasagne.nolearn.step import TrainStep, can_step
-from converters.lasagne.nolearn.structure import build, options_for
+from converters.lasagne.nolearn.structure import ArgumentError, build, options_for
+from converters.lasagne.optimizers import figures
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.function import function
 from converters.lasagne.theano.tensor import ops
@@ -139,8 +140,6 @@ class NeuralNet:
         self.layers_: OrderedDict[str, Any] = build(self.layers, given)  # type: ignore[attr-defined]
         self._check(given)
         self._compile()
-        if self.verbose:  # type: ignore[attr-defined]
-            PrintLayerInfo()(self)
         self._log = PrintLog()
 
     def _check(self, given: dict[str, Any]) -> None:
@@ -174,9 +173,8 @@ class NeuralNet:
         train = make(self.layers_, loss_function=loss_function, target=y, **options)
         valid = make(self.layers_, loss_function=loss_function, target=y, deterministic=True, **options)
         proba = get_output(output, deterministic=True)
-        accuracy = proba * 0 if regression else ops.mean(ops.eq(ops.argmax(proba, axis=1), y))
-        outputs = get_output(output)
-        scores_train = [score(outputs, y) for _, score in self.scores_train]  # type: ignore[attr-defined]
+        accuracy = valid if regression else ops.mean(ops.eq(ops.argmax(proba, axis=1), y))
+        scores_train = [score(proba, y) for _, score in self.scores_train]  # type: ignore[attr-defined]
         scores_valid = [score(proba, y) for _, score in self.scores_valid]  # type: ignore[attr-defined]
         self.train_iter_ = self._trainer([*variables, y], train, scores_train)
         self.eval_iter_ = function([*variables, y], [valid, ops.mean(accuracy), proba, *scores_valid])
@@ -188,6 +186,10 @@ class NeuralNet:
         params = get_all_params(list(self.layers_.values()), trainable=True)
         update = self.update  # type: ignore[attr-defined]
         if can_step(update, params):
+            try:
+                figures(update, options)
+            except NetError as error:
+                raise ArgumentError(str(error)) from None
             return TrainStep(inputs, loss, scores, params, update, options)
         return function(inputs, [loss, *scores], updates=update(loss, params, **options))
 
@@ -220,9 +222,11 @@ class NeuralNet:
 
     def train_loop(self, X: Any, y: Any, epochs: int | None = None) -> None:
         """Epochs of training and validation, with the handlers in between; StopIteration of one of them ends it."""
-        epochs = self.max_epochs if epochs is None else epochs  # type: ignore[attr-defined]
+        epochs = epochs or self.max_epochs  # type: ignore[attr-defined]
         X_train, X_valid, y_train, y_valid = self.train_split(X, y, self)  # type: ignore[attr-defined]
         self._call("on_training_started")
+        if self.verbose and not self.train_history_:  # type: ignore[attr-defined]
+            PrintLayerInfo()(self)
         for _ in range(epochs):
             started = time.time()
             info = self._train_epoch(X_train, y_train)
@@ -232,13 +236,15 @@ class NeuralNet:
             info["dur"] = time.time() - started
             for key in ("train_loss", "valid_loss"):
                 info[f"{key}_best"] = info[key] <= min([info[key], *(one[key] for one in past)])
+            if not len(y_valid):
+                info["valid_loss_best"] = float("nan")
             past.append(info)
-            if self.verbose:  # type: ignore[attr-defined]
-                self._log(self, past)
             try:
                 self._call("on_epoch_finished")
             except StopIteration:
-                break
+                break  # without a line in the table, as in the original
+            if self.verbose:  # type: ignore[attr-defined]
+                self._log(self, past)
         self._call("on_training_finished")
 
     def _call(self, event: str) -> None:
@@ -264,8 +270,7 @@ class NeuralNet:
             loss, accuracy, proba, *scores = self.eval_iter_(*self._given(xb), yb)
             found.append([float(value) for value in (loss, accuracy, *scores)])
             sizes.append(length(xb))
-            predicted = proba if self.regression else proba.argmax(1)  # type: ignore[attr-defined]
-            custom.append([float(score(yb, predicted)) for _, score in named])
+            custom.append([float(score(yb, proba)) for _, score in named])
         loss, accuracy, *scores = _averages(found, sizes, 2 + len(self.scores_valid))  # type: ignore[attr-defined]
         names = [*(name for name, _ in self.scores_valid), *(name for name, _ in named)]  # type: ignore[attr-defined]
         scores += _averages(custom, sizes, len(named))
@@ -297,12 +302,15 @@ class NeuralNet:
         return classes
 
     def score(self, X: Any, y: Any) -> float:
-        """The share of right predictions; with regression R squared."""
+        """The share of right predictions; with regression R squared, of the targets by what was predicted.
+
+        The original hands them to scikit-learn in that order, so that R squared is not that of the predictions.
+        """
         y, found = np.asarray(y), self.predict(X)
         if not self.regression:  # type: ignore[attr-defined]
             return float(np.mean(found == y))
         y = y.reshape(found.shape)
-        rest, spread = ((y - found) ** 2).sum(0), ((y - y.mean(0)) ** 2).sum(0)
+        rest, spread = ((y - found) ** 2).sum(0), ((found - found.mean(0)) ** 2).sum(0)
         return float(np.mean(1 - rest / spread))
 
     # ---- parameters

@@ -1,5 +1,6 @@
 """The layers of a NeuralNet from its three formats."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +9,11 @@ from converters.lasagne.layers import Layer, MergeLayer, get_all_layers
 from converters.lasagne.layers.input import InputLayer
 from protos.errors import NetError
 from protos.registry import suggest
+
+
+class ArgumentError(NetError, ValueError, TypeError):
+    """An argument of NeuralNet that does not fit: of the kinds, too, that the original raises."""
+
 
 LINKS = ("incoming", "mask_input", "localization_network", "hid_init", "cell_init")
 
@@ -27,13 +33,19 @@ def build(layers: Any, given: Mapping[str, Any]) -> "OrderedDict[str, Any]":
     if isinstance(layers, Layer) or (layers and isinstance(layers[0], Layer)):
         return _named(layers)
     found: OrderedDict[str, Any] = OrderedDict()
-    names = [item[0] for item in layers if isinstance(item[0], str)]
+    last: Any = None
+    names = [item[0] for item in layers if isinstance(item[0], str) and not isinstance(item[1], Mapping)]
     for index, item in enumerate(layers):
         name, factory, options = _parts(item, index, given, names)
         if name in found:
-            raise NetError(f"NeuralNet has two layers named '{name}'")
+            raise ArgumentError(f"NeuralNet has two layers named '{name}'")
         options["name"] = name
-        found[name] = _made(factory, options, found)
+        wrapper = options.pop("layer_wrapper", None)
+        last = found[name] = _made(factory, options, found, last)
+        if wrapper is not None:
+            last = wrapper(last)
+            found.update({one.name: one for one in get_all_layers(last)[:-1] if one not in found.values() and one.name})
+            found[f"LW_{name}"] = last
     return found
 
 
@@ -43,35 +55,55 @@ def _named(layers: Any) -> "OrderedDict[str, Any]":
         if not layer.name:
             layer.name = auto_name(type(layer), index)
         if layer.name in found:
-            raise NetError(f"NeuralNet has two layers named '{layer.name}'")
+            raise ArgumentError(f"NeuralNet has two layers named '{layer.name}'")
         found[layer.name] = layer
     return found
 
 
 def _parts(item: Any, index: int, given: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any, dict[str, Any]]:
     first, second = item
+    if isinstance(second, Mapping):
+        first = _class(first)
     if isinstance(first, str):
         longer = [name for name in names if name != first and name.startswith(f"{first}_")]
         own = {key: v for key, v in given.items() if not any(key.startswith(f"{name}_") for name in longer)}
-        return first, second, options_for(first, own)
+        return first, _class(second), options_for(first, own)
     options = dict(second)
     name = options.pop("name", None) or auto_name(first, index)
     return name, first, {**options, **options_for(name, given)}
 
 
-def _made(factory: Any, options: dict[str, Any], found: "OrderedDict[str, Any]") -> Any:
+def _made(factory: Any, options: dict[str, Any], found: "OrderedDict[str, Any]", last: Any) -> Any:
     for key in LINKS:
         if isinstance(options.get(key), str):
             options[key] = _layer(options[key], found)
+    for key in ("W", "b"):
+        if isinstance(options.get(key), str):  # that of another layer
+            options[key] = getattr(_layer(options[key], found), key, None)
     if "incomings" in options:
         options["incomings"] = [_layer(one, found) if isinstance(one, str) else one for one in options["incomings"]]
     elif isinstance(factory, type) and issubclass(factory, MergeLayer) and "incoming" not in options and not found:
         raise NetError(f"layer '{options['name']}' needs incomings")
     elif factory is not InputLayer and "incoming" not in options:
-        options["incoming"] = next(reversed(found.values())) if found else None
+        options["incoming"] = last
         if not found and isinstance(factory, type) and issubclass(factory, InputLayer):
             del options["incoming"]
-    return factory(**options)
+    try:
+        return factory(**options)
+    except TypeError as error:
+        given = ", ".join(f"{key}={value!s}" for key, value in options.items() if key != "name")
+        raise ArgumentError(f"layer '{options['name']}': {factory.__name__} does not take {given}: {error}") from error
+
+
+def _class(factory: Any) -> Any:
+    """The class itself, also where its full name is given."""
+    if not isinstance(factory, str):
+        return factory
+    module, _, name = factory.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    if found is None:
+        raise ArgumentError(f"there is no class {factory}: give the class itself, or as in lasagne.layers.DenseLayer")
+    return found
 
 
 def _layer(name: str, found: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from converters.lasagne.theano.variable import (
     as_int,
     as_tensor,
     evaluate,
+    probe,
 )
 
 
@@ -54,9 +55,8 @@ class _Tapped:
 
 def as_tensor_like(value: Any) -> Tensor:
     """A small value like that of the variable *value*."""
-    from converters.lasagne.theano.variable import stand_ins  # noqa: PLC0415  # for this alone
 
-    return as_tensor(evaluate([value], stand_ins(value))[0])
+    return as_tensor(probe(value))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -63,7 +63,7 @@ class Variable:
     def ndim(self) -> int:
         """The number of axes; found by a run on small stand-ins where no input variable says it."""
         if self.ndim_ is None:
-            value = evaluate([self], stand_ins(self))[0]
+            value = probe(self)
             self.ndim_ = value.ndim if isinstance(value, Tensor) else np.ndim(value)
         return self.ndim_
 
@@ -149,7 +149,7 @@ class Apply(Variable):
     def dtype(self) -> str:
         """NumPy's name of the kind of the values: by a run on small stand-ins, or the widest of the arguments'."""
         try:
-            return dtype_name(as_tensor(evaluate([self], stand_ins(self))[0]))
+            return dtype_name(as_tensor(probe(self)))
         except (RuntimeError, ValueError, IndexError):
             return str(np.result_type(*[parent.dtype for parent in self.parents if hasattr(parent, "dtype")]))
 
@@ -314,6 +314,23 @@ def to_numpy(value: Any) -> Any:
 def dtype_name(value: Tensor) -> str:
     """NumPy's name of a tensor's dtype."""
     return str(value.dtype).removeprefix("torch.")
+
+
+def probe(variable: Variable) -> Any:
+    """The value of *variable* for small stand-ins; averages that a run moves stay where they are (see ``probing``)."""
+    _probes.append(variable)
+    try:
+        return evaluate([variable], stand_ins(variable))[0]
+    finally:
+        _probes.pop()
+
+
+def probing() -> bool:
+    """Whether what runs now runs for the form of its result alone."""
+    return bool(_probes)
+
+
+_probes: list[Variable] = []
 
 
 def stand_ins(variable: Variable) -> Values:

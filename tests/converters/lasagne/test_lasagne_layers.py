@@ -119,3 +119,11 @@ def test_the_branch_that_is_not_taken_has_a_gradient_of_zero():
     for taken, wanted in ((1, [1.0, 4.0]), (0, [0.0, 0.0])):
         chosen = ifelse(T.eq(taken, 1), x * w, x)
         assert grad(chosen.sum(), w).eval({x: np.array([1.0, 4.0])}).tolist() == wanted
+
+
+def test_a_look_at_the_form_of_an_expression_moves_no_average():
+    net = layers.BatchNormLayer(layers.InputLayer((None, 3)))
+    y = layers.get_output(net) * 2
+    assert (y.dtype, (y + 1).T.ndim) == ("float64", 2)
+    assert net.mean.get_value().tolist() == [0.0] * 3
+    assert net.inv_std.get_value().tolist() == [1.0] * 3
