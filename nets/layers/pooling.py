@@ -103,8 +103,11 @@ def max_pool(x: Tensor, windows: _Windows, indices: bool) -> tuple[Tensor, Tenso
 
 
 def average_pool(x: Tensor, windows: _Windows, include_pad: bool = True) -> Tensor:
-    """The mean of each window: its sum over the image, by its area clipped to the padded image (or to the image)."""
-    if windows.ceil is not None:
+    """The mean of each window: its sum over the image, by its area clipped to the padded image (or to the image).
+
+    torch's compiler gets the gradient of windows that reach beyond the padding wrong, so that it is given sums.
+    """
+    if windows.ceil is not None and not (windows.ceil and torch.compiler.is_compiling()):
         k, s, p = windows.kernel, windows.stride, windows.pad
         return F.avg_pool2d(x, k, s, p, ceil_mode=windows.ceil, count_include_pad=include_pad)
     return sum_pool(x, windows) / windows.areas(x, include_pad)
