@@ -19,7 +19,8 @@ class InnerProduct(Layer):
     """y = x W^T + b, with all axes of x from ``axis`` on as one. bottom: M... x K...; top: M... x num_output.
 
     Options: num_output, bias_term (true), weight_filler and bias_filler (constant 0), axis (1), transpose (false).
-    Blobs: weight (num_output x K, or K x num_output with transpose), bias (num_output).
+    Blobs: weight (num_output x K, or K x num_output with transpose), bias (num_output). torch's Linear takes the last
+    axis alone.
     """
 
     message = "inner_product_param"
@@ -116,7 +117,7 @@ class Embed(Layer):
 
 @LAYERS("Parameter")
 class Parameter(Layer):
-    """A learnable blob as a top, without bottoms. Options: shape. Blobs: weight (shape), zero until it is loaded."""
+    """A learnable blob as a top, without bottoms. top: shape. Options: shape. Blobs: weight (shape), zero at first."""
 
     message = "parameter_param"
     options = frozenset({"shape"})

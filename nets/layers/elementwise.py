@@ -131,6 +131,7 @@ def _aligned(axis: int, num_axes: int, bottoms: Sequence[Shape]) -> tuple[Shape,
 class Scale(_Broadcast):
     """y = w * x (+ b), with w and b along axes axis .. axis + num_axes of x; w is learned, or the second bottom.
 
+    bottoms: x (any shape), and w if it is not learned (a run of x's sizes from axis on, or a scalar); top: as x.
     Options: axis (1), num_axes (1; -1: to the last, 0: one scalar), filler (constant 1), bias_term (false),
     bias_filler (constant 0). Blobs: weight (absent with two bottoms), bias.
     """
@@ -174,6 +175,7 @@ class Scale(_Broadcast):
 class Bias(_Broadcast):
     """y = x + b, with b along axes axis .. axis + num_axes of x; b is learned, or the second bottom.
 
+    bottoms: x (any shape), and b if it is not learned (a run of x's sizes from axis on, or a scalar); top: as x.
     Options: axis (1), num_axes (1; -1: to the last, 0: one scalar), filler (constant 0). Blobs: bias (with one bottom).
     """
 

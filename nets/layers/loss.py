@@ -267,7 +267,10 @@ def _rows(x: Tensor) -> Tensor:
 
 @LAYERS("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(Loss):
-    """-log x[label], averaged over N; x are probabilities, at least 1e-20. bottoms: N x C, N; top: scalar."""
+    """-log x[label], averaged over N; x are probabilities, at least 1e-20. bottoms: N x C, N; top: scalar.
+
+    torch's nll_loss takes logarithms.
+    """
 
     labels = (1,)
 
@@ -289,7 +292,8 @@ class MultinomialLogisticLoss(Loss):
 class HingeLoss(Loss):
     """The sum of max(0, 1 - d x) (L1) or of its square (L2) over all classes, by N; d is 1 for the label, else -1.
 
-    bottoms: N x C, N; top: scalar. Options: norm (L1; L2).
+    bottoms: N x C (all axes behind the first count as one), N; top: scalar. Options: norm (L1; L2).
+    torch's multi_margin_loss compares with the label's score instead.
     """
 
     message = "hinge_loss_param"

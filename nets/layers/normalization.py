@@ -100,7 +100,8 @@ class LRN(Layer):
     """y = x / (k + alpha / n * sum of squares in a window) ^ beta. bottom, top: N x C x H x W.
 
     ACROSS_CHANNELS: the window is local_size channels, n = local_size. WITHIN_CHANNEL: it is local_size x local_size
-    pixels, n its area, zeros around the image included, and k is 1 whatever is set, as in the original.
+    pixels, n its area, zeros around the image included, and k is 1 whatever is set, as in the original; torch has none.
+    In place the original reads again what it has overwritten; the right values are here.
     Options: local_size (5, odd), alpha (1), beta (0.75), norm_region (ACROSS_CHANNELS), k (1).
     """
 
@@ -204,7 +205,8 @@ class MVN(Layer):
     """y = (x - mean) / (deviation + eps) over each image's channel, or over each whole image with across_channels.
 
     bottom: N x C x any; top: the same, with axes of 1 up to four. The deviation is the biased one; eps is added to it
-    and not to the variance.
+    and not to the variance. In place, the original's backward pass overwrites the gradient that it is about to read;
+    the right one is here.
     Options: normalize_variance (true), across_channels (false), eps (1e-9).
     """
 

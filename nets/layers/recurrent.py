@@ -1,4 +1,7 @@
-"""RNN, LSTM and LSTMUnit. Sequences are T x N x any; ``cont`` (T x N) is 0 where a new sequence begins."""
+"""RNN, LSTM and LSTMUnit. Sequences are T x N x any; ``cont`` (T x N) is 0 where a new sequence begins, else 1.
+
+Any other ``cont`` scales the states, and the gradient of LSTM's forget gates is the derivative: the original's is not.
+"""
 
 from collections.abc import Sequence
 from typing import ClassVar, Self
@@ -207,9 +210,10 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
 class LSTM(_Recurrent):
     """i, f, o = sigmoid, g = tanh of W_x x + b + W_s s + W_h (cont h); c = cont f c + i g; h = o tanh(c).
 
+    bottoms: x (T x N x any), cont (T x N), s if there is a static input (N x any); top: h (T x N x D).
     Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false; true: two more bottoms h_0,
-    c_0 and tops h_T, c_T). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static input), weight_h
-    (4D x D); gates in the order i, f, o, g. torch's is i, f, g, o.
+    c_0 and tops h_T, c_T, 1 x N x D each). Blobs: weight_x (4D x I), bias (4D), weight_s (4D x S, with a static
+    input), weight_h (4D x D); gates in the order i, f, o, g. torch's is i, f, g, o.
     """
 
     bottoms = (2, 5)
@@ -267,9 +271,10 @@ def _swap_gates(blob: Tensor) -> Tensor:
 class RNN(_Recurrent):
     """h = tanh(W_h (cont h) + W_x x + b + W_s s); y = tanh(W_o h + b_o).
 
-    Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false: one more bottom h_0 and top
-    h_T). Blobs: weight_x (D x I), bias (D), weight_s (D x S, with a static input), weight_h (D x D), weight_o (D x D),
-    bias_o (D). torch's RNN has no output weights.
+    bottoms: x (T x N x any), cont (T x N), s if there is a static input (N x any); top: y (T x N x D).
+    Options: num_output (D), weight_filler, bias_filler (constant 0), expose_hidden (false; true: one more bottom h_0
+    and top h_T, 1 x N x D each). Blobs: weight_x (D x I), bias (D), weight_s (D x S, with a static input), weight_h
+    (D x D), weight_o (D x D), bias_o (D). torch's RNN has no output weights.
     """
 
     bottoms = (2, 4)

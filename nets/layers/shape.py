@@ -16,8 +16,10 @@ from protos.schema import LayerParameter, ReductionParameter
 
 @LAYERS("Concat")
 class Concat(Layer):
-    """The bottoms one after the other along an axis; their other axes are equal. Options: axis (1), concat_dim (its old
-    name)."""
+    """The bottoms one after the other along an axis. bottoms: 1 or more, equal in all other axes; top: the same there.
+
+    Options: axis (1), concat_dim (its old name).
+    """
 
     message = "concat_param"
     options = frozenset({"axis", "concat_dim"})
@@ -48,7 +50,8 @@ class Concat(Layer):
 
 @LAYERS("Slice")
 class Slice(Layer):
-    """The parts of the bottom along an axis, a top each: equal ones, or cut at slice_point.
+    """The parts of the bottom along an axis, a top each: equal ones, or cut at slice_point. bottom: any shape;
+    tops: the same but for the axis, whose sizes add up.
 
     Options: axis (1), slice_dim (its old name), slice_point (one fewer than tops, rising).
     """
@@ -101,7 +104,7 @@ class Slice(Layer):
 
 @LAYERS("Split")
 class Split(Layer):
-    """The bottom again as each of its tops."""
+    """The bottom again as each of its tops. bottom, tops: any shape, equal."""
 
     tops = (1, None)
 
@@ -122,7 +125,7 @@ class Split(Layer):
 
 @LAYERS("Silence")
 class Silence(Layer):
-    """Takes its bottoms, so that they are no outputs of the net; it has no tops."""
+    """Takes its bottoms, so that they are no outputs of the net. bottoms: 1 or more of any shapes; no tops."""
 
     bottoms = (1, None)
     tops = (0, 0)
@@ -137,7 +140,10 @@ class Silence(Layer):
 
 @LAYERS("Flatten")
 class Flatten(Layer):
-    """The axes from axis to end_axis as one. Options: axis (1), end_axis (-1; the one before axis: a new axis of 1)."""
+    """The axes from axis to end_axis as one. bottom: any shape; top: as many values.
+
+    Options: axis (1), end_axis (-1; the one in front of axis: a new axis of 1).
+    """
 
     message = "flatten_param"
     options = frozenset({"axis", "end_axis"})
@@ -172,6 +178,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """The same values in another shape, which replaces num_axes axes from axis on.
 
+    bottom: any shape; top: as many values.
     Options: shape (0: the bottom's size of that axis, -1: what is left, at most once), axis (0), num_axes (-1: all).
     """
 
@@ -224,7 +231,8 @@ class Reshape(Layer):
 
 @LAYERS("Tile")
 class Tile(Layer):
-    """The bottom repeated along an axis. Options: tiles (required), axis (1)."""
+    """The bottom repeated along an axis. bottom: any shape; top: the axis times tiles. Options: tiles (required), axis
+    (1). torch's tile takes a figure for each axis."""
 
     message = "tile_param"
     options = frozenset({"axis", "tiles"})
@@ -254,6 +262,7 @@ class Tile(Layer):
 class Crop(Layer):
     """The first bottom cut to the second one's size in all axes from axis on, starting at offset.
 
+    bottoms: x, and one of at least as many axes, of which only the sizes count; top: as x, and from axis on the other.
     Options: axis (2), offset (0 for all; one for all, or one for each of these axes).
     """
 
