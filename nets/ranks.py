@@ -1,6 +1,5 @@
 """The processes that train one net together, as ``torchrun`` starts them: each with a share of the records."""
 
-import logging
 import os
 from dataclasses import dataclass
 from inspect import signature
@@ -12,8 +11,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nets.net import Net
-
-log = logging.getLogger("caffe")
 
 # Whether each pass begins with rank 0's buffers; PyTorch 2.13 has a new name for it.
 SYNC_BUFFERS = "forward_sync_buffers"
@@ -62,23 +59,28 @@ class Ranks:
         if self.together and not dist.is_initialized():
             # Beside NCCL for the gradients, gloo agrees on what to do without waiting for a GPU.
             dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-            if not self.is_first:
-                log.setLevel(logging.WARNING)
 
     def leave(self) -> None:
-        """Part from the others, once all are done: a connection that closes under another's feet can end it."""
+        """Part from the others, once all are done: a connection that closes under another's feet can end it.
+
+        Destroying the group also joins its threads: one that still lets go of a tensor while Python ends ends in
+        "terminate called". DistributedDataParallel keeps its group for good, so it has one of its own, idle by now.
+        """
         if self.together and dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()
 
     def spread(self, net: Net, device: torch.device) -> nn.Module:
-        """*net* with its loss, such that a backward pass leaves the mean gradient of all ranks everywhere."""
+        """*net* with its loss, such that a backward pass leaves the mean gradient of all ranks everywhere.
+
+        All ranks have to call it at once.
+        """
         module = WithLoss(net)
         if not self.together:
             return module
         ids = [device.index] if device.type == "cuda" else None
         options: dict[str, Any] = {SYNC_BUFFERS: False, "find_unused_parameters": _has_idle_blobs(net)}
-        return DistributedDataParallel(module, ids, **options)
+        return DistributedDataParallel(module, ids, process_group=dist.new_group(), **options)
 
     def agreed_seed(self, seed: int | None) -> int | None:
         """*seed*, or one of rank 0's that all take, so that shuffles are the same everywhere."""

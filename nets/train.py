@@ -1,8 +1,8 @@
 """``python -m nets.train SOLVER``: train a net as its solver prototxt says."""
 
 import argparse
+import logging
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from nets import console
+from nets import console, launch
 from nets.console import log
 from nets.ranks import Ranks
 from nets.solver import Solver
@@ -52,12 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     gpus = console.devices(args.gpu)
     if len(gpus) > 1:
-        return _spread(gpus, sys.argv[1:] if argv is None else argv)
+        words = _without(sys.argv[1:] if argv is None else argv, "gpu")
+        seen = launch.visible([gpu.index for gpu in gpus])
+        return launch.launch(len(gpus), words, {**os.environ, "CUDA_VISIBLE_DEVICES": seen})
+    ranks = Ranks.from_environment()
+    if not ranks.is_first:
+        log.setLevel(logging.WARNING)
     found = files.find(args.path or args.solver)
     param = text.read_solver(found, allow_unknown=args.allow_unknown)
     param.train_state.level = args.level or param.train_state.level
     param.train_state.stage.extend(console.stages(args.stage))
-    ranks = Ranks.from_environment()
     solver = _solver(param, found, args, _device(ranks, gpus), ranks)
     with console.Signals(args.sigint_effect, args.sighup_effect).caught() as signals:
         solver.poll = signals.poll
@@ -82,18 +86,6 @@ def _device(ranks: Ranks, gpus: list[torch.device]) -> torch.device | None:
     if ranks.together and torch.cuda.is_available():
         return torch.device("cuda", ranks.local_rank)
     return gpus[0] if gpus else None
-
-
-def _spread(gpus: list[torch.device], argv: Sequence[str]) -> int:
-    """Run this command once a GPU, in processes of their own."""
-    visible = ",".join(str(gpu.index) for gpu in gpus)
-    words = _without(argv, "gpu")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={len(gpus)}"]
-    with console.Signals("none", "none").caught():  # they reach the processes by themselves
-        done = subprocess.run(
-            [*launcher, "-m", "nets.train", *words], env={**os.environ, "CUDA_VISIBLE_DEVICES": visible}, check=False
-        )
-    return done.returncode
 
 
 def _without(argv: Sequence[str], flag: str) -> list[str]:

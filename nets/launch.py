@@ -1,0 +1,95 @@
+"""Training in several processes on this machine, started from one command: each is a rank, see ``nets.ranks``."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+LOOK_EVERY = 0.1  # seconds
+PATIENCE = 20.0  # seconds for the others to end by themselves, once one has failed
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+Rank = subprocess.Popen[bytes]
+
+
+def launch(count: int, words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run ``nets.train`` with the arguments *words* as *count* ranks; the exit status.
+
+    The ranks get every signal that comes. The first speaks; what another one has to say is heard where it fails
+    otherwise. Once one fails the others are ended.
+    """
+    shared = {
+        **environment, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "nets.train", *words]
+    with contextlib.ExitStack() as stack:
+        said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
+        # In sessions of their own, so that an interrupt from the keyboard comes to each of them once.
+        ranks = [
+            subprocess.Popen(
+                command,
+                env={**shared, "RANK": str(i), "LOCAL_RANK": str(i)},
+                stderr=said[i - 1] if i else None,
+                start_new_session=True,
+            )
+            for i in range(count)
+        ]
+        with _forwarding(ranks):
+            failed = _wait(ranks)
+        if ranks[failed].returncode != ranks[0].returncode:
+            _repeat(said[failed - 1])
+        status: int = ranks[failed].returncode
+    return status if status >= 0 else 128 - status
+
+
+def visible(numbers: Sequence[int]) -> str:
+    """The GPUs of these *numbers* for CUDA_VISIBLE_DEVICES, which may choose among the machine's already."""
+    chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return ",".join(chosen[number] if chosen else str(number) for number in numbers)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def _forwarding(ranks: Sequence[Rank]) -> Iterator[None]:
+    def send(number: int, frame: object) -> None:
+        for rank in ranks:
+            rank.send_signal(number)
+
+    before = {number: signal.signal(number, send) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(ranks: Sequence[Rank]) -> int:
+    """Wait for all; the index of the one that failed first, 0 where none has."""
+    failed: int | None = None
+    deadline = 0.0
+    while any(rank.poll() is None for rank in ranks):
+        if failed is None:
+            failed = next((i for i, rank in enumerate(ranks) if rank.returncode not in (None, 0)), None)
+            deadline = time.monotonic() + PATIENCE
+        elif time.monotonic() > deadline:
+            for rank in ranks:
+                rank.kill()
+        time.sleep(LOOK_EVERY)
+    return failed if failed is not None else next((i for i, rank in enumerate(ranks) if rank.returncode), 0)
+
+
+def _repeat(said: IO[bytes]) -> None:
+    said.seek(0)
+    sys.stderr.write(said.read().decode(errors="replace"))

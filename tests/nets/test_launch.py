@@ -1,0 +1,54 @@
+"""One command that trains in several processes; on the CPU, where gloo stands in for NCCL."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nets import launch
+from tests.nets.test_ranks import DROP, write
+
+CODE = "import os, sys; from nets.launch import launch; sys.exit(launch(2, sys.argv[1:], os.environ))"
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", CODE, *words], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_comes_to_all_ranks_which_snapshot_and_stop(number: signal.Signals, work: Path) -> None:
+    solver = write(work, "two", 8, DROP)
+    endless = work / "endless.prototxt"
+    endless.write_text((work / solver).read_text().replace("max_iter: 12", "max_iter: 1000000"))
+    process = start(str(endless))
+    deadline = time.monotonic() + 100
+    while not (work / "two/run_iter_6.solverstate").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(number)
+    _, log = process.communicate(timeout=100)
+    assert process.returncode == 130, log
+    assert log.count("Optimization stopped early.") == 1
+    assert log.count("Initializing solver from parameters") == 1, "one speaks for all"
+    before_the_stop = log.split("Optimization stopped early.")[0].splitlines()
+    assert "Snapshotting solver state" in before_the_stop[-2]
+
+
+def test_a_mistake_is_said_once(work: Path) -> None:
+    process = start("nowhere.prototxt")
+    _, log = process.communicate(timeout=100)
+    assert (process.returncode, log) == (2, "error: nowhere.prototxt: cannot be read: no such file or directory\n")
+
+
+def test_gpus_are_numbered_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert launch.visible([0, 2]) == "0,2"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
+    assert launch.visible([0, 2]) == "4,7"
