@@ -5,17 +5,19 @@
 tutorial: a Dataset that gives an example at a time with its transforms, a DataLoader with 2 workers and shuffling, a
 hand-written module, torch.optim.SGD, and ``loss.item()`` after every step. ours: nets.Solver as the recipe's prototxts
 say. Both see random records in the number and form of the real ones. The two take turns of about a second after a
-warm-up, and the median speed counts; an epoch is reckoned from it.
+warm-up, each in its own process, and the median speed counts; an epoch is reckoned from it.
 """
 
 import argparse
-import contextlib
+import atexit
 import itertools
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +147,18 @@ class Examples(Dataset[tuple[Tensor, int]]):
         return self.transform(self.values[index]), int(self.labels[index])
 
 
-def tutorial_steps(tutorial: Tutorial, values: Pixels, labels: Pixels, device: torch.device) -> Steps:
-    examples = Examples(tutorial, values, labels)
+def records(name: str) -> tuple[Pixels, Pixels]:
+    """Random values and labels, the same for both contenders."""
+    tutorial = TUTORIALS[name]
+    rng = np.random.default_rng(0)
+    shape = (tutorial.records, *tutorial.shape)
+    values = rng.standard_normal(shape, np.float32) if name == "otto" else rng.integers(0, 256, shape, np.uint8)
+    return values, rng.integers(0, tutorial.classes, tutorial.records)
+
+
+def tutorial_steps(name: str, device: torch.device) -> Steps:
+    tutorial = TUTORIALS[name]
+    examples = Examples(tutorial, *records(name))
     loader = DataLoader(examples, tutorial.batch, shuffle=True, num_workers=2, persistent_workers=True)
     net = tutorial.module().to(device)
     criterion = nn.CrossEntropyLoss()
@@ -173,23 +185,26 @@ def tutorial_steps(tutorial: Tutorial, values: Pixels, labels: Pixels, device: t
     return steps
 
 
-def our_steps(name: str, tutorial: Tutorial, values: Pixels, labels: Pixels, device: torch.device) -> Steps:
-    """The recipe's solver on stores in the working folder. LeNet's digits are stored at 32 x 32, as in its recipe."""
+def our_steps(name: str, device: torch.device) -> Steps:
+    """The recipe's solver, on stores. LeNet's digits are stored at 32 x 32, as in its recipe."""
+    logging.disable(logging.INFO)
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    os.chdir(folder.name)
+    Path("stores").mkdir()
+    values, labels = records(name)
     if name == "lenet_32":
         values = np.pad(values, ((0, 0), (0, 0), (2, 2), (2, 2)))
-    for store, count in zip(tutorial.stores, (len(labels), 200), strict=True):
+    for store, count in zip(TUTORIALS[name].stores, (len(labels), 200), strict=True):
         build(Path(f"stores/{store}_lmdb"), Arrays(values[:count], labels[:count]), Options(overwrite=True))
     solver = nets.Solver.load(f"protos/zoo/{name}/solver.prototxt", device)
     solver.param.test_interval = 0
     solver.param.snapshot = 0
-    usual = torch.get_num_threads()
-    threads = EXPERIMENTS[name].threads or usual  # the recipe's --threads
+    torch.set_num_threads(EXPERIMENTS[name].threads or torch.get_num_threads())  # the recipe's --threads
 
     def steps(count: int) -> None:
-        torch.set_num_threads(threads)
         solver.step(count)
         wait(device)
-        torch.set_num_threads(usual)
 
     return steps
 
@@ -199,27 +214,13 @@ def main() -> None:
     parser.add_argument("--recipes", default=",".join(TUTORIALS))
     add_flags(parser)
     args = parser.parse_args()
-    logging.disable(logging.INFO)
     device = torch.device(args.device)
     print(f"{place(device)}; seconds for an epoch")
     print(f"{'recipe':18} {'batch':>5} {'steps':>6} {'ours':>8} {'tutorial':>9} {'times as fast':>14}")
     for name in args.recipes.split(","):
         tutorial = TUTORIALS[name]
-        rng = np.random.default_rng(0)
-        shape = (tutorial.records, *tutorial.shape)
-        integers = name != "otto"
-        values = rng.integers(0, 256, shape, np.uint8) if integers else rng.standard_normal(shape, np.float32)
-        labels = rng.integers(0, tutorial.classes, tutorial.records)
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            Path("stores").mkdir()
-            speeds = measure(
-                {
-                    "ours": our_steps(name, tutorial, values, labels, device),
-                    "tutorial": tutorial_steps(tutorial, values, labels, device),
-                },
-                args.seconds,
-                first=20,
-            )
+        contenders = {"ours": partial(our_steps, name, device), "tutorial": partial(tutorial_steps, name, device)}
+        speeds = measure(contenders, args.seconds, first=20)
         steps = -(-tutorial.records // tutorial.batch)
         ours, theirs = steps / speeds["ours"], steps / speeds["tutorial"]
         print(f"{name:18} {tutorial.batch:5} {steps:6} {ours:8.2f} {theirs:9.2f} {theirs / ours:14.2f}", flush=True)

@@ -4,16 +4,18 @@
 
 plain: a hand-written module, torch.optim.SGD, eager, batches sliced from float tensors that are on the device already.
 tutorial: the same module fed by a DataLoader with 2 workers and a transform for each sample.
-ours: nets.Solver on an LMDB store of the same records, from prototxts. The contenders take turns of about a second, and
-the median speed counts, so that a busy machine slows all alike.
+ours: nets.Solver on an LMDB store of the same records, from prototxts. The contenders take turns of about a second,
+each in its own process, and the median speed counts, so that a busy machine slows all alike.
 """
 
 import argparse
+import atexit
 import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +148,16 @@ class Samples(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(self.images[index]).float().div(256), int(self.labels[index])
 
 
-def plain_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Steps:
+def records(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Random images and labels, the same for each contender."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (job.records, *job.shape), dtype=np.uint8)
+    return images, rng.integers(0, CLASSES, job.records)
+
+
+def plain_steps(net: str, device: torch.device) -> Steps:
+    job = JOBS[net]
+    images, labels = records(job)
     x = torch.from_numpy(images).float().div(256).to(device)
     y = torch.from_numpy(labels).to(device)
     step = _module_step(job, device)
@@ -164,8 +175,9 @@ def plain_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.
     return steps
 
 
-def tutorial_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Steps:
-    loader = DataLoader(Samples(images, labels), job.batch, shuffle=True, num_workers=2, persistent_workers=True)
+def tutorial_steps(net: str, device: torch.device) -> Steps:
+    job = JOBS[net]
+    loader = DataLoader(Samples(*records(job)), job.batch, shuffle=True, num_workers=2, persistent_workers=True)
     step = _module_step(job, device)
 
     def forever() -> Iterator[list[Tensor]]:
@@ -196,10 +208,14 @@ def _module_step(job: Job, device: torch.device) -> Callable[[Tensor, Tensor], N
     return step
 
 
-def our_steps(job: Job, images: np.ndarray, labels: np.ndarray, device: torch.device, folder: Path) -> Steps:
-    store = folder / "store"
+def our_steps(name: str, device: torch.device) -> Steps:
+    logging.disable(logging.INFO)
+    job = JOBS[name]
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    store = Path(folder.name) / "store"
     with create_store(store) as writer:
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        for i, (image, label) in enumerate(zip(*records(job), strict=True)):
             channels, height, width = job.shape
             datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
             writer.put(b"%08d" % i, datum.SerializeToString())
@@ -223,27 +239,15 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(JOBS))
     add_flags(parser)
     args = parser.parse_args()
-    logging.disable(logging.INFO)
     device = torch.device(args.device)
     print(f"{place(device)}; steps a second")
     print(f"{'net':14} {'batch':>5} {'ours':>9} {'plain':>9} {'tutorial':>9} {'ours/plain':>11} {'ours/tutorial':>14}")
     for net in args.nets.split(","):
-        job = JOBS[net]
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (job.records, *job.shape), dtype=np.uint8)
-        labels = rng.integers(0, CLASSES, job.records)
-        with tempfile.TemporaryDirectory() as folder:
-            speeds = measure(
-                {
-                    "ours": our_steps(job, images, labels, device, Path(folder)),
-                    "plain": plain_steps(job, images, labels, device),
-                    "tutorial": tutorial_steps(job, images, labels, device),
-                },
-                args.seconds,
-            )
+        contenders = {"ours": our_steps, "plain": plain_steps, "tutorial": tutorial_steps}
+        speeds = measure({name: partial(steps, net, device) for name, steps in contenders.items()}, args.seconds)
         ours, plain, tutorial = speeds["ours"], speeds["plain"], speeds["tutorial"]
         ratios = f"{ours / plain:11.2f} {ours / tutorial:14.2f}"
-        print(f"{net:14} {job.batch:5} {ours:9.1f} {plain:9.1f} {tutorial:9.1f} {ratios}", flush=True)
+        print(f"{net:14} {JOBS[net].batch:5} {ours:9.1f} {plain:9.1f} {tutorial:9.1f} {ratios}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,70 @@
 """Contenders that run in turn, so that a busy machine disturbs all alike."""
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import torch
 
 Steps = Callable[[int], None]  # runs that many steps, to their end
+Build = Callable[[], Steps]  # makes them; it travels to another process
 
 
-def measure(contenders: dict[str, Steps], seconds: float, first: int = 3) -> dict[str, float]:
-    """Steps a second of each: the median of turns of about a second each; *first* steps tell how many fit in one."""
-    counts = {}
-    for name, steps in contenders.items():
-        steps(first)
+def measure(contenders: dict[str, Build], seconds: float, first: int = 3) -> dict[str, float]:
+    """Steps a second of each: the median of turns of about a second each; *first* steps tell how many fit in one.
+
+    Each runs in a process of its own, so that none has another's memory, threads or settings.
+    """
+    runners = {name: _Runner(build) for name, build in contenders.items()}
+    try:
+        counts = {}
+        for name, runner in runners.items():
+            runner.seconds(first)
+            counts[name] = max(1, round(first / runner.seconds(first)))
+        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(max(1, round(seconds))):
+            for name, runner in runners.items():
+                speeds[name].append(counts[name] / runner.seconds(counts[name]))
+        return {name: statistics.median(values) for name, values in speeds.items()}
+    finally:
+        for runner in runners.values():
+            runner.end()
+
+
+class _Runner:
+    """A contender in its process."""
+
+    def __init__(self, build: Build) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs, build))
+        self._process.start()
+        theirs.close()
+
+    def seconds(self, count: int) -> float:
+        """How long *count* steps take."""
+        self._pipe.send(count)
+        return float(self._pipe.recv())
+
+    def end(self) -> None:
+        """Stop the process."""
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(pipe: Connection, build: Build) -> None:
+    steps = build()
+    while True:
+        try:
+            count = pipe.recv()
+        except EOFError:
+            return
         start = time.perf_counter()
-        steps(first)
-        counts[name] = max(1, round(first / (time.perf_counter() - start)))
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(max(1, round(seconds))):
-        for name, steps in contenders.items():
-            start = time.perf_counter()
-            steps(counts[name])
-            speeds[name].append(counts[name] / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in speeds.items()}
+        steps(count)
+        pipe.send(time.perf_counter() - start)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
