@@ -14,6 +14,7 @@ from protos.errors import CaffeError, NetError, WeightsError
 from protos.schema import NetParameter
 
 Shapes = dict[str, tuple[int, ...]]
+SAID = "with --shape NAME=N,C,H,W"
 
 
 def shape_flag(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +69,8 @@ def shaped_net(
         if source.top and source.top[0] in known:
             known |= {top: known[source.top[0]][:1] for top in source.top[1:] if top not in known}
     try:
-        return Net(with_shapes(param, phase, level, stages, known))
+        return Net(with_shapes(param, phase, level, stages, known, remedy=SAID))
     except CaffeError as error:
-        raise type(error)(str(error).replace("in input_shapes", "with --shape NAME=N,C,H,W")) from error
+        raise type(error)(str(error).replace("in input_shapes", SAID)) from error
     except ValueError as error:
         raise NetError(str(error)) from error

@@ -30,7 +30,7 @@ def load(
     Data layers whose shape *input_shapes* does not name are asked for it, which reads one record of their store.
     """
     param = model if isinstance(model, NetParameter) else text.read_net(Path(model), allow_unknown=allow_unknown)
-    net = Net(with_shapes(param, phase, level, stages, input_shapes or {}, allow_python))
+    net = Net(with_shapes(param, phase, level, stages, input_shapes or {}, allow_python, remedy="in input_shapes"))
     if weights is not None:
         load_weights(net, weights)
     return net
@@ -43,21 +43,24 @@ def with_shapes(
     stages: Iterable[str],
     input_shapes: Mapping[str, Sequence[int]],
     allow_python: bool = False,
+    remedy: str = "",
 ) -> Graph:
-    """The graph of *param*, with the shapes of data layers' tops asked of their stores where none is given."""
+    """The graph of *param*, with the shapes of data layers' tops asked of their stores where none is given.
+
+    *remedy*: where the caller may name the shape of a store that cannot be read, if anywhere.
+    """
     found = graph.build(param, phase, level, stages, input_shapes, allow_python)
     asked: dict[str, Sequence[int]] = {}
     for source in found.sources:
         if any(top not in input_shapes for top in source.top):
-            asked |= _ask(source, phase)
+            asked |= _ask(source, phase, remedy)
     return graph.build(param, phase, level, stages, {**asked, **input_shapes}, allow_python) if asked else found
 
 
-def _ask(source: LayerParameter, phase: str) -> dict[str, Shape]:
+def _ask(source: LayerParameter, phase: str, remedy: str) -> dict[str, Shape]:
     try:
         return sources.top_shapes(source, phase)
     except CaffeError as error:
         tops = ", ".join(f"'{top}'" for top in source.top)
-        raise type(error)(
-            f"layer '{source.name}' ({source.type}): {error}; or name the shape of {tops} in input_shapes"
-        ) from error
+        hint = f"; or name the shape of {tops} {remedy}" if remedy else ""
+        raise type(error)(f"layer '{source.name}' ({source.type}): {error}{hint}") from error

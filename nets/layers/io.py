@@ -65,7 +65,11 @@ class HDF5Output(Layer):
             self._writer = Hdf5Writer(self.path)
             self._finish = weakref.finalize(self, self._writer.__exit__, None, None, None)
         blobs = {"data": data, "label": label}
-        self._writer.append({name: _four_axes(blob).detach().float().cpu().numpy() for name, blob in blobs.items()})
+        try:
+            self._writer.append({name: _four_axes(blob).detach().float().cpu().numpy() for name, blob in blobs.items()})
+        except BaseException:  # the writer has given its file up
+            self._writer = None
+            raise
 
 
 def _four_axes(blob: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 import nets
 from protos import text
+from protos.errors import DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats" / "hdf5"
 
@@ -49,3 +50,15 @@ def test_batches_follow_each_other(net):
     with h5py.File("out.h5") as file:
         assert file["label"].shape == (5, 1, 1, 1)
         np.testing.assert_array_equal(file["data"][3:, :, :, 0], -first["data"][:2])
+
+
+def test_after_a_batch_that_does_not_fit_the_file_begins_anew(net):
+    first = batch()
+    net(**first)
+    with pytest.raises(DataError, match=r"out.h5: rows of data change from \(3, 2, 1\) to \(3, 3, 1\)"):
+        net(data=torch.zeros(3, 3, 3), label=torch.zeros(3, 1))
+    assert not Path("out.h5").exists()
+    net(**first)
+    net.layer("out").close()
+    with h5py.File("out.h5") as file:
+        assert file["label"].shape == (3, 1, 1, 1)

@@ -185,7 +185,7 @@ MISTAKES = {
     "no store": (
         lambda work: edited(work / "net.prototxt", '"digits_lmdb"', '"nowhere_lmdb"'),
         ["nets.train", "solver.prototxt"],
-        "nowhere_lmdb",
+        "layer 'data' (Data): nowhere_lmdb: no such store",
     ),
     "truncated store": (
         lambda work: truncated(work / "digits_lmdb/data.mdb"),
@@ -257,6 +257,7 @@ def test_a_mistake_ends_in_one_line(mistake: str, work: Path, capfd: pytest.Capt
     assert status == 2, log
     (error,) = [line for line in log.splitlines() if line.startswith("error: ")]
     assert said in error
+    assert "input_shapes" not in error, "which is Python's"
     assert log.rstrip().endswith(error), "it is the last line"
     assert "Traceback" not in log
     assert not list(work.glob("**/*.tmp"))
