@@ -6,7 +6,7 @@ from torch import Tensor
 from data import chance
 from data.fillers import fill
 from data.source import SOURCES, Place, Shapes, Source, check_options
-from protos.errors import DataError
+from protos.errors import CaffeError, DataError
 from protos.schema import FillerParameter, LayerParameter
 
 
@@ -27,7 +27,7 @@ class DummyData(Source):
             top: filler for top, filler in zip(self.tops, fillers, strict=True) if filler.type != "constant"
         }
         self._constant = {
-            top: fill(self.shapes[top], filler).to(place.device)
+            top: self._fill(top, filler).to(place.device)
             for top, filler in zip(self.tops, fillers, strict=True)
             if filler.type == "constant"
         }
@@ -56,8 +56,14 @@ class DummyData(Source):
             seed = int(chance.generator(self.seed, chance.FILL, number, self._place.rank).integers(2**63))
             generator = torch.Generator().manual_seed(seed)
             for top, filler in self._random.items():
-                out[top] = fill(self.shapes[top], filler, generator).to(self._place.device)
+                out[top] = self._fill(top, filler, generator).to(self._place.device)
         return {top: out[top] for top in self.tops}
+
+    def _fill(self, top: str, filler: FillerParameter, generator: torch.Generator | None = None) -> Tensor:
+        try:
+            return fill(self.shapes[top], filler, generator)
+        except CaffeError as error:
+            raise DataError(f"layer {self.name!r}: {error}") from error
 
 
 def _legacy_shapes(layer: LayerParameter) -> list[tuple[int, ...]]:

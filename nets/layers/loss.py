@@ -1,7 +1,7 @@
 """Losses: bottoms to one number. They compute in float32 under autocast; their labels take no gradient."""
 
 from collections.abc import Iterable, Sequence
-from math import log
+from math import log, prod
 from typing import ClassVar, Self
 
 import torch
@@ -74,7 +74,7 @@ def check_items(x: Sequence[int], label: Sequence[int]) -> None:
 
 def check_positions(x: Sequence[int], label: Sequence[int], axis: int) -> None:
     """Raise NetError unless *label* has one value for each position of *x* outside of its class axis."""
-    positions = torch.Size(x).numel() // x[axis]
+    positions = prod((*x[:axis], *x[axis + 1 :]))
     if torch.Size(label).numel() != positions:
         raise NetError(
             f"needs {positions} labels, one for each position outside of axis {axis}, not {shape_text(label)}"
@@ -375,7 +375,7 @@ class ContrastiveLoss(Loss):
         return cls(p.margin, p.legacy_version)
 
     def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
-        squared = (a - b).flatten(1).square().sum(1)
+        squared = (a.flatten(1) - b.flatten(1)).square().sum(1)
         if self.legacy:
             apart = F.relu(self.margin - squared)
         else:

@@ -41,7 +41,7 @@ class BatchNorm(Layer):
         super().__init__()
         self.use_global_stats = use_global_stats
         self.fraction = fraction
-        self.eps = eps
+        self.eps = eps or torch.finfo(torch.float32).tiny  # torch refuses 0
         self.add_statistic("mean", (channels,))
         self.add_statistic("variance", (channels,))
         self.add_statistic("factor", (1,))

@@ -298,6 +298,9 @@ def test_dummy_data_takes_the_old_shape_and_one_filler_for_all(layer):
         assert (source.next()["label"] == 0).all()
     with pytest.raises(DataError, match="needs a shape"):
         top_shapes(layer("type: 'DummyData' dummy_data_param { }"), "TRAIN")
+    odd = "type: 'DummyData' dummy_data_param { shape { dim: 2 } data_filler { type: 'bilinear' } }"
+    with open_source(layer(odd), "TRAIN") as source, pytest.raises(DataError, match=r"layer '[a-z]+': bilinear filler"):
+        source.next()
     with pytest.raises(DataError, match="takes shape, or num, channels, height and width, not both"):
         top_shapes(layer("type: 'DummyData' dummy_data_param { shape { dim: 2 } num: 1 }"), "TRAIN")
     with pytest.raises(DataError, match="takes 1 or 2 shapes"):

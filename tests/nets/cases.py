@@ -154,6 +154,17 @@ def _infogain_file() -> Case:
     return _own("infogain_file", layers.replace('bottom: "H"', "").rstrip().removesuffix("}") + given, **values)
 
 
+def _batchnorm_eps_zero() -> Case:
+    x, dy = _random(4, 3), _random(3, 4).T
+    deviation = x.std(0)
+    y = (x - x.mean(0)) / deviation
+    return _own(
+        "batchnorm_eps_zero",
+        'layer { name: "bn" type: "BatchNorm" bottom: "x" top: "y" batch_norm_param { eps: 0 } }',
+        bottom__x=x, top__y=y, top_diff__y=dy, bottom_diff__x=(dy - dy.mean(0) - y * (dy * y).mean(0)) / deviation,
+    )  # fmt: skip
+
+
 def _user(name: str, bottoms: str, tops: str, options: str = "") -> str:
     ends = "".join(f'bottom: "{b}" ' for b in bottoms.split()) + "".join(f'top: "{t}" ' for t in tops.split())
     said = f'python_param {{ module: "tests.nets.user_layers" layer: "{name}" {options} }}'
@@ -212,6 +223,7 @@ def own() -> tuple[Case, ...]:
         _filter_none(),
         _hdf5_output(),
         _infogain_file(),
+        _batchnorm_eps_zero(),
         _python_scaled(),
         _python_affine(),
         _python_loss(),

@@ -261,6 +261,7 @@ Python | 4x3 4x3 | 1 | python_param { module: "tests.nets.user_layers" layer: "S
 
 # type, bottoms, the message. The values show only while the net runs.
 REFUSED_VALUES = [
+    ("SoftmaxWithLoss", (torch.zeros(1, 0).tolist(), [0.0]), "label 0 is out of range: there are 0 classes"),
     ("SoftmaxWithLoss", ([[0.0, 1]], [2.0]), "label 2 is out of range: there are 2 classes, counted from 0"),
     ("SoftmaxWithLoss", ([[0.0, 1]], [-1.0]), "label -1 is out of range: there are 2 classes, counted from 0"),
     ("InfogainLoss", ([[0.0, 1]], [2.0], [[1.0, 0], [0, 1]]), "label 2 is out of range"),
