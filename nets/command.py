@@ -9,6 +9,7 @@ from nets import console
 from nets.console import log
 from nets.model import with_shapes
 from nets.net import Net
+from nets.placement import place
 from nets.weights import load_weights
 from protos import files, text
 from protos.errors import CaffeError
@@ -41,4 +42,4 @@ def open_net(args: argparse.Namespace, phase: str) -> tuple[Net, torch.device]:
     net = Net(with_shapes(param, phase, args.level, console.stages(args.stage), {}, args.allow_python))
     if args.weights:
         load_weights(net, args.weights)
-    return net.to(device), device
+    return place(net, device), device

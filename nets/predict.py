@@ -15,6 +15,7 @@ from nets import console, feeding, runtime
 from nets.feeding import Flags, Item, Treatment
 from nets.inference import load_for_inference, shape_flag
 from nets.net import Net
+from nets.placement import place
 from nets.predictions import plan, predict
 from nets.scores import Scores
 from protos import files
@@ -40,7 +41,7 @@ class Predictor:
             raise NetError(f"the net predicts {', '.join(names)}, not '{output}'")
         self.output = output or names[-1]
         self.input = treatment.input
-        self._net = net.to(device)
+        self._net = place(net, device)
         self._device = device
 
     def __call__(self, batch: torch.Tensor) -> Floats:

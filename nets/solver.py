@@ -17,10 +17,10 @@ from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
-from nets.layers.convolution import Convolution
 from nets.lines import log_net, output_lines
 from nets.model import with_shapes
 from nets.net import Net
+from nets.placement import place
 from nets.ranks import Ranks
 from nets.settings import check, choose_device, snapshot_prefix, warn_of_hints
 from nets.step import Options, Result, Step
@@ -133,11 +133,7 @@ class Solver:
         log.info("%s", job.title)
         phase = "TRAIN" if job.is_training else "TEST"
         found = with_shapes(job.param, phase, job.level, job.stages, {}, self._allow_python)
-        net = Net(found).to(self.device)
-        if self.device.type == "cpu":
-            for node, layer in net.nodes:  # channels last is what the CPU's library likes best, where it is used
-                if not (isinstance(layer, Convolution) and layer.is_tiny(net.shapes[node.bottoms[0]])):
-                    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = place(Net(found), self.device)
         log_net(net)
         return net, Inputs(found, self.device, self._seed, ranks.rank, ranks.world_size)
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from nets.debug import DebugInfo
-from nets.heap import keep_freed_memory
 from nets.script import Passes, Repeated
 from nets.updates import Update
 from protos.errors import CaffeError
@@ -51,8 +50,6 @@ class Options:
             torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.benchmark = not self.deterministic
-        else:
-            keep_freed_memory()
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """The context in which the net runs."""

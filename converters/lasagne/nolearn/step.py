@@ -9,6 +9,7 @@ from torch import Tensor
 from converters.lasagne.optimizers import RULES, figure, figures, optimizer
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.variable import Input, Variable, as_tensor, evaluate
+from nets.placement import keep_freed_memory
 from nets.step import Options, Step
 from protos.schema import SolverParameter
 
@@ -63,6 +64,8 @@ class TrainStep:
         self._device = torch.device(config.torch_device)
         self._graphs = all(param.tensor.dtype in GRAPHS for param in params)
         Options().apply(self._device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
 
     def __call__(self, *values: Any) -> list[Tensor]:
         pairs = list(zip(self._inputs, values, strict=True))

@@ -27,5 +27,5 @@ def test_blobs_are_not_faulted_in_again():
         return int(done.stdout)
 
     usual = faults("")
-    kept = faults("from nets.heap import keep_freed_memory; keep_freed_memory()")
+    kept = faults("from nets.placement import keep_freed_memory; keep_freed_memory()")
     assert kept < usual / 10
