@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 import h5py
@@ -64,6 +65,15 @@ def read(path: str | os.PathLike[str]) -> State:
             return _read_binary(buffer)
         with reading(path) as file:
             return _read_hdf5(file)
+
+
+def weights_of(state: State, path: Path) -> Path:
+    """Where the weights of *state*, read from *path*, are: as it says, or beside it. Raises WeightsError."""
+    named = files.find(state.learned_net, path)
+    for place in (named, path.parent / named.name):
+        if place.exists():
+            return place
+    raise WeightsError(f"{path}: its weights are neither {named} nor beside it")
 
 
 @contextlib.contextmanager

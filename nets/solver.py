@@ -363,13 +363,15 @@ class Solver:
     def restore(self, path: str | Path) -> None:
         """Go on from a solver state, and the weights that it names: exactly, where it is one of ours.
 
+        The weights may have moved along with the state: then they are looked for beside it.
+
         A state of the original does not say where the data was: it is taken to be where an unbroken run has it.
         """
         found = files.find(path, self.path)
         log.info("Restoring previous solver status from %s", found)
         state = snapshot.read(found)
         if state.learned_net:
-            load_weights(self.net, files.find(state.learned_net, found))
+            load_weights(self.net, snapshot.weights_of(state, found))
         self._update.load_history(state.history, state.iter)
         self.iter = state.iter
         self._displayed = Trace(self.param.average_loss)

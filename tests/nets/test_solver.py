@@ -301,6 +301,20 @@ def test_bad_messages_are_refused(fields: dict[str, object], message: str, make:
         make(**fields).step(1)
 
 
+def test_a_state_that_moved_with_its_weights(make: Make) -> None:
+    solver = make("adam")
+    solver.step(2)
+    state = solver.snapshot()
+    state.parent.rename("elsewhere")
+    again = make("adam")
+    again.restore("elsewhere/snap_iter_2.solverstate")
+    assert torch.equal(again.net.layer("ip1").blobs[0], solver.net.layer("ip1").blobs[0])
+    Path("elsewhere/snap_iter_2.caffemodel").unlink()
+    message = "^elsewhere/snap_iter_2.solverstate: its weights are neither out/snap_iter_2.caffemodel nor beside it$"
+    with pytest.raises(WeightsError, match=message):
+        again.restore("elsewhere/snap_iter_2.solverstate")
+
+
 def test_state_of_another_net_is_refused(make: Make) -> None:
     solver = make("adam")
     state = solver.snapshot()
