@@ -12,16 +12,19 @@ LINES = {"GLOBAL": 2, "INST": 2}
 KINDS = {ord(kind.code): kind for kind in pickletools.opcodes}
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 NESTING = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")  # what can be a key, whose hash goes down to the leaves
+CONTAINERS = ("MARK", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET")  # a byte each in the file, 64 and more in memory
 DEEPEST = 1_000_000
+MOST = 5_000_000
 SHALLOW = 10_000
 
 
 def nesting(content: bytes, where: str) -> int:
     """How many tuples and frozen sets the pickle makes, which is how deep they may be nested.
 
-    Raises WeightsError for a pickle that is cut off, numbers what it remembers beyond what it has, or nests too deep.
+    Raises WeightsError for a pickle that is cut off, numbers what it remembers beyond what it has, nests too deep or
+    makes too many containers.
     """
-    position, count, nested = 0, 0, 0
+    position, count, nested, made = 0, 0, 0, 0
     while position < len(content):
         kind = KINDS.get(content[position])
         if kind is None:
@@ -36,6 +39,9 @@ def nesting(content: bytes, where: str) -> int:
         nested += kind.name in NESTING
         if nested > DEEPEST:
             raise WeightsError(f"{where}: the pickle nests more than {DEEPEST} tuples: it is not read")
+        made += kind.name in CONTAINERS
+        if made > MOST:
+            raise WeightsError(f"{where}: the pickle makes more than {MOST} containers: it is not read")
         if kind.name == "STOP":
             return nested
     raise WeightsError(f"{where}: not a readable pickle (it is cut off)")

@@ -10,7 +10,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from protos.errors import WeightsError
 Path_ = str | os.PathLike[str]
 
 LARGEST = 8 << 30  # bytes that a gzipped file may hold
+RATIO, SMALL = 50, 64 << 20  # as a multiple of its own, or if that is less
 STACK = 1 << 30  # bytes of stack for pickles with many tuples
+HEAVIEST = 1_000_000  # values within a tuple, counted as often as they are named: its hash looks at each
+LONGEST = 1 << 24  # bytes of one item of an array
 
 
 class Stub:
@@ -120,7 +123,23 @@ def _empty(kind: Any, shape: Any, dtype: Any) -> Any:
     """An array that its state is about to fill: pickles of arrays make it with nothing in it."""
     if shape not in ((0,), 0, ()):
         raise TypeError(f"an array of shape {shape} without values")
+    if np.dtype(dtype).itemsize > LONGEST:
+        raise TypeError(f"items of {np.dtype(dtype).itemsize} bytes")
     return _RECONSTRUCT(np.ndarray, shape, dtype)
+
+
+def _number(dtype: Any, content: Any = b"") -> Any:
+    """A scalar of NumPy's, from its bytes."""
+    if not isinstance(content, bytes | str) or len(content) != dtype.itemsize:
+        raise TypeError(f"a scalar of {dtype.itemsize} bytes without its value")
+    return _SCALAR(dtype, content)
+
+
+def _text(*arguments: Any) -> str:
+    """A string, of a string or a number: that of a list would name all that is in it."""
+    if any(not isinstance(one, str | bytes | int | float) for one in arguments):
+        raise TypeError("str of a container")
+    return str(*arguments)
 
 
 def _bytes(kind: Any) -> Callable[..., Any]:
@@ -138,12 +157,12 @@ _RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _PLAIN: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (set, frozenset, slice, complex, object, tuple, list, dict, int, float, str, bool)
+    for kind in (set, slice, complex, object, list, dict, int, float, bool)
 }  # fmt: skip
 _BUILTINS = ("builtins", "__builtin__")
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _Admitted(_empty),
-    ("numpy.core.multiarray", "scalar"): _SCALAR,
+    ("numpy.core.multiarray", "scalar"): _Admitted(_number),
     ("numpy.core.numeric", "_frombuffer"): _Admitted(_frombuffer),
     ("numpy", "ndarray"): _ArrayKind,
     ("numpy", "dtype"): np.dtype,
@@ -152,7 +171,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("copyreg", "_reconstructor"): _Admitted(_reconstructor),
     ("copy_reg", "_reconstructor"): _Admitted(_reconstructor),
     **{(module, name): value for module in _BUILTINS for name, value in _PLAIN.items()},
-    **{(module, "unicode"): str for module in _BUILTINS},
+    **{(module, name): _Admitted(_text) for module in _BUILTINS for name in ("str", "unicode")},
     **{(module, "long"): int for module in _BUILTINS},
     **{(module, k.__name__): _Admitted(_bytes(k)) for module in _BUILTINS for k in (bytes, bytearray)},
 }
@@ -164,18 +183,40 @@ _INERT_MODULES = ("operator", "types", "itertools", "datetime", "uuid", "threadi
 _OLD_MODULES = {"__builtin__", "commands", "copy_reg", "cPickle", "popen2", "os2", "nt", "posix", "StringIO", "urllib2"}
 
 
-class _Unpickler(pickle.Unpickler):
-    """Admits arrays and plain containers; classes that are not installed become stubs; all else is refused by name."""
+class _Unpickler(pickle._Unpickler):  # in Python, so that tuples can be weighed
+    """Admits arrays and plain containers; classes that are not installed become stubs; all else is refused by name.
+
+    A tuple that names others often enough, each of which does, would be hashed for ever: it is refused when it is made.
+    """
 
     def __init__(self, file: io.BytesIO, where: str) -> None:
         super().__init__(file, encoding="latin1")
         self._where = where
+        self._weights: dict[int, int] = {}  # by id, of tuples and frozen sets alone: each gets its own when it is made
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    def _weigh(self, value: Any) -> Any:
+        hashed = (self._weights.get(id(item), 1) for item in value if isinstance(item, tuple | frozenset))
+        weight = 1 + len(value) + sum(hashed)
+        if weight > HEAVIEST:
+            raise WeightsError(
+                f"{self._where}: the pickle nests more than {HEAVIEST} values in a tuple: it is not read"
+            )
+        self._weights[id(value)] = weight
+        return value
+
+    def _made(self, kind: Any) -> _Admitted:
+        """The constructor of tuples or frozen sets."""
+        return _Admitted(lambda *items: self._weigh(kind(*items)))
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a global of the pickle."""
         package = module.replace("numpy._core", "numpy.core")
         if (package, name) in _ADMITTED:
             return _ADMITTED[package, name]
+        if module in _BUILTINS and name in ("tuple", "frozenset"):
+            return self._made(tuple if name == "tuple" else frozenset)
         root = module.split(".", maxsplit=1)[0]
         known = root in sys.stdlib_module_names or root in _OLD_MODULES or (root == "numpy" and "random" not in module)
         if known and (module, name) not in _INERT and root not in _INERT_MODULES:
@@ -186,6 +227,18 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         """Refuse: nothing outside of the file is read."""
         raise WeightsError(f"{self._where}: the pickle refers to something outside of it")
+
+
+def _weighing(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def load_and_weigh(self: Any) -> None:
+        load(self)
+        self._weigh(self.stack[-1])
+
+    return load_and_weigh
+
+
+for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.FROZENSET):
+    _Unpickler.dispatch[_code[0]] = _weighing(_Unpickler.dispatch[_code[0]])
 
 
 def read_pickle(path: Path_) -> Any:
@@ -200,10 +253,11 @@ def read_pickle(path: Path_) -> Any:
 
 
 def _unpacked(content: bytes, where: str) -> bytes:
+    most = min(LARGEST, max(SMALL, len(content) * RATIO))
     with gzip.open(io.BytesIO(content)) as file:
-        found = file.read(LARGEST + 1)
-    if len(found) > LARGEST:
-        raise WeightsError(f"{where}: it unpacks to more than {LARGEST >> 30} GiB: it is not read")
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise WeightsError(f"{where}: it unpacks to more than {most >> 20} MiB: it is not read")
     return found
 
 
@@ -239,6 +293,17 @@ def _deeply(content: bytes, where: str) -> Any:
     if errors:
         raise errors[0]
     return found[0]
+
+
+def is_countable(value: Any) -> bool:
+    """Whether nested lists and tuples name no more than ``HEAVIEST`` values, counted as often as they are named."""
+    stack, count = [value], 0
+    while stack and count <= HEAVIEST:
+        item = stack.pop()
+        count += 1
+        if isinstance(item, list | tuple):
+            stack.extend(item[: HEAVIEST + 1])
+    return count <= HEAVIEST
 
 
 def arrays_in(value: Any) -> Iterator[np.ndarray[Any, Any]]:

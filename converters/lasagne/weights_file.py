@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.lasagne.layers.helper import get_all_layers, get_all_params
-from converters.lasagne.unpickling import Stub, arrays_in, read_pickle, unpickle
+from converters.lasagne.unpickling import Stub, arrays_in, is_countable, read_pickle, unpickle
 from protos.errors import WeightsError, listing
 
 Array = NDArray[Any]
@@ -32,7 +32,15 @@ def read(path: Path_) -> Stored:
     if start.startswith(b"PK"):
         return _npz(path)
     value = _npy(Path(path).read_bytes(), os.fspath(path)) if start == NPY else read_pickle(path)
-    found = _arranged(value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value)
+    try:
+        found = _arranged(value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value)
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:  # odd containers
+        raise WeightsError(f"{os.fspath(path)}: no weights in it ({' '.join(str(error).split())})") from None
     if found is None:
         raise WeightsError(f"{os.fspath(path)}: no weights in it: neither a list of arrays nor 'param values', "
                            "layers or a net")  # fmt: skip
@@ -91,6 +99,8 @@ def _values(params: Any) -> list[Array]:
     """One array for each parameter: itself, or the first that its variable holds."""
     found = [param if isinstance(param, np.ndarray) else next(arrays_in(param), param) for param in params]
     for value in found:
+        if not is_countable(value):
+            raise WeightsError("lists of more values than parameters have stand where an array is expected")
         if isinstance(value, Stub) or not np.issubdtype(np.asarray(value).dtype, np.number):
             said = value.kind if isinstance(value, Stub) else type(value).__name__
             raise WeightsError(f"{said} stands where an array of numbers is expected")

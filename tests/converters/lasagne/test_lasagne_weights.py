@@ -11,7 +11,7 @@ import pytest
 
 import converters
 import nets
-from converters.lasagne import to_net
+from converters.lasagne import opcodes, to_net, unpickling
 from converters.lasagne.layers import (
     Conv2DLayer,
     DenseLayer,
@@ -208,6 +208,21 @@ HOSTILE = {
     "cut off": (b"\x80\x02X\xff\xff\xff\x00abc", "cut off"),
     "no weights": (b"\x80\x02K\x01.", "no weights in it"),
     "words for weights": (b"\x80\x02]X\x03\x00\x00\x00abca.", "array of numbers is expected"),
+    "a key of tuples that double": (b"\x80\x02})" + (b"q\x00h\x00\x86") * 60 + b"K\x01s.", "values in a tuple"),
+    "tuples of lists that double": (
+        b"\x80\x02})" + (b"q\x000cbuiltins\ntuple\n(h\x00h\x00l\x85R") * 60 + b"K\x01s.",
+        "values in a tuple"),
+    "frozen sets of tuples that double": (
+        b"\x80\x04}cbuiltins\nfrozenset\n]" + b")" + (b"q\x00h\x00\x86") * 60 + b"a\x85RK\x01s.", "values in a tuple"),
+    "lists that double": (b"\x80\x02]]" + (b"q\x000(h\x00h\x00l") * 60 + b"a.", "lists of more values"),
+    "the text of a list": (b"\x80\x02cbuiltins\nstr\n]\x85R.", "str of a container"),
+    "a scalar of a size": (b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x0b\x00\x00\x00V1900000000\x85R"
+                           b"\x85R.", "1900000000 bytes without its value"),
+    "an array of large items": (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n)"
+                                b"X\x0b\x00\x00\x00V1900000000\x87R.", "items of 1900000000 bytes"),
+    "a dict with other items": (
+        b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemscfoo\nBar\nsb.", r"no weights in it \("),
+    "a key too deep for words": (b"}" + b")" + b"\x85" * 9000 + b"K\x01s.", "no weights in it"),
     "an object without arrays": (b"\x80\x02]cmy\nLayer\n)\x81a.", r"my\.Layer stands where an array"),
 }  # fmt: skip
 
@@ -215,6 +230,14 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_pickles(name, tmp_path, monkeypatch):
     assert_refused(*HOSTILE[name], tmp_path, monkeypatch)
+
+
+def test_containers_and_zeros_beyond_all_measure_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(opcodes, "MOST", 1000)
+    assert_refused(b"(" * 1001 + b".", "makes more than 1000 containers", tmp_path, monkeypatch)
+    monkeypatch.setattr(unpickling, "SMALL", 1 << 20)
+    zeros = gzip.compress(b"\0" * (2 << 20))
+    assert_refused(zeros, "it unpacks to more than 1 MiB", tmp_path, monkeypatch)
 
 
 def test_tuples_in_tuples_are_read_with_room(tmp_path):
