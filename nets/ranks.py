@@ -63,24 +63,25 @@ class Ranks:
     def leave(self) -> None:
         """Part from the others, once all are done: a connection that closes under another's feet can end it.
 
-        Destroying the group also joins its threads: one that still lets go of a tensor while Python ends ends in
-        "terminate called". DistributedDataParallel keeps its group for good, so it has one of its own, idle by now.
+        They meet in a group of their own, whose threads are joined with it. Those of the group that
+        DistributedDataParallel keeps are not, and one that still lets go of the tensor of a barrier while Python ends
+        ends in "terminate called".
         """
         if self.together and dist.is_initialized():
-            dist.barrier()
+            parting = dist.new_group(backend="gloo")
+            dist.barrier(parting)
+            dist.destroy_process_group(parting)
+            del parting
             dist.destroy_process_group()
 
     def spread(self, net: Net, device: torch.device) -> nn.Module:
-        """*net* with its loss, such that a backward pass leaves the mean gradient of all ranks everywhere.
-
-        All ranks have to call it at once.
-        """
+        """*net* with its loss, such that a backward pass leaves the mean gradient of all ranks everywhere."""
         module = WithLoss(net)
         if not self.together:
             return module
         ids = [device.index] if device.type == "cuda" else None
         options: dict[str, Any] = {SYNC_BUFFERS: False, "find_unused_parameters": _has_idle_blobs(net)}
-        return DistributedDataParallel(module, ids, process_group=dist.new_group(), **options)
+        return DistributedDataParallel(module, ids, **options)
 
     def agreed_seed(self, seed: int | None) -> int | None:
         """*seed*, or one of rank 0's that all take, so that shuffles are the same everywhere."""
