@@ -9,6 +9,7 @@ from types import ModuleType
 from converters.lasagne.importing import old_modules_beside
 from converters.lasagne.installing import install
 from converters.lasagne.modern import code_of, old_modules
+from converters.lasagne.old_numpy import old_names
 from converters.lasagne.python2 import NAMES
 from protos.errors import CaffeError
 
@@ -35,7 +36,7 @@ def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[s
     sys.path.insert(0, str(path.resolve().parent))
     sys.modules["__main__"] = module
     try:
-        with old_modules_beside():
+        with old_modules_beside(), old_names():
             exec(code, module.__dict__)  # running the script is what this is for
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before[0], before[1], before[2]

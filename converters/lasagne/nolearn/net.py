@@ -112,7 +112,7 @@ class NeuralNet:
         twin = type(self)(**copy.deepcopy(self.get_params(), memo))
         if "layers_" in self.__dict__:
             twin.initialize()
-            twin.load_params_from(self.get_all_params_values())
+            twin._take_params(self.get_all_params_values())
             twin.train_history_ = copy.deepcopy(self.train_history_, memo)
         return twin
 
@@ -128,7 +128,7 @@ class NeuralNet:
         self.__init__(**state.pop("arguments"))  # type: ignore[misc]  # built anew, as it was
         self.__dict__.update(state)
         if values is not None:
-            self.load_params_from(values)
+            self._take_params(values)
 
     # ---- construction
 
@@ -330,8 +330,7 @@ class NeuralNet:
         with files.replacing(fname) as file:
             file.write(pickle.dumps(self.get_all_params_values(), -1))
 
-    def load_params_from(self, source: Any) -> None:
-        """Take the values from a file, from another NeuralNet or from a dict by layer; all must fit."""
+    def _take_params(self, source: Any) -> None:
         self.initialize()
         if isinstance(source, str | os.PathLike):
             load_layers(list(self.layers_.values()), source)
@@ -344,6 +343,15 @@ class NeuralNet:
         for name, values in by_layer.items():
             for param, value in zip(own.get(name, []), values, strict=True):
                 param.set_value(value)
+
+    def load_params_from(self, source: Any) -> None:
+        """Take the values from a file, from another NeuralNet or from a dict by layer; all must fit."""
+        self._take_params(source)
+        if self.verbose:  # type: ignore[attr-defined]
+            for name, layer in self.layers_.items():
+                for param in layer.get_params():
+                    shape = "x".join(map(str, param.get_value(borrow=True).shape))
+                    print(f"Loaded parameters to layer '{name}' (shape {shape}).")
 
     load_weights_from = load_params_from
     save_weights_to = save_params_to

@@ -234,3 +234,17 @@ def test_modules_beside_an_old_script_and_its_pickles_are_old_as_well(tmp_path, 
     assert found["data"] == "\xe9"
     assert not list(tmp_path.glob("**/*.pyc"))
     assert [type(one).__name__ for one in sys.meta_path].count("_Beside") == 0
+
+
+def test_names_that_numpy_had_are_there_for_the_script_alone(tmp_path):
+    text = """
+import numpy as np
+def float32(k): return np.cast['float32'](k)
+rate = float32(0.03)
+kinds = [np.float, np.int, np.bool(1), np.asscalar(np.array([3])), np.product([2, 3]), np.NaN]
+held = np.in1d([[1, 2]], [2])
+"""
+    found = run(script(tmp_path, text))
+    assert (found["rate"].dtype, found["kinds"][:5]) == (np.float32, [float, int, True, 3, 6])
+    assert found["held"].tolist() == [False, True]
+    assert "cast" not in vars(np)

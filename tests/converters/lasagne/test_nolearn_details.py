@@ -1,5 +1,7 @@
 """What NeuralNet prints, keeps and hands on in odd cases; each was compared with the original."""
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -111,3 +113,15 @@ def test_arguments_that_do_not_fit_are_errors_of_the_original_kinds():
         net(update_learning_rat=1).initialize()
     with pytest.raises(NetError, match=r"there is no class lasagne\.Dense: give the class itself"):
         NeuralNet([("input", "lasagne.Dense")]).initialize()
+
+
+def test_what_is_loaded_is_said(tmp_path, capsys):
+    made = net(verbose=1)
+    made.load_params_from(net().get_all_params_values())
+    said = "Loaded parameters to layer 'output' (shape 4x2).\nLoaded parameters to layer 'output' (shape 2).\n"
+    assert capsys.readouterr().out == said
+    pickle.loads(pickle.dumps(made))
+    copy.deepcopy(made)
+    made.save_params_to(tmp_path / "w")
+    made.load_params_from(tmp_path / "w")
+    assert capsys.readouterr().out == said
