@@ -43,6 +43,7 @@ class _Runner:
         self._process = spawn.Process(target=_serve, args=(theirs, build))
         self._process.start()
         theirs.close()
+        self._pipe.recv()  # it is ready
 
     def seconds(self, count: int) -> float:
         """How long *count* steps take."""
@@ -57,6 +58,7 @@ class _Runner:
 
 def _serve(pipe: Connection, build: Build) -> None:
     steps = build()
+    pipe.send(None)
     while True:
         try:
             count = pipe.recv()
