@@ -20,6 +20,7 @@ sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is call
 
 import nets  # noqa: E402
 from nets.layer import Layer  # noqa: E402
+from nets.placement import keep_freed_memory  # noqa: E402
 from protos import text  # noqa: E402
 
 Plain = Callable[..., Tensor]
@@ -249,6 +250,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=7)
     options = parser.parse_args()
+    keep_freed_memory()  # for both
     print(f"{'layer':<24} {'ours ms':>9} {'torch ms':>9} {'ratio':>6}")
     for case in CASES:
         if not options.only or case.name in options.only:

@@ -66,6 +66,18 @@ def check_labels(label: Tensor, classes: int, ignore: int | None) -> None:
     check_indices(label, classes, "label {} is out of range: there are {} classes, counted from 0", ignore)
 
 
+def scores_of(rows: Tensor, index: Tensor, ignore: int | None = None) -> Tensor:
+    """The scores (N x 1) of the labels *index* (N x 1) in *rows* (N x C), that of class 0 for the label *ignore*.
+
+    Raises NetError where a label of a CPU tensor is no class.
+    """
+    try:
+        return rows.gather(1, index if ignore is None else index.where(index != ignore, 0))
+    except (IndexError, RuntimeError):
+        check_labels(index, rows.shape[1], ignore)
+        raise
+
+
 def check_items(x: Sequence[int], label: Sequence[int]) -> None:
     """Raise NetError unless the first axes of *x* and *label* are of one size."""
     if tuple(x[:1]) != tuple(label[:1]):
@@ -102,7 +114,7 @@ class _SoftmaxLoss(Loss):
     def logits(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """*x* as (outer, classes, inner) and *label* as whole numbers (outer, inner)."""
         if x.dim() == 2 and self.axis == 1:
-            rows, index = x, label.reshape(x.shape[0]).long()
+            rows, index = x, (label if label.dim() == 1 else label.reshape(x.shape[0])).long()
         else:
             rows = x.reshape(x.shape[: self.axis].numel(), x.shape[self.axis], -1)
             index = label.reshape(rows.shape[0], rows.shape[2]).long()
@@ -153,31 +165,40 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
-        logs = F.log_softmax(rows, 1)
-        skip = NO_LABEL if self.ignore_label is None else self.ignore_label
-        plain = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
+        logs = torch.log_softmax(rows, 1)
+        mean = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
         try:
-            loss = F.nll_loss(logs, index, ignore_index=skip, reduction="mean" if plain else "sum")
+            loss = self._of_rows(logs, index, mean) if rows.dim() == 2 else self._of_planes(logs, index, mean)
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
-        averaged = index.numel() if plain else 1
-        if not self._moderate(loss, averaged, logs.detach(), index, skip):  # the value is capped, the gradient is not
-            losses = F.nll_loss(logs.detach(), index, ignore_index=skip, reduction="none")
-            excess = (losses - MOST_SURPRISED).clamp(min=0)
-            loss = loss - (excess.mean() if plain else excess.sum())
-        return self.outputs(loss if plain else self.normalized(loss, index), x)
+        return self.outputs(loss if mean else self.normalized(loss, index), x)
 
-    @staticmethod
-    def _moderate(loss: Tensor, averaged: int, logs: Tensor, index: Tensor, skip: int) -> bool:
-        """Whether no loss can be above the cap, seen in the quickest way: their sum, all logarithms, or theirs."""
-        if not readable(logs):
-            return False
-        if averaged * loss.item() <= MOST_SURPRISED:
-            return True
-        if logs.dim() > 2:
-            return bool(logs.min().item() >= -MOST_SURPRISED)
-        return bool(F.nll_loss(logs, index, ignore_index=skip, reduction="none").max().item() <= MOST_SURPRISED)
+    def _of_rows(self, logs: Tensor, index: Tensor, mean: bool) -> Tensor:
+        """The mean or the sum; one by one the losses are worked out only where they may be above the cap."""
+        loss = self._reduced(logs, index, "mean" if mean else "sum")
+        if readable(logs) and loss.item() * (index.numel() if mean else 1) <= MOST_SURPRISED:
+            return loss
+        excess = _excess(self._reduced(logs.detach(), index, "none"))
+        return loss if excess is None else loss - (excess.mean() if mean else excess.sum())
+
+    def _of_planes(self, logs: Tensor, index: Tensor, mean: bool) -> Tensor:
+        """The same for logits of many positions, where the losses one by one are there as soon as their mean."""
+        losses = self._reduced(logs, index, "none")
+        excess = _excess(losses.detach())
+        losses = losses if excess is None else losses - excess
+        return losses.mean() if mean else losses.sum()
+
+    def _reduced(self, logs: Tensor, index: Tensor, reduction: str) -> Tensor:
+        skip = NO_LABEL if self.ignore_label is None else self.ignore_label
+        return F.nll_loss(logs, index, ignore_index=skip, reduction=reduction)
+
+
+def _excess(losses: Tensor) -> Tensor | None:
+    """By how much *losses* are above the cap, which holds for the value, not for the gradient. None: by nothing."""
+    if readable(losses) and losses.max().item() <= MOST_SURPRISED:
+        return None
+    return (losses - MOST_SURPRISED).clamp(min=0)
 
 
 @LAYERS("InfogainLoss")
@@ -281,11 +302,10 @@ class MultinomialLogisticLoss(Loss):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         rows = _rows(x)
-        index = label.reshape(-1).long()
-        check_labels(index, rows.shape[1], None)
-        picked = rows.gather(1, index[:, None])[:, 0]
-        floor = (LOG_THRESHOLD - picked.detach()).clamp(min=0)
-        return -(picked + floor).log().sum() / x.shape[0]
+        picked = scores_of(rows, label.reshape(-1, 1).long())
+        if not readable(picked) or not picked.detach().min().item() >= LOG_THRESHOLD:
+            picked = picked + (LOG_THRESHOLD - picked.detach()).clamp(min=0)
+        return picked.log().sum() / -x.shape[0]
 
 
 @LAYERS("HingeLoss")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
-from nets.layers.loss import check_labels, check_positions
+from nets.layers.loss import check_positions, scores_of
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -46,21 +46,22 @@ class Accuracy(Layer):
 
     @torch.no_grad()
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        rows = x.movedim(self.axis, -1).reshape(-1, x.shape[self.axis])
-        index = label.reshape(-1).long()
-        check_labels(index, rows.shape[1], self.ignore_label)
-        counts = (
-            index != self.ignore_label if self.ignore_label is not None else torch.ones_like(index, dtype=torch.bool)
-        )
-        index = index.where(counts, 0)
-        score = rows.gather(1, index[:, None])
-        right = (_compared(torch.ge, rows, score).sum(1) <= self.top_k) & counts
-        accuracy = right.sum() / counts.sum().clamp(min=1).to(x.dtype)
+        rows = x if x.dim() == self.axis + 1 == 2 else x.movedim(self.axis, -1).reshape(-1, x.shape[self.axis])
+        index = label.reshape(-1, 1).long()
+        score = scores_of(rows, index, self.ignore_label)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        right = (_compared(torch.ge, rows, score).sum(1, keepdim=True) <= self.top_k).to(kind)
+        if self.ignore_label is None and not self.per_class:
+            return right.sum() / max(1, len(right))
+        counts = (index != self.ignore_label if self.ignore_label is not None else index >= 0).to(kind)
+        right = right * counts
+        accuracy = right.sum() / counts.sum().clamp(min=1)
         if not self.per_class:
             return accuracy
-        zeros = x.new_zeros(rows.shape[1])
-        totals = zeros.index_add(0, index, counts.to(x.dtype))
-        return accuracy, zeros.index_add(0, index, right.to(x.dtype)) / totals.clamp(min=1)
+        zeros = right.new_zeros(rows.shape[1])
+        known = (index * counts.bool()).flatten()
+        totals = zeros.index_add(0, known, counts.flatten())
+        return accuracy, zeros.index_add(0, known, right.flatten()) / totals.clamp(min=1)
 
 
 @LAYERS("ArgMax")
