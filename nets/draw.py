@@ -69,7 +69,7 @@ def boxes_and_edges(graph: Graph, shapes: dict[str, Shape]) -> tuple[list[Box], 
             boxes.append(box)
         makers[name] = box
     for node in graph.layers:
-        if len(node.bottoms) == len(node.tops) == 1 and node.bottoms == node.tops and _alone(graph, node):
+        if len(node.bottoms) == len(node.tops) == 1 and node.bottoms == node.tops:
             makers[node.bottoms[0]].lines.append(f"+ {node.name} ({node.type})")
             continue
         box = Box(f"n{len(boxes)}", [node.name, _kind(node)], COLOURS.get(_module(node.type), OTHER), list(node.tops))
@@ -83,14 +83,6 @@ def boxes_and_edges(graph: Graph, shapes: dict[str, Shape]) -> tuple[list[Box], 
             boxes.append(end)
             edges.append(Edge(makers[name].key, end.key, shape_text(shapes[name]) if name in shapes else ""))
     return boxes, edges
-
-
-def _alone(graph: Graph, node: Node) -> bool:
-    """Whether nothing takes the blob before *node* changes it; else folding would hide a branch."""
-    at = graph.layers.index(node)
-    blob = node.bottoms[0]
-    made = max((i for i, other in enumerate(graph.layers[:at]) if blob in other.tops), default=-1)
-    return not any(blob in other.bottoms for other in graph.layers[made + 1 : at])
 
 
 def _label(blob: str, shapes: dict[str, Shape], maker: Box) -> str:

@@ -34,7 +34,7 @@ layer { name: "up" type: "Deconvolution" bottom: "conv1" top: "up"
 layer { name: "pool" type: "Pooling" bottom: "conv1" top: "pool" pooling_param { pool: AVE global_pooling: true } }
 layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
 layer { name: "branch" type: "TanH" bottom: "fc" top: "branch" }
-layer { name: "late" type: "ReLU" bottom: "fc" top: "fc" }
+layer { name: "late" type: "ReLU" bottom: "fc" top: "late" }
 """
 
 
@@ -66,7 +66,7 @@ def test_the_summary_of_lenet(capsys):
     assert all(len(line) <= 100 for line in said.splitlines())
 
 
-def test_the_graph_folds_what_is_in_place_and_hides_no_branch(work):
+def test_the_graph_folds_what_is_in_place(work):
     found = draw.boxes_and_edges(nets.graph.build(nets.load("net.prototxt").to_proto()), {"conv1": (2, 6, 4, 4)})
     boxes = {box.lines[0]: box.lines[1:] for box in found[0]}
     assert boxes["conv1"] == ["Convolution 6, 3x3 /2 pad 1", "+ bn (BatchNorm)", "+ relu (ReLU)"]
