@@ -34,7 +34,7 @@ layer { name: "up" type: "Deconvolution" bottom: "conv1" top: "up"
 layer { name: "pool" type: "Pooling" bottom: "conv1" top: "pool" pooling_param { pool: AVE global_pooling: true } }
 layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
 layer { name: "branch" type: "TanH" bottom: "fc" top: "branch" }
-layer { name: "late" type: "ReLU" bottom: "fc" top: "late" }
+layer { name: "late" type: "ReLU" bottom: "fc" top: "rectified" }
 """
 
 
