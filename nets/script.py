@@ -151,20 +151,19 @@ class _State:
 
     def __init__(self, state: Sequence[Tensor], blobs: Sequence[Tensor]) -> None:
         self._tensors = state
-        self._copies = self.now()
-        self._chance = torch.get_rng_state()
         self._blobs = blobs
+        self._before = self.now()
 
     def now(self) -> list[Tensor]:
-        """A copy of the tensors."""
-        return [tensor.detach().clone() for tensor in self._tensors]
+        """A copy of the tensors, and the random state."""
+        return [*(tensor.detach().clone() for tensor in self._tensors), torch.get_rng_state()]
 
     def restore(self) -> None:
         """Put all back; there were no gradients."""
         with torch.no_grad():
-            for tensor, copy in zip(self._tensors, self._copies, strict=True):
+            for tensor, copy in zip(self._tensors, self._before[:-1], strict=True):
                 tensor.copy_(copy)
-        torch.set_rng_state(self._chance)
+        torch.set_rng_state(self._before[-1])
         for blob in self._blobs:
             blob.grad = None
 
