@@ -23,8 +23,6 @@ AFTER = 100  # passes before a script is recorded, which takes as long as a thou
 BELOW = 0.02  # seconds; in a longer pass what a script saves does not show
 log = logging.getLogger("caffe")
 
-FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError)
-
 
 class ScriptError(Exception):
     """A pass that no script can stand for; the message says why."""
@@ -64,7 +62,7 @@ class Script:
             mine = [*self(batch).tensors(), *before.now()]
             before.restore()
             theirs = [*_passed(passes, blobs, batch).tensors(), *before.now()]
-        except FAILURES as error:
+        except Exception as error:  # whatever it is: if the passes are at fault, they will say so themselves
             raise ScriptError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
         finally:
             before.restore()
@@ -107,9 +105,7 @@ class Repeated:
         try:
             outputs, loss, grads = self.script(batch)
         except RuntimeError as error:
-            found = self._passes(batch)  # names the layer, unless it was the script's own fault
-            self._give_up(error)
-            return found
+            return self._eagerly(batch, error)
         for blob, grad in zip(self._blobs, grads, strict=True):
             if grad is not None:
                 blob.grad = grad if blob.grad is None else blob.grad.add_(grad)
@@ -130,12 +126,16 @@ class Repeated:
             if min(self._took, default=0.0) <= BELOW:  # the machine may have been busy with other things
                 self.script = Script(self._passes, self._blobs, self._state, batch)
         except ScriptError as error:
-            self._give_up(error)
+            return self._eagerly(batch, error)
         return self(batch)
 
-    def _give_up(self, error: Exception) -> None:
+    def _eagerly(self, batch: Mapping[str, Tensor], error: Exception) -> tuple[dict[str, Tensor], Tensor]:
+        """The passes themselves, now and from now on; where they are at fault their own error names the layer."""
+        found = self._passes(batch)
         self.script = None
-        log.debug("Running without a script: %s", error)
+        reason = str(error).strip().rpartition("\n")[2]  # TorchScript's comes behind its own traceback
+        log.info("Running without a script, because recording or running one failed: %s", reason)
+        return found
 
 
 def _layout(value: Tensor) -> tuple[Any, ...]:

@@ -1,9 +1,14 @@
-"""Freed memory stays with the process: no page faults from the second time on."""
+"""Where a net runs: the layout of its weights, and memory that stays with the process."""
 
 import subprocess
 import sys
 
 import pytest
+import torch
+
+import nets
+from nets.placement import place
+from protos import text
 
 PROBE = """
 import resource
@@ -18,6 +23,26 @@ def faults():
 faults()
 print(faults())
 """
+
+
+NET = """
+input: "x" input_shape { dim: 8 dim: 3 dim: 32 dim: 32 }
+layer { name: "large" type: "Convolution" bottom: "x" top: "y" convolution_param { num_output: 32 kernel_size: 5
+  weight_filler { type: "xavier" } } }
+layer { name: "pool" type: "Pooling" bottom: "y" top: "y4" pooling_param { kernel_size: 7 stride: 7 } }
+layer { name: "tiny" type: "Convolution" bottom: "y4" top: "z" convolution_param { num_output: 4 kernel_size: 3
+  weight_filler { type: "xavier" } } }
+"""
+
+
+def test_weights_lie_as_their_convolution_likes_it_and_give_the_same_numbers():
+    net = nets.load(text.parse_net(NET))
+    x = torch.rand(8, 3, 32, 32)
+    wanted = net(x=x)["z"]
+    assert place(net, torch.device("cpu")) is net
+    assert net.layer("large").blobs[0].is_contiguous(memory_format=torch.channels_last)
+    assert net.layer("tiny").blobs[0].is_contiguous()
+    torch.testing.assert_close(net(x=x)["z"], wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")

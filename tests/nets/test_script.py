@@ -95,6 +95,29 @@ def test_a_label_out_of_range_is_still_refused_by_the_layer(judge, monkeypatch):
         repeated({"x": x, "label": torch.tensor([0.0, 7, 4])})
 
 
+@pytest.mark.parametrize("judge", ["SoftmaxWithLoss", "HingeLoss", "Accuracy"])
+def test_a_label_out_of_range_in_the_pass_to_record_is_refused_by_the_layer(judge, monkeypatch):
+    monkeypatch.setattr(script, "AFTER", 0)
+    net = nets.load(text.parse_net(CLASSIFIER % judge), phase="TRAIN")
+    repeated = Repeated(passes_of(net), list(net.parameters()), [])
+    with pytest.raises(NetError, match=r"layer 'judge'.*label 7 is out of range"):
+        repeated({"x": torch.rand(3, 4), "label": torch.tensor([0.0, 7, 4])})
+
+
+def test_a_net_with_a_layer_that_reads_its_numbers_trains_on(monkeypatch, caplog):
+    caplog.set_level("INFO", logger="caffe")
+    monkeypatch.setattr(script, "AFTER", 0)
+    net = nets.load(text.parse_net(CLASSIFIER % "SoftmaxWithLoss"), phase="TRAIN")
+    layer = net.layer("ip")
+    forward = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda x: forward(x) * (1 if x.sum().item() > 0 else 2))
+    repeated = Repeated(passes_of(net), list(net.parameters()), [])
+    batch = {"x": torch.rand(3, 4), "label": torch.tensor([0.0, 1, 4])}
+    assert repeated(batch)[1] == repeated(batch)[1]
+    assert repeated.script is None
+    assert sum("Running without a script" in line for line in caplog.messages) == 1
+
+
 def test_the_cap_of_the_softmax_loss_holds_in_a_script(monkeypatch):
     """Recorded with small losses, run with one beyond the cap."""
     monkeypatch.setattr(script, "AFTER", 0)
