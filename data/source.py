@@ -65,11 +65,6 @@ class Source(ABC):
         self.batches += 1
         return out
 
-    def next_into(self, buffers: Mapping[str, Tensor]) -> None:
-        """Write the next batch into existing tensors of the shapes of the tops (a CUDA graph's inputs)."""
-        for top, values in self.next().items():
-            buffers[top].copy_(values)
-
     def skip(self, n_batches: int) -> None:
         """Go on by *n_batches* without reading them."""
         self.batches += n_batches

@@ -47,6 +47,10 @@ def start_log() -> None:
     warnings.propagate = False
 
 
+# A GPU only says that a number in some kernel was out of its range.
+ON_A_CPU = "if a label or an index is out of range, the same command on a CPU names its layer"
+
+
 def run(main: Callable[[], int]) -> None:
     """Run a command to its exit status: 2 with one line for bad input, 130 for an interrupt."""
     try:
@@ -57,6 +61,9 @@ def run(main: Callable[[], int]) -> None:
         status = error.exit_status
     except torch.OutOfMemoryError as error:
         print(f"error: the device is out of memory: {str(error).splitlines()[0]}", file=sys.stderr)
+        status = CaffeError.exit_status
+    except torch.AcceleratorError as error:
+        print(f"error: the GPU stopped: {str(error).splitlines()[0]}; {ON_A_CPU}", file=sys.stderr)
         status = CaffeError.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
 """What feeds a net: the sources of its data layers, side by side."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -45,11 +45,6 @@ class Inputs:
         if len(self.sources) == 1:
             return self.sources[0].next()
         return {top: value for source in self.sources for top, value in source.next().items()}
-
-    def next_into(self, buffers: Mapping[str, Tensor]) -> None:
-        """Write the next batch into *buffers*, which have the shapes of the inputs."""
-        for source in self.sources:
-            source.next_into(buffers)
 
     def seek(self, batches: int) -> None:
         """Go to where *batches* have been taken, without reading them."""

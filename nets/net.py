@@ -175,7 +175,7 @@ class Net(nn.Module):
     def _guarded(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> Any:
         try:
             return layer(*bottoms)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except (RuntimeError, IndexError, NetError) as error:
             raise _misfit(node, [tuple(x.shape) for x in bottoms], error) from error

@@ -86,9 +86,6 @@ class Batches(Protocol):
     def next(self) -> Mapping[str, Tensor]:
         """The next batch."""
 
-    def next_into(self, buffers: Mapping[str, Tensor]) -> None:
-        """Write the next batch into *buffers*."""
-
 
 class Step:
     """Runs iterations of *net* on *inputs*, and updates its blobs by *update*.
@@ -148,29 +145,36 @@ class Step:
         if self._eager_left == 0:
             self._eager_left = None
             self._graph = self._captured(rate(None))
+        batch = self._inputs.next()
         if self._graph is not None:
-            return self._graph.replay(self._inputs, rate(None))
+            if self._graph.takes(batch):
+                return self._graph.replay(batch, rate(None))
+            log.info("Running without a CUDA graph from now on, because the shapes of the batches change")
+            self._graph = None
+            self._update.hold_rate(rate(None))
+            self._update.clear()
         if self._eager_left is None:
-            return self._eagerly(rate)
+            return self._eagerly(batch, rate)
         self._eager_left -= 1
-        return self._beside(rate)
+        return self._beside(batch, rate)
 
-    def _beside(self, rate: Rate) -> Result:
+    def _beside(self, batch: Mapping[str, Tensor], rate: Rate) -> Result:
         """An eager iteration on a stream of its own, as a capture wants those before it."""
         here, beside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         beside.wait_stream(here)
         with torch.cuda.stream(beside):
-            result = self._eagerly(rate)
+            result = self._eagerly(batch, rate)
         here.wait_stream(beside)
         return result
 
-    def _eagerly(self, rate: Rate) -> Result:
+    def _eagerly(self, batch: Mapping[str, Tensor], rate: Rate) -> Result:
+        """An iteration whose first micro-batch is *batch*."""
         self._update.clear()
-        total: Tensor | None = None
-        for _ in range(self._iter_size):
+        outputs, loss = self._pass(batch)
+        total = loss
+        for _ in range(1, self._iter_size):
             outputs, loss = self._pass(self._inputs.next())
-            total = loss if total is None else total + loss
-        assert total is not None  # iter_size is at least 1
+            total = total + loss
         mean = total if self._iter_size == 1 else total / self._iter_size
         self._update.rate = used = rate(mean)
         blobs = self._update.tensors if self._keeps_diffs else []
@@ -237,9 +241,14 @@ class _Graph:
             update.clear()
             raise
 
-    def replay(self, inputs: Batches, rate: float) -> Result:
-        """Run the iteration on the next batch."""
-        inputs.next_into(self._buffers)
+    def takes(self, batch: Mapping[str, Tensor]) -> bool:
+        """Whether *batch* has the shapes of the batches that this was captured for."""
+        return all(buffer.shape == batch[top].shape for top, buffer in self._buffers.items())
+
+    def replay(self, batch: Mapping[str, Tensor], rate: float) -> Result:
+        """Run the iteration on *batch*."""
+        for top, buffer in self._buffers.items():
+            buffer.copy_(batch[top], non_blocking=True)
         self._update.rate = rate
         self._graph.replay()
         loss = self._loss.clone()

@@ -206,6 +206,19 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
     return [(a, b, a in fresh) for a, b in zip(starts, [*starts[1:], steps], strict=True)]
 
 
+def _packed(weight: Tensor, recurrent: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    """The parameters that torch's recurrent functions take, the second bias zero.
+
+    On a GPU they are views of one chunk of memory in cuDNN's order, which would pack them itself and warn of it.
+    """
+    params = weight, recurrent, bias, torch.zeros_like(bias)
+    if bias.device.type != "cuda":
+        return params
+    chunk = torch.cat([blob.flatten() for blob in params])
+    parts = torch.split_with_sizes(chunk, [blob.numel() for blob in params])
+    return tuple(part.view_as(blob) for part, blob in zip(parts, params, strict=True))
+
+
 @LAYERS("LSTM")
 class LSTM(_Recurrent):
     """i, f, o = sigmoid, g = tanh of W_x x + b + W_s s + W_h (cont h); c = cont f c + i g; h = o tanh(c).
@@ -251,8 +264,8 @@ class LSTM(_Recurrent):
     def run(
         self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        params = (weight, recurrent, bias, torch.zeros_like(bias))
-        y, h, c = torch.lstm(x, first, params, True, 1, 0.0, self.training, False, False)
+        params = _packed(weight, recurrent, bias)
+        y, h, c = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         return y, (h, c)
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
@@ -315,8 +328,8 @@ class RNN(_Recurrent):
     def run(
         self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        params = (weight, recurrent, bias, torch.zeros_like(bias))
-        y, h = torch.rnn_tanh(x, first[0], params, True, 1, 0.0, self.training, False, False)
+        params = _packed(weight, recurrent, bias)
+        y, h = torch.rnn_tanh(x, first[0], params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         return y, (h,)
 
     def read_out(self, hidden: Tensor) -> Tensor:

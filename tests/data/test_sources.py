@@ -126,16 +126,6 @@ def test_mean_then_scale_in_the_middle_in_test(data_layer, values, budget):
         np.testing.assert_array_equal(source.next()["data"].numpy(), wanted)
 
 
-def test_next_into_fills_the_buffers_in_place(data_layer):
-    with open_source(data_layer(), "TRAIN") as source, open_source(data_layer(), "TRAIN") as other:
-        buffers = {top: torch.zeros(shape) for top, shape in source.shapes.items()}
-        source.skip(1)
-        source.next_into(buffers)
-        other.skip(1)
-        for top, wanted in other.next().items():
-            assert torch.equal(buffers[top], wanted)
-
-
 @BUDGETS
 def test_rand_skip_leaves_out_records_at_the_start(data_layer, budget):
     firsts = set()

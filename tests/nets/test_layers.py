@@ -14,6 +14,7 @@ from torch import Tensor
 import nets
 from data.sources import SOURCES
 from nets.layer import LAYERS
+from nets.step import Options
 from nets.weights import load_weights, save_weights
 from protos import text
 from tests.nets.cases import CASES, Case
@@ -240,9 +241,8 @@ def test_inputs_with_gaps_give_the_same_numbers(case):
 
 @ids(CASES)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_gives_the_same_numbers(case, monkeypatch):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def test_a_gpu_gives_the_same_numbers(case):
+    Options("fp32").apply(torch.device("cuda"))
     compare(case, make(case).cuda(), bottoms(case, "cuda"), slack=10)
 
 

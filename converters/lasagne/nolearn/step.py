@@ -34,11 +34,6 @@ class _Batch:
         """Its tensors."""
         return self.values
 
-    def next_into(self, buffers: Mapping[str, Tensor]) -> None:
-        """Write them into *buffers*."""
-        for name, buffer in buffers.items():
-            buffer.copy_(self.values[name], non_blocking=True)
-
 
 class TrainStep:
     """Calling it with a batch gives the loss and the *scores* of it, as tensors, and moves *params* by *update*.

@@ -25,6 +25,14 @@ class SharedVariable(Variable):
         tensor = tensor.detach().to(config.torch_device)
         self.tensor = tensor.requires_grad_() if tensor.is_floating_point() else tensor
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle made on a GPU is to be read where there is none.
+        return {**self.__dict__, "tensor": to_numpy(self.tensor)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._store(as_tensor(state["tensor"]))
+
     @property
     def dtype(self) -> str:
         """NumPy's name of the dtype."""

@@ -97,6 +97,15 @@ def test_a_net_is_pickled_whole(trained, instances):
     assert len(again.train_history_) == len(net.train_history_) + 1
 
 
+def test_a_shared_variable_is_pickled_as_an_array():
+    rate = theano.shared(np.float32(0.1), "rate")
+    pickled = pickle.dumps(rate, -1)
+    assert b"torch" not in pickled  # a tensor of a GPU could not be read where there is none
+    again = pickle.loads(pickled)
+    assert (again.name, again.dtype, again.get_value()) == ("rate", "float32", np.float32(0.1))
+    assert again.tensor.requires_grad
+
+
 def test_an_interrupt_keeps_what_is_trained():
     x, y = data()
 
