@@ -1,6 +1,7 @@
 """One training iteration: the gradients of its micro-batches, then the update. Eager, a script, or a CUDA graph."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -45,8 +46,10 @@ class Options:
     def apply(self, device: torch.device) -> None:
         """Set what PyTorch keeps for the whole process."""
         if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is refused
             torch.use_deterministic_algorithms(True)
         if device.type == "cuda":
+            torch.cuda.set_device(device.index or 0)  # a graph is captured on the current one
             torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.benchmark = not self.deterministic

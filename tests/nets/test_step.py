@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import nets
 from nets.step import EAGER_FIRST, Options
 from protos import text
+from protos.schema import SolverParameter
 from tests.nets.conftest import GOLDEN
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -50,6 +52,34 @@ def test_graph_draws_new_dropout_masks(work: Path) -> None:
         solver.step(1)
         outputs.append(solver.losses[-1])
     assert outputs[0] != outputs[1]
+
+
+MIXED = """
+layer { name: "data" type: "ImageData" top: "data" top: "label" image_data_param { source: "list.txt" batch_size: 1 } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "constant" value: 0.01 } } }
+layer { name: "p" type: "Pooling" bottom: "c" top: "p" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "p" bottom: "label" top: "loss" }
+"""
+
+
+@needs_gpu
+def test_batches_of_other_shapes_end_the_graph_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, logger="caffe")
+    draw = np.random.default_rng(0)
+    heights = [20] * 5 + [24, 20]
+    for i, height in enumerate(heights):
+        Image.fromarray(draw.integers(0, 255, (height, 24, 3), np.uint8)).save(f"{i}.png")
+    Path("list.txt").write_text("".join(f"{i}.png {i % 4}\n" for i in range(len(heights))))
+    param = SolverParameter(net_param=text.parse_net(MIXED), base_lr=0.001, momentum=0.9, lr_policy="fixed")
+    solvers = [nets.Solver(param, "cuda", options=Options(graph=graph)) for graph in (True, False)]
+    for solver in solvers:
+        solver.step(EAGER_FIRST + 11)
+    np.testing.assert_allclose(solvers[0].losses, solvers[1].losses, rtol=1e-5)
+    assert len([line for line in caplog.messages if "CUDA graph from now on" in line]) == 1
 
 
 def test_a_graph_is_ruled_out_with_its_reasons(work: Path, caplog: pytest.LogCaptureFixture) -> None:
