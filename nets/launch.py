@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
@@ -15,20 +16,26 @@ LOOK_EVERY = 0.1  # seconds
 PATIENCE = 20.0  # seconds for the others to end by themselves, once one has failed
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+LAUNCHER = "CAFFE_LAUNCHER"  # names a pipe that ends when the launcher does
+
 Rank = subprocess.Popen[bytes]
 
 
 def launch(count: int, words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run ``nets.train`` with the arguments *words* as *count* ranks; the exit status.
 
-    The ranks get every signal that comes. The first speaks; what another one has to say is heard where it fails
-    otherwise. Once one fails the others are ended.
+    The ranks get every signal that comes, and stop where this process is killed. The first speaks; what another one has
+    to say is heard where it fails otherwise. Once one fails the others are ended.
     """
+    pipe, held = os.pipe()
     shared = {
         **environment, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+        LAUNCHER: str(pipe),
     }  # fmt: skip
     command = [sys.executable, "-m", "nets.train", *words]
     with contextlib.ExitStack() as stack:
+        stack.callback(os.close, held)
+        stack.callback(os.close, pipe)
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
         # In sessions of their own, so that an interrupt from the keyboard comes to each of them once.
         ranks = [
@@ -37,6 +44,7 @@ def launch(count: int, words: Sequence[str], environment: Mapping[str, str]) -> 
                 env={**shared, "RANK": str(i), "LOCAL_RANK": str(i)},
                 stderr=said[i - 1] if i else None,
                 start_new_session=True,
+                pass_fds=[pipe],
             )
             for i in range(count)
         ]
@@ -46,6 +54,19 @@ def launch(count: int, words: Sequence[str], environment: Mapping[str, str]) -> 
             _repeat(said[failed - 1])
         status: int = ranks[failed].returncode
     return status if status >= 0 else 128 - status
+
+
+def stop_with_launcher() -> None:
+    """Where ``launch`` started this process: stop, as by SIGTERM, when the launcher is gone."""
+    pipe = os.environ.get(LAUNCHER)
+    if pipe is None:
+        return
+
+    def wait() -> None:
+        os.read(int(pipe), 1)  # nothing is ever written to it
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
 def visible(numbers: Sequence[int]) -> str:

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = _without(sys.argv[1:] if argv is None else argv, "gpu")
         seen = launch.visible([gpu.index for gpu in gpus])
         return launch.launch(len(gpus), words, {**os.environ, "CUDA_VISIBLE_DEVICES": seen})
+    launch.stop_with_launcher()
     ranks = Ranks.from_environment()
     if not ranks.is_first:
         log.setLevel(logging.WARNING)

@@ -20,8 +20,8 @@ def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", CODE, *words], env=environment, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_comes_to_all_ranks_which_snapshot_and_stop(number: signal.Signals, work: Path) -> None:
+def start_endless(work: Path) -> subprocess.Popen[str]:
+    """A training that has come to its first snapshot."""
     solver = write(work, "two", 8, DROP)
     endless = work / "endless.prototxt"
     endless.write_text((work / solver).read_text().replace("max_iter: 12", "max_iter: 1000000"))
@@ -31,6 +31,12 @@ def test_a_signal_comes_to_all_ranks_which_snapshot_and_stop(number: signal.Sign
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_comes_to_all_ranks_which_snapshot_and_stop(number: signal.Signals, work: Path) -> None:
+    process = start_endless(work)
     process.send_signal(signal.SIGHUP)
     process.send_signal(number)
     _, log = process.communicate(timeout=100)
@@ -39,6 +45,14 @@ def test_a_signal_comes_to_all_ranks_which_snapshot_and_stop(number: signal.Sign
     assert log.count("Initializing solver from parameters") == 1, "one speaks for all"
     before_the_stop = log.split("Optimization stopped early.")[0].splitlines()
     assert "Snapshotting solver state" in before_the_stop[-2]
+
+
+def test_no_rank_outlives_a_launcher_that_is_killed(work: Path) -> None:
+    process = start_endless(work)
+    process.kill()
+    _, log = process.communicate(timeout=100)  # to the end of what the ranks say
+    assert log.count("Optimization stopped early.") == 1
+    assert "Snapshotting solver state" in log.split("Optimization stopped early.")[0].splitlines()[-2]
 
 
 def test_a_mistake_is_said_once(work: Path) -> None:
