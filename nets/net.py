@@ -131,9 +131,10 @@ class Net(nn.Module):
         return torch.zeros(()) if total is None else total
 
     def _bind(self, args: tuple[Tensor, ...], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        blobs = {**dict(zip(self.graph.inputs, args, strict=False)), **inputs}
+        names = list(self.graph.inputs)
+        blobs = {**dict(zip(names[: len(args)], args[: len(names)], strict=True)), **inputs}
         if blobs.keys() != self.graph.inputs.keys() or len(args) + len(inputs) != len(blobs):
-            raise NetError(_wrong_inputs(list(self.graph.inputs), len(args), list(inputs)))
+            raise NetError(_wrong_inputs(names, len(args), list(inputs)))
         return blobs
 
     def _run(self, blobs: dict[str, Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.lasagne.random import get_rng
+from converters.lasagne.singular import orthonormal
 from converters.lasagne.theano.config import config
 
 Array = NDArray[Any]
@@ -171,5 +172,4 @@ class Orthogonal(Initializer):
         if len(shape) < 2:
             raise RuntimeError(f"Orthogonal takes 2 axes or more, not {len(shape)}")
         flat = (shape[0], int(np.prod(shape[1:])))
-        u, _, v = np.linalg.svd(get_rng().normal(0.0, 1.0, flat), full_matrices=False)
-        return _float_x(self.gain * (u if u.shape == flat else v).reshape(shape))
+        return _float_x(self.gain * orthonormal(get_rng().normal(0.0, 1.0, flat)).reshape(shape))

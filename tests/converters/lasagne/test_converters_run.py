@@ -236,6 +236,7 @@ def test_modules_beside_an_old_script_and_its_pickles_are_old_as_well(tmp_path, 
     assert [type(one).__name__ for one in sys.meta_path].count("_Beside") == 0
 
 
+@pytest.mark.filterwarnings("ignore:.* is deprecated as of NumPy:DeprecationWarning")  # old NumPys have some still
 def test_names_that_numpy_had_are_there_for_the_script_alone(tmp_path):
     text = """
 import numpy as np
