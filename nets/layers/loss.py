@@ -94,7 +94,7 @@ def check_positions(x: Sequence[int], label: Sequence[int], axis: int) -> None:
 
 
 class _SoftmaxLoss(Loss):
-    """What the two losses with a softmax inside share. Logits are brought to (outer, classes, inner)."""
+    """What the two losses with a softmax inside share. Logits are brought to (outer, classes, any)."""
 
     activates = True
     tops = (1, 2)
@@ -112,13 +112,11 @@ class _SoftmaxLoss(Loss):
         return unsupported(proto.loss_param)
 
     def logits(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """*x* as (outer, classes, inner) and *label* as whole numbers (outer, inner)."""
-        if x.dim() == 2 and self.axis == 1:
-            rows, index = x, (label if label.dim() == 1 else label.reshape(x.shape[0])).long()
-        else:
-            rows = x.reshape(x.shape[: self.axis].numel(), x.shape[self.axis], -1)
-            index = label.reshape(rows.shape[0], rows.shape[2]).long()
-        return rows, index
+        """*x* as (outer, classes, any) and *label* as whole numbers (outer, any)."""
+        if self.axis != 1:
+            x = x.reshape(x.shape[: self.axis].numel(), x.shape[self.axis], -1)
+        shape = x.shape[:1] + x.shape[2:]
+        return x, (label if label.shape == shape else label.reshape(shape)).long()
 
     def normalized(self, total: Tensor, index: Tensor) -> Tensor:
         """*total* by what ``normalization`` says, but never by less than 1."""
@@ -168,37 +166,19 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         logs = torch.log_softmax(rows, 1)
         mean = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
         try:
-            loss = self._of_rows(logs, index, mean) if rows.dim() == 2 else self._of_planes(logs, index, mean)
+            loss = self._reduced(logs, index, "mean" if mean else "sum")
+            if not readable(logs) or logs.detach().min().item() < -MOST_SURPRISED:
+                # The cap of the single losses holds for the value, not for the gradient.
+                excess = (self._reduced(logs.detach(), index, "none") - MOST_SURPRISED).clamp(min=0)
+                loss = loss - (excess.mean() if mean else excess.sum())
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
         return self.outputs(loss if mean else self.normalized(loss, index), x)
 
-    def _of_rows(self, logs: Tensor, index: Tensor, mean: bool) -> Tensor:
-        """The mean or the sum; one by one the losses are worked out only where they may be above the cap."""
-        loss = self._reduced(logs, index, "mean" if mean else "sum")
-        if readable(logs) and loss.item() * (index.numel() if mean else 1) <= MOST_SURPRISED:
-            return loss
-        excess = _excess(self._reduced(logs.detach(), index, "none"))
-        return loss if excess is None else loss - (excess.mean() if mean else excess.sum())
-
-    def _of_planes(self, logs: Tensor, index: Tensor, mean: bool) -> Tensor:
-        """The same for logits of many positions, where the losses one by one are there as soon as their mean."""
-        losses = self._reduced(logs, index, "none")
-        excess = _excess(losses.detach())
-        losses = losses if excess is None else losses - excess
-        return losses.mean() if mean else losses.sum()
-
     def _reduced(self, logs: Tensor, index: Tensor, reduction: str) -> Tensor:
         skip = NO_LABEL if self.ignore_label is None else self.ignore_label
         return F.nll_loss(logs, index, ignore_index=skip, reduction=reduction)
-
-
-def _excess(losses: Tensor) -> Tensor | None:
-    """By how much *losses* are above the cap, which holds for the value, not for the gradient. None: by nothing."""
-    if readable(losses) and losses.max().item() <= MOST_SURPRISED:
-        return None
-    return (losses - MOST_SURPRISED).clamp(min=0)
 
 
 @LAYERS("InfogainLoss")
