@@ -56,17 +56,20 @@ def launch(count: int, words: Sequence[str], environment: Mapping[str, str]) -> 
     return status if status >= 0 else 128 - status
 
 
+def launched() -> bool:
+    """Whether ``launch`` started this process."""
+    return LAUNCHER in os.environ
+
+
 def stop_with_launcher() -> None:
     """Where ``launch`` started this process: stop, as by SIGTERM, when the launcher is gone."""
-    pipe = os.environ.get(LAUNCHER)
-    if pipe is None:
-        return
 
     def wait() -> None:
-        os.read(int(pipe), 1)  # nothing is ever written to it
+        os.read(int(os.environ[LAUNCHER]), 1)  # nothing is ever written to it
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, name="launcher", daemon=True).start()
+    if launched():
+        threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
 def visible(numbers: Sequence[int]) -> str:

@@ -51,19 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     gpus = console.devices(args.gpu)
-    if len(gpus) > 1:
+    launch.stop_with_launcher()
+    ranks = Ranks.from_environment()
+    if len(gpus) > 1 and not ranks.together:
         words = _without(sys.argv[1:] if argv is None else argv, "gpu")
         seen = launch.visible([gpu.index for gpu in gpus])
         return launch.launch(len(gpus), words, {**os.environ, "CUDA_VISIBLE_DEVICES": seen})
-    launch.stop_with_launcher()
-    ranks = Ranks.from_environment()
     if not ranks.is_first:
         log.setLevel(logging.WARNING)
     found = files.find(args.path or args.solver)
     param = text.read_solver(found, allow_unknown=args.allow_unknown)
     param.train_state.level = args.level or param.train_state.level
     param.train_state.stage.extend(console.stages(args.stage))
-    solver = _solver(param, found, args, _device(ranks, gpus), ranks)
+    solver = _solver(param, found, args, _device(param, ranks, gpus), ranks)
     with console.Signals(args.sigint_effect, args.sighup_effect).caught() as signals:
         solver.poll = signals.poll
         log.info("Starting Optimization")
@@ -82,11 +82,20 @@ def _check(args: argparse.Namespace) -> None:
         raise CaffeError("--threads must be at least 1")
 
 
-def _device(ranks: Ranks, gpus: list[torch.device]) -> torch.device | None:
-    """The device of this process: the GPU asked for, or with several processes the one of its number."""
-    if ranks.together and torch.cuda.is_available():
-        return torch.device("cuda", ranks.local_rank)
-    return gpus[0] if gpus else None
+def _device(param: SolverParameter, ranks: Ranks, gpus: list[torch.device]) -> torch.device | None:
+    """The device of this process: of the GPUs asked for the one of its number; None leaves it to the solver message.
+
+    Raises CaffeError where there are fewer GPUs than processes on this machine.
+    """
+    if not ranks.together:
+        return gpus[0] if gpus else None
+    wanted = gpus or launch.launched() or param.solver_mode == SolverParameter.GPU
+    if not wanted or not torch.cuda.is_available():
+        return None
+    choice = gpus or [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    if ranks.local_rank >= len(choice):
+        raise CaffeError(f"process {ranks.local_rank} on this machine has no GPU: there are {len(choice)} for it")
+    return choice[ranks.local_rank]
 
 
 def _without(argv: Sequence[str], flag: str) -> list[str]:

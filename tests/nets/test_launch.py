@@ -16,7 +16,7 @@ CODE = "import os, sys; from nets.launch import launch; sys.exit(launch(2, sys.a
 
 
 def start(*words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen([sys.executable, "-c", CODE, *words], env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import nets
-from nets import train
+from nets import launch, train
 from nets.ranks import Ranks, WithLoss
 from protos import lens, text
+from protos.errors import CaffeError
 
 NET = """
 layer {{ name: "data" type: "Data" top: "data" top: "label" transform_param {{ scale: 0.00390625 }}
@@ -98,3 +100,32 @@ def test_the_ranks_that_torchrun_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("spelling", [["-gpu", "0,1"], ["--gpu=0,1"], ["-gpu=all"]])
 def test_the_gpu_flag_is_taken_out(spelling: list[str]) -> None:
     assert train._without(["s.prototxt", *spelling, "--level", "2"], "gpu") == ["s.prototxt", "--level", "2"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag", "launched", "count", "wanted"),
+    [
+        ("CPU", [], False, 2, None),
+        ("GPU", [], False, 2, "cuda:1"),
+        ("CPU", [], True, 2, "cuda:1"),
+        ("CPU", [2, 3], False, 4, "cuda:3"),
+        ("GPU", [], False, 0, None),
+    ],
+)
+def test_each_rank_has_a_gpu_of_its_own_where_gpus_are_wanted(mode, flag, launched, count, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    if launched:
+        monkeypatch.setenv(launch.LAUNCHER, "5")
+    gpus = [torch.device("cuda", number) for number in flag]
+    found = train._device(text.parse_solver(f"solver_mode: {mode}"), Ranks(1, 2, 1), gpus)
+    assert found == (None if wanted is None else torch.device(wanted))
+
+
+@pytest.mark.parametrize(("flag", "count"), [([], 1), ([0], 2)])
+def test_more_ranks_than_gpus_are_refused(flag, count, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    gpus = [torch.device("cuda", number) for number in flag]
+    with pytest.raises(CaffeError, match="process 1 on this machine has no GPU: there are 1 for it"):
+        train._device(text.parse_solver("solver_mode: GPU"), Ranks(1, 2, 1), gpus)
