@@ -103,9 +103,9 @@ def _wait(ranks: Sequence[Rank]) -> int:
     """Wait for all; the index of the one that failed first, 0 where none has."""
     failed: int | None = None
     deadline = 0.0
-    while any(rank.poll() is None for rank in ranks):
+    while None in (ended := [rank.poll() for rank in ranks]):
         if failed is None:
-            failed = next((i for i, rank in enumerate(ranks) if rank.returncode not in (None, 0)), None)
+            failed = next((i for i, status in enumerate(ended) if status), None)
             deadline = time.monotonic() + PATIENCE
         elif time.monotonic() > deadline:
             for rank in ranks:

@@ -61,6 +61,14 @@ def test_a_mistake_is_said_once(work: Path) -> None:
     assert (process.returncode, log) == (2, "error: nowhere.prototxt: cannot be read: no such file or directory\n")
 
 
+def test_a_rank_that_fails_alone_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "PATIENCE", 0.2)
+    codes = ["import time; time.sleep(100)", "raise SystemExit(3)"]
+    ranks = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
+    assert launch._wait(ranks) == 1
+    assert [rank.wait() for rank in ranks] == [-signal.SIGKILL, 3]
+
+
 def test_gpus_are_numbered_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert launch.visible([0, 2]) == "0,2"
