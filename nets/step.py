@@ -49,7 +49,8 @@ class Options:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is refused
             torch.use_deterministic_algorithms(True)
         if device.type == "cuda":
-            torch.cuda.set_device(device.index or 0)  # a graph is captured on the current one
+            if device.index is not None:
+                torch.cuda.set_device(device)  # a graph is captured on the current one
             torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.benchmark = not self.deterministic
