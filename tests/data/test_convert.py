@@ -15,6 +15,7 @@ from data.sources import open_source
 from data.stores import create_store
 from data.transform import read_mean
 from protos.errors import DataError
+from tests.backends import BACKENDS
 
 RNG = np.random.default_rng(0)
 
@@ -60,7 +61,7 @@ def write_mnist(folder, gz=True):
 
 
 @pytest.mark.parametrize("gz", [True, False])
-@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+@BACKENDS
 def test_mnist(command, tmp_path, gz, backend):
     images, labels = write_mnist(tmp_path / "in", gz)
     assert command("mnist", "in", "--out", "out", "--backend", backend)[0] == 0

@@ -9,9 +9,9 @@ from data import lmdb_pages, stores
 from data.stores import create_store, open_store
 from protos import temporary
 from protos.errors import DataError
+from tests.backends import BACKENDS, needs_leveldb
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-BACKENDS = pytest.mark.parametrize("backend", stores.BACKENDS)
 RECORDS = {b"%08d_%d" % (k, k * k): b"value %d" % k * (k + 1) for k in range(50)}
 
 
@@ -39,10 +39,10 @@ def test_a_store_is_a_mapping_in_the_order_of_its_keys(tmp_path, backend):
     [
         ("formats/raw_lmdb", 12),
         ("formats/encoded_lmdb", 12),
-        ("formats/gray_resized_leveldb", 12),
+        pytest.param("formats/gray_resized_leveldb", 12, marks=needs_leveldb),
         ("formats/features_lmdb", 12),
         ("solvers/digits_lmdb", 240),
-        ("solvers/digits_leveldb", 240),
+        pytest.param("solvers/digits_leveldb", 240, marks=needs_leveldb),
     ],
 )
 def test_the_stores_of_the_original_are_read_and_not_touched(path, count):
@@ -239,6 +239,7 @@ def test_a_store_of_many_leaves_is_looked_at_whole_only_when_asked(tmp_path, mon
         open_store(path, thorough=True)
 
 
+@needs_leveldb
 @pytest.mark.parametrize("name", ["000005.ldb", "CURRENT", "MANIFEST-000004"])
 def test_a_truncated_leveldb_is_found_out(tmp_path, name):
     path = Path(shutil.copytree(GOLDEN / "formats" / "gray_resized_leveldb", tmp_path / "s"))
@@ -247,6 +248,7 @@ def test_a_truncated_leveldb_is_found_out(tmp_path, name):
         list(store.scan())
 
 
+@needs_leveldb
 def test_a_leveldb_whose_names_are_damaged_is_found_out(tmp_path):
     path = Path(shutil.copytree(GOLDEN / "formats" / "gray_resized_leveldb", tmp_path / "s"))
     (path / "CURRENT").write_bytes(b"MANIFEST-\xff\n")
