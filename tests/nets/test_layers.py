@@ -248,6 +248,7 @@ def test_a_gpu_gives_the_same_numbers(case):
 
 @ids([*first_of_each_type(), *(case for case in CASES if case.name in COMPILED_TOO)])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, at each break
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 def test_a_compiled_net_gives_the_same_numbers(case):
     torch._dynamo.reset()
     net = make(case)
@@ -256,7 +257,7 @@ def test_a_compiled_net_gives_the_same_numbers(case):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
 @ids(case for case in CASES if case.name in GENERATED)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Guards may run slower")  # torch's own
 def test_generated_code_gives_the_same_numbers(case):
     torch._dynamo.reset()
     net = make(case)
