@@ -70,7 +70,8 @@ class StridedSlice(Layer):
         return cls(axis, taken)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.index_select(self.axis, torch.tensor(self.taken, device=x.device))
+        taken = self.taken
+        return x.index_select(self.axis, torch.arange(taken.start, taken.stop, taken.step, device=x.device))
 
     def emit(self, g: Emitter, x: Value) -> Value:
         taken = self.taken
