@@ -8,6 +8,7 @@ import pytest
 from data.sources import open_source, top_shapes
 from protos import text
 from protos.schema import LayerParameter
+from tests.backends import needs_leveldb
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
 CASES = sorted(path.stem for path in FORMATS.glob("data_*.prototxt"))
@@ -20,7 +21,9 @@ def layer_of(path: Path) -> LayerParameter:
 
 
 @BUDGETS
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[needs_leveldb] if "leveldb" in name else []) for name in CASES]
+)
 def test_a_data_layer_gives_the_batches_of_the_original(name, budget, monkeypatch):
     monkeypatch.chdir(FORMATS)
     layer = layer_of(Path(f"{name}.prototxt"))
