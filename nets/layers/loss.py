@@ -137,6 +137,19 @@ class _SoftmaxLoss(Loss):
         return g.op("Softmax", x, axis=self.axis)
 
 
+def floored(logs: Tensor, least: float) -> Tensor:
+    """*logs*, logarithms of probabilities, none below *least*; the gradient goes on as if nothing was done.
+
+    It is done in place where it is needed at all: the backward pass of the softmax that made them takes next to nothing
+    for next to nothing then.
+    """
+    if torch.compiler.is_compiling():  # which does not follow what happens behind the back of autograd
+        return logs + (logs.clamp(min=least) - logs).detach()
+    if not readable(logs) or logs.detach().min().item() < least:
+        logs.data.clamp_(min=least)
+    return logs
+
+
 @LAYERS("SoftmaxWithLoss")
 class SoftmaxWithLoss(_SoftmaxLoss):
     """-log softmax(x)[label], summed and normalised. bottoms: N x C x any, labels N x any (whole numbers below C);
@@ -163,22 +176,15 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
-        logs = torch.log_softmax(rows, 1)
+        logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
         mean = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
         try:
-            loss = self._reduced(logs, index, "mean" if mean else "sum")
-            if not readable(logs) or logs.detach().min().item() < -MOST_SURPRISED:
-                # The cap of the single losses holds for the value, not for the gradient.
-                excess = (self._reduced(logs.detach(), index, "none") - MOST_SURPRISED).clamp(min=0)
-                loss = loss - (excess.mean() if mean else excess.sum())
+            skip = NO_LABEL if self.ignore_label is None else self.ignore_label
+            loss = F.nll_loss(logs, index, ignore_index=skip, reduction="mean" if mean else "sum")
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
         return self.outputs(loss if mean else self.normalized(loss, index), x)
-
-    def _reduced(self, logs: Tensor, index: Tensor, reduction: str) -> Tensor:
-        skip = NO_LABEL if self.ignore_label is None else self.ignore_label
-        return F.nll_loss(logs, index, ignore_index=skip, reduction=reduction)
 
 
 @LAYERS("InfogainLoss")
@@ -247,10 +253,8 @@ class InfogainLoss(_SoftmaxLoss):
             raise
         if counts is not None:
             gains = gains * counts[..., None]
-        floored = F.log_softmax(rows, 1)
-        if not readable(floored) or floored.detach().min().item() < log(LOG_THRESHOLD):
-            floored = floored - (floored.detach() - log(LOG_THRESHOLD)).clamp(max=0)
-        total = -(gains.movedim(-1, 1) * floored).sum()
+        logs = floored(torch.log_softmax(rows, 1), log(LOG_THRESHOLD))
+        total = -(gains.movedim(-1, 1) * logs).sum()
         return self.outputs(self.normalized(total, index), x)
 
 
