@@ -68,18 +68,19 @@ class BatchNorm(Layer):
         return F.batch_norm(x, self.mean * weight, self.variance * weight, training=False, eps=self.eps)
 
     def _by_batch(self, x: Tensor) -> Tensor:
-        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
-        if x.numel() > x.shape[1]:
+        if not x.numel():
+            return x * 1  # an empty batch has no statistics to keep
+        channels, stored = x.shape[1], [self.mean, self.variance, self.factor]
+        fresh = torch.ones(2 * channels + 1, dtype=self.mean.dtype, device=x.device)
+        mean, variance, weight = torch.split_with_sizes(fresh, [channels, channels, 1])
+        if x.numel() > channels:
             # With a momentum of 1 torch leaves the batch's mean and unbiased variance in the running ones.
             y = F.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=self.eps)
-        elif not x.numel():
-            return x * 1  # an empty batch has no statistics to keep
         else:
-            mean, y = x.detach().reshape(-1), x * 0  # one value a channel is its own mean
+            mean, variance, y = x.detach().reshape(-1), variance - 1, x * 0  # one value a channel is its own mean
         with torch.no_grad():
-            self.mean.mul_(self.fraction).add_(mean)
-            self.variance.mul_(self.fraction).add_(variance)
-            self.factor.mul_(self.fraction).add_(1)
+            torch._foreach_mul_(stored, self.fraction)
+            torch._foreach_add_(stored, [mean, variance, weight])
         return y
 
     def emit(self, g: Emitter, x: Value) -> Value:
