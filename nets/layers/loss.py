@@ -344,8 +344,7 @@ class EuclideanLoss(Loss):
         return cls()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        difference = a.reshape(-1) - b.reshape(-1)
-        return torch.dot(difference, difference) / (2 * a.shape[0])
+        return F.mse_loss(a, b if b.shape == a.shape else b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
 
 
 @LAYERS("ContrastiveLoss")

@@ -188,8 +188,8 @@ def channel_windows(x: Tensor, size: int) -> Tensor:
     """The sum of *size* neighbouring channels around each channel; there is nothing beyond the first and the last."""
     total = x.clone()
     for step in range(1, min(size // 2 + 1, x.shape[1])):
-        total[:, step:] += x[:, :-step]
-        total[:, :-step] += x[:, step:]
+        total[:, step:].add_(x[:, :-step])  # not by +=, which copies the sum to where it is already
+        total[:, :-step].add_(x[:, step:])
     return total
 
 
