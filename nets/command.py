@@ -7,11 +7,11 @@ import torch
 
 from nets import console
 from nets.console import log
-from nets.model import with_shapes
+from nets.model import read, with_shapes
 from nets.net import Net
 from nets.placement import place
 from nets.weights import load_weights
-from protos import files, text
+from protos import files
 from protos.errors import CaffeError
 
 
@@ -38,7 +38,7 @@ def open_net(args: argparse.Namespace, phase: str) -> tuple[Net, torch.device]:
     gpus = console.devices(args.gpu)
     device = gpus[0] if gpus else torch.device("cpu")
     log.info("Use %s.", "CPU" if device.type == "cpu" else f"GPU with device ID {device.index}")
-    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    param = read(files.find(args.model), args.allow_unknown)
     net = Net(with_shapes(param, phase, args.level, console.stages(args.stage), {}, args.allow_python))
     if args.weights:
         load_weights(net, args.weights)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from types import FrameType
@@ -14,7 +15,7 @@ from types import FrameType
 import torch
 
 from nets.solver import Action
-from protos.errors import CaffeError
+from protos.errors import CaffeError, CaffeWarning
 
 log = logging.getLogger("caffe")
 
@@ -30,7 +31,7 @@ class LogFormatter(logging.Formatter):
         thread = record.thread if record.thread is None else threading.get_native_id()
         return (
             f"{record.levelname[0]}{when:%Y%m%d %H:%M:%S.%f} {thread:5} {record.filename}:{record.lineno}] "
-            f"{record.getMessage()}"
+            f"{record.getMessage().rstrip()}"
         )
 
 
@@ -42,17 +43,28 @@ def start_log() -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     logging.captureWarnings(True)
-    warnings = logging.getLogger("py.warnings")
-    warnings.handlers[:] = [handler]
-    warnings.propagate = False
+    warned = logging.getLogger("py.warnings")
+    warned.handlers[:] = [handler]
+    warned.propagate = False
 
 
 # A GPU only says that a number in some kernel was out of its range.
 ON_A_CPU = "if a label or an index is out of range, the same command on a CPU names its layer"
 
 
+def format_warning(message: Warning | str, category: type[Warning], *place: object, **line: object) -> str:
+    """A CaffeWarning is complete in itself: the line of our code that gave it says nothing to a user."""
+    if issubclass(category, CaffeWarning):
+        return f"warning: {message}\n"
+    return _format_warning(message, category, *place, **line)  # type: ignore[arg-type]  # as it was called
+
+
+_format_warning = warnings.formatwarning
+
+
 def run(main: Callable[[], int]) -> None:
     """Run a command to its exit status: 2 with one line for bad input, 130 for an interrupt."""
+    warnings.formatwarning = format_warning
     try:
         status = main()
         sys.stdout.flush()

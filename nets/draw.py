@@ -11,8 +11,9 @@ from nets import console
 from nets.graph import Graph, Node, build
 from nets.inference import parse_shapes, shaped_net
 from nets.layer import LAYERS, Shape, shape_text
+from nets.model import read
 from nets.summary import add_net_flags
-from protos import files, text
+from protos import files
 from protos.errors import CaffeError, NetError
 from protos.schema import ConvolutionParameter, LayerParameter, NetParameter, PoolingParameter
 
@@ -193,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     args = console.parse(parser(), argv)
-    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    param = read(files.find(args.model), args.allow_unknown)
     graph = build(param, args.phase, args.level, console.stages(args.stage), allow_python=True)
     draw(graph, _shapes(param, args), args.out)
     return 0

@@ -11,7 +11,8 @@ from data.sources import SOURCES
 from nets.layer import LAYERS, Count, Layer, Shape, shape_text
 from protos.errors import NetError, listing
 from protos.registry import suggest
-from protos.schema import LayerParameter, NetParameter, NetState, NetStateRule
+from protos.schema import TEST, TRAIN, LayerParameter, NetParameter, NetState, NetStateRule
+from protos.text import to_text
 from protos.upgrade import upgrade_net
 
 INPUT = "Input"
@@ -64,8 +65,9 @@ def build(
     admits Python layers, which run the user's code. Raises NetError that lists every problem found.
     """
     state = NetState(phase=phase, level=level or param.state.level, stage={*param.state.stage, *stages})
-    kept, problems = filter_layers(upgrade_net(param), state)
-    wiring = _Wiring(kept, input_shapes or {})
+    current = upgrade_net(param)
+    kept, problems = filter_layers(current, state)
+    wiring = _Wiring(kept, input_shapes or {}, _elsewhere(current, state))
     problems += wiring.problems
     if not allow_python and (python := [f"'{node.name}'" for node in wiring.nodes if node.type == "Python"]):
         problems.append(
@@ -93,10 +95,51 @@ def filter_layers(param: NetParameter, state: NetState) -> tuple[NetParameter, l
     for layer in param.layer:
         if layer.include and layer.exclude:
             problems.append(f"layer '{layer.name}' has both include and exclude rules: keep one kind")
-        included = any(_meets(state, rule) for rule in layer.include) if layer.include else True
-        if included and not any(_meets(state, rule) for rule in layer.exclude):
+        if _admitted(layer, state):
             kept.layer.add().CopyFrom(layer)
     return kept, problems
+
+
+def unknown_layers(param: NetParameter) -> list[str]:
+    """The layers of *param*, in whichever phase, of types that are not known: a line for each type."""
+    found = _Problems()
+    for layer in param.layer:
+        if not _is_known(layer.type):
+            found.add(layer, _unknown_type(layer.type))
+    return found.lines()
+
+
+def _is_known(type: str) -> bool:
+    return type == INPUT or type in SOURCES or type in LAYERS
+
+
+def _unknown_type(type: str) -> str:
+    return f"no layer of this type is known{suggest(type, [*LAYERS, *SOURCES, INPUT])}"
+
+
+def _elsewhere(param: NetParameter, state: NetState) -> dict[str, str]:
+    """Top -> where it is made, for the tops of the layers that *state* leaves out."""
+    other = NetState()
+    other.CopyFrom(state)
+    other.phase = TEST if state.phase == TRAIN else TRAIN
+    made: dict[str, str] = {}
+    for layer in param.layer:
+        if not _admitted(layer, state):
+            rules = " ".join(f"{kind} {{ {' '.join(to_text(rule).split())} }}" for kind, rule in _rules(layer))
+            where = f"by layer '{layer.name}', which its rules leave out: {rules}"
+            if _admitted(layer, other):
+                where = f"in phase {'TEST' if other.phase == TEST else 'TRAIN'} only, by layer '{layer.name}'"
+            made |= dict.fromkeys(layer.top, where)
+    return made
+
+
+def _rules(layer: LayerParameter) -> list[tuple[str, NetStateRule]]:
+    return [("include", rule) for rule in layer.include] + [("exclude", rule) for rule in layer.exclude]
+
+
+def _admitted(layer: LayerParameter, state: NetState) -> bool:
+    included = any(_meets(state, rule) for rule in layer.include) if layer.include else True
+    return included and not any(_meets(state, rule) for rule in layer.exclude)
 
 
 def _meets(state: NetState, rule: NetStateRule) -> bool:
@@ -109,12 +152,34 @@ def _meets(state: NetState, rule: NetStateRule) -> bool:
     )
 
 
+class _Problems:
+    """What is wrong with layers, once for all layers of a type with which it is wrong."""
+
+    def __init__(self) -> None:
+        self._layers: dict[tuple[str, str], dict[str, None]] = {}
+
+    def add(self, layer: LayerParameter, problem: str) -> None:
+        """Note a problem of *layer*."""
+        self._layers.setdefault((layer.type, problem), {})[f"'{layer.name}'"] = None
+
+    def lines(self) -> list[str]:
+        """``layers 'a', 'b' (Type): problem``, in the order in which they were found."""
+        return [
+            f"layer{'s' if len(names) > 1 else ''} {', '.join(names)} ({type}): {problem}"
+            for (type, problem), names in self._layers.items()
+        ]
+
+
 class _Wiring:
     """Follows the blobs through the layers in their order."""
 
-    def __init__(self, param: NetParameter, input_shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self, param: NetParameter, input_shapes: Mapping[str, Sequence[int]], elsewhere: Mapping[str, str]
+    ) -> None:
         self.input_shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
-        self.problems: list[str] = []
+        self.elsewhere = elsewhere
+        self._found = _Problems()
+        self._foreign: set[str] = set()  # tops of layers whose type is not known
         self.inputs: dict[str, Shape | None] = {}
         self.nodes: list[Node] = []
         self.sources: list[LayerParameter] = []
@@ -124,8 +189,14 @@ class _Wiring:
         self.later = {top: layer.name for layer in reversed(param.layer) for top in layer.top}
         for layer in param.layer:
             self._add(layer)
-        for name in self.input_shapes.keys() - self.inputs.keys():
-            self.problems.append(f"input_shapes names '{name}', which is no input{suggest(name, self.inputs)}")
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, a line each."""
+        strays = [name for name in self.input_shapes if name not in self.inputs and name not in self._foreign]
+        return self._found.lines() + [
+            f"input_shapes names '{name}', which is no input{suggest(name, self.inputs)}" for name in strays
+        ]
 
     def _add(self, layer: LayerParameter) -> None:
         if layer.type == INPUT or layer.type in SOURCES:
@@ -133,8 +204,8 @@ class _Wiring:
         elif layer.type in LAYERS:
             self._add_layer(layer, LAYERS[layer.type])
         else:
-            known = [*LAYERS, *SOURCES, INPUT]
-            self._report(layer, f"no layer of this type is known{suggest(layer.type, known)}")
+            self._report(layer, _unknown_type(layer.type))
+            self._foreign.update(layer.top)
             self._take_bottoms(layer)
             self._make_tops(layer, tuple(layer.top))
 
@@ -199,6 +270,8 @@ class _Wiring:
                 self.needed.setdefault(bottom, layer.name)
             elif bottom in self.later:
                 self._report(layer, f"bottom '{bottom}' is made only later, by layer '{self.later[bottom]}'")
+            elif bottom in self.elsewhere:
+                self._report(layer, f"bottom '{bottom}' is made {self.elsewhere[bottom]}")
             else:
                 self._report(layer, f"bottom '{bottom}' is made by no layer{suggest(bottom, self.makers)}")
 
@@ -220,7 +293,7 @@ class _Wiring:
             self._report(layer, f"has {have} {kind}s where it takes {wanted}")
 
     def _report(self, layer: LayerParameter, problem: str) -> None:
-        self.problems.append(f"layer '{layer.name}' ({layer.type}): {problem}")
+        self._found.add(layer, problem)
 
 
 def unsupported(layer: LayerParameter, cls: type[Layer]) -> Iterator[str]:

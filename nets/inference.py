@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from nets import console
 from nets.graph import build
-from nets.model import with_shapes
+from nets.model import read, with_shapes
 from nets.net import Net
 from nets.weights import load_weights
-from protos import files, text
+from protos import files
 from protos.errors import CaffeError, NetError, WeightsError
 from protos.schema import NetParameter
 
@@ -44,7 +44,7 @@ def load_for_inference(model: str | os.PathLike[str], weights: str, args: argpar
 
     Raises WeightsError where a layer of the net has no weights in the file.
     """
-    param = text.read_net(files.find(model), allow_unknown=args.allow_unknown)
+    param = read(files.find(model), args.allow_unknown)
     try:
         net = shaped_net(param, parse_shapes(args.shape), args.level, console.stages(args.stage))
     except NetError as error:

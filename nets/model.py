@@ -1,17 +1,18 @@
 """From a model's files to a net: the prototxt, the shapes that only its stores know, and the weights."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data import sources
 from nets import graph
-from nets.graph import Graph
+from nets.graph import Graph, unknown_layers
 from nets.layer import Shape
 from nets.net import Net
 from nets.weights import load_weights
 from protos import text
-from protos.errors import CaffeError
+from protos.errors import CaffeError, CaffeWarning, ParseError, UnknownFieldError, listing
 from protos.schema import LayerParameter, NetParameter
 
 
@@ -29,11 +30,26 @@ def load(
 
     Data layers whose shape *input_shapes* does not name are asked for it, which reads one record of their store.
     """
-    param = model if isinstance(model, NetParameter) else text.read_net(Path(model), allow_unknown=allow_unknown)
+    param = model if isinstance(model, NetParameter) else read(Path(model), allow_unknown)
     net = Net(with_shapes(param, phase, level, stages, input_shapes or {}, allow_python, remedy="in input_shapes"))
     if weights is not None:
         load_weights(net, weights)
     return net
+
+
+def read(path: str | os.PathLike[str], allow_unknown: bool = False) -> NetParameter:
+    """The net in the file at *path*, as `protos.text.read_net` reads it.
+
+    Where fields in it are unknown, the error names the layers of unknown types as well: ignoring the fields of a fork
+    does not help where its layers are missing.
+    """
+    try:
+        return text.read_net(path, allow_unknown=allow_unknown)
+    except UnknownFieldError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CaffeWarning)
+            foreign = unknown_layers(text.read_net(path, allow_unknown=True))
+        raise ParseError(listing([str(error), *foreign])) from error
 
 
 def with_shapes(

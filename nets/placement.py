@@ -18,7 +18,8 @@ def place(net: Net, device: torch.device) -> Net:
     if device.type == "cpu":
         keep_freed_memory()
         for node, layer in net.nodes:
-            if not (isinstance(layer, Convolution) and layer.is_tiny(net.shapes[node.bottoms[0]])):
+            of_volumes = any(weight.dim() == 5 for weight in layer.parameters())  # torch would refuse to move them
+            if not (of_volumes or (isinstance(layer, Convolution) and layer.is_tiny(net.shapes[node.bottoms[0]]))):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 

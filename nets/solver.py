@@ -18,7 +18,7 @@ from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
 from nets.lines import log_net, output_lines
-from nets.model import with_shapes
+from nets.model import read, with_shapes
 from nets.net import Net
 from nets.placement import place
 from nets.ranks import Ranks
@@ -127,7 +127,7 @@ class Solver:
     # ---- setting up
 
     def _read(self, path: str) -> NetParameter:
-        return text.read_net(files.find(path, self.path), allow_unknown=self._allow_unknown)
+        return read(files.find(path, self.path), self._allow_unknown)
 
     def _open(self, job: NetJob, ranks: Ranks) -> tuple[Net, Inputs]:
         log.info("%s", job.title)

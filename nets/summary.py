@@ -9,8 +9,9 @@ from nets import console
 from nets.graph import Node
 from nets.inference import parse_shapes, shape_flag, shaped_net
 from nets.layer import Layer, Shape, shape_text
+from nets.model import read
 from nets.net import Net
-from protos import files, text
+from protos import files
 
 FLOAT = 4  # bytes
 
@@ -184,7 +185,7 @@ def add_net_flags(made: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     args = console.parse(parser(), argv)
-    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    param = read(files.find(args.model), args.allow_unknown)
     print(table(shaped_net(param, parse_shapes(args.shape), args.level, console.stages(args.stage), args.phase)))
     return 0
 

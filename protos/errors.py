@@ -14,6 +14,10 @@ class ParseError(CaffeError):
     """A prototxt or a binary message that does not parse."""
 
 
+class UnknownFieldError(ParseError):
+    """A message whose only fault is that it has fields or values that the schema does not know."""
+
+
 class NetError(CaffeError):
     """A net that does not fit together: blobs, shapes, unknown or unsupported layers and options."""
 

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from protos import files
-from protos.errors import CaffeWarning, ParseError, listing
+from protos.errors import CaffeWarning, ParseError, UnknownFieldError, listing
 from protos.scan import Edit, Fault, Findings, balanced, descriptor_of, mended, plain, scan, tokens
 from protos.schema import BlobProto, NetParameter, SolverParameter, VerbatimParameter
 from protos.upgrade import upgrade_net, upgrade_solver
@@ -30,7 +30,7 @@ from protos.upgrade import upgrade_net, upgrade_solver
 Path = str | os.PathLike[str]
 M = TypeVar("M", bound=Message)
 
-REMEDY = "allow_unknown=True (--allow-unknown) ignores what is unknown"
+REMEDY = "allow_unknown=True (--allow-unknown) ignores unknown fields and values"
 _KIND = {"NetParameter": "net", "SolverParameter": "solver"}
 _OTHER: dict[str, Descriptor] = {
     "NetParameter": descriptor_of(SolverParameter),
@@ -43,7 +43,7 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 def parse_net(s: str, *, path: Path | None = None, allow_unknown: bool = False) -> NetParameter:
     """The net in the prototxt *s*, upgraded to the current format.
 
-    *path* is named in errors. Fields and enum values that the schema does not know raise a ParseError that
+    *path* is named in errors. Fields and enum values that the schema does not know raise an UnknownFieldError that
     lists all of them; with *allow_unknown* they are left out, and one CaffeWarning lists them.
     """
     return _upgraded(upgrade_net, _parse(s, NetParameter, path, allow_unknown), path)
@@ -132,7 +132,7 @@ def _parse_binary(content: bytes, kind: type[M], path: Path, allow_unknown: bool
         raise ParseError(f"{_shown(path)}: a string in it is not UTF-8")
     unknown = dict.fromkeys(number for inner in _within(message) for number in _unknown_numbers(inner))
     if unknown and not allow_unknown:
-        raise ParseError(f"{_shown(path)}: unknown {listing(list(unknown))}; {REMEDY}")
+        raise UnknownFieldError(f"{_shown(path)}: unknown {listing(list(unknown))}; {REMEDY}")
     if unknown:
         warnings.warn(f"{_shown(path)}: ignored unknown {listing(list(unknown))}", CaffeWarning, stacklevel=4)
         message.DiscardUnknownFields()
@@ -190,15 +190,22 @@ def _parse_mended(text: str, kind: type[M], path: Path | None, allow_unknown: bo
     """Parse after mending what can be mended; ParseError with all that cannot."""
     findings = scan(text, kind)
     _check_kind(descriptor_of(kind), findings, path)
-    faults = findings.faults + ([] if allow_unknown else findings.unknown)
-    if faults:
-        remedy = f"; {REMEDY}" if len(findings.unknown) > 1 and not findings.faults else ""
-        raise ParseError(f"{_shown(path)}:{_described(text, faults)}{remedy}")
+    if findings.faults:
+        faults = findings.faults + ([] if allow_unknown else findings.unknown)
+        raise ParseError(f"{_shown(path)}:{_described(text, faults)}")
+    if findings.unknown and not allow_unknown:
+        remedy = "" if _looks_like_a_slip(findings.unknown) else f"; {REMEDY}"
+        raise UnknownFieldError(f"{_shown(path)}:{_described(text, findings.unknown)}{remedy}")
     message = _parse_edited(text, kind, path, _edits(findings))
     if findings.unknown:
         what = f"{_shown(path)}: ignored {_described(text, findings.unknown)}"
         warnings.warn(what, CaffeWarning, stacklevel=5)
     return message
+
+
+def _looks_like_a_slip(unknown: list[Fault]) -> bool:
+    """Whether one name is unknown, and another is near it: a fork has several, or what nobody else has."""
+    return len(unknown) == 1 and "did you mean" in unknown[0].message
 
 
 def _edits(findings: Findings) -> list[Edit]:

@@ -13,13 +13,18 @@ import pytest
 
 from nets import console
 from nets.solver import Action
-from protos.errors import CaffeError
+from protos.errors import CaffeError, CaffeWarning
 
 
 def test_log_lines_have_the_form_that_parsers_know() -> None:
     record = logging.LogRecord("caffe", logging.WARNING, "/x/solver.py", 45, "Iteration %d", (7,), None)
     line = console.LogFormatter().format(record)
     assert re.fullmatch(r"W\d{8} \d\d:\d\d:\d\d\.\d{6} +\d+ solver\.py:45\] Iteration 7", line)
+
+
+def test_a_warning_is_one_line_without_our_code() -> None:
+    assert console.format_warning(CaffeWarning("a: b"), CaffeWarning, "x.py", 3) == "warning: a: b\n"
+    assert console.format_warning("a: b", UserWarning, "x.py", 3).startswith("x.py:3: UserWarning: a: b")
 
 
 @pytest.mark.parametrize("word", ["--sigint-effect", "-sigint-effect", "--sigint_effect", "-sigint_effect"])

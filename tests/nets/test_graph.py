@@ -168,6 +168,39 @@ def test_all_problems_are_reported_in_one_go():
     ]
 
 
+def test_a_problem_of_several_layers_is_reported_once_with_all_their_names():
+    layers = DATA + "".join(
+        f'layer {{ name: "{name}" type: "{type}" bottom: "data" top: "{name}" }}\n'
+        for name, type in (("a", "Warp"), ("b", "Bend"), ("c", "Warp"))
+    )
+    assert problems(layers) == [
+        "layers 'a', 'c' (Warp): no layer of this type is known",
+        "layer 'b' (Bend): no layer of this type is known",
+    ]
+
+
+def test_the_tops_of_an_unknown_layer_may_have_a_shape():
+    layers = 'layer { name: "d" type: "WarpData" top: "x" }\n' + relu("r", bottom="x")
+    assert problems(layers, input_shapes={"x": (1, 2)}) == ["layer 'd' (WarpData): no layer of this type is known"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "where"),
+    [
+        ("include { phase: TRAIN }", "in phase TRAIN only, by layer 'm'"),
+        ("exclude { phase: TEST }", "in phase TRAIN only, by layer 'm'"),
+        (
+            "include { phase: TEST stage: 'a' } include { min_level: 2 }",
+            "by layer 'm', which its rules leave out: include { phase: TEST stage: \"a\" } include { min_level: 2 }",
+        ),
+        ("exclude { max_level: 3 }", "by layer 'm', which its rules leave out: exclude { max_level: 3 }"),
+    ],
+)
+def test_a_bottom_that_is_made_under_other_rules(rule, where):
+    layers = DATA + relu("m", rule) + relu("r", bottom="m")
+    assert problems(layers) == [f"layer 'r' (ReLU): bottom 'm' is made {where}"]
+
+
 @pytest.mark.parametrize(
     ("layers", "problem"),
     [

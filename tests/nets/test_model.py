@@ -74,6 +74,15 @@ def test_unknown_fields_stop_it_unless_allowed(deploy):
         assert nets.load(deploy, allow_unknown=True).layer("ip").blobs
 
 
+def test_unknown_fields_and_unknown_layers_are_reported_in_one_go(deploy):
+    layer = 'layer { name: "%s" type: "Warp" bottom: "ip" top: "%s" warp_param { bend: 1 } include { phase: %s } }\n'
+    Path(deploy).write_text(DEPLOY + layer % ("a", "a", "TRAIN") + layer % ("b", "b", "TEST"))
+    with pytest.raises(CaffeError) as caught:
+        nets.load(deploy)
+    assert "unknown field 'warp_param' in LayerParameter" in str(caught.value)
+    assert str(caught.value).endswith("; layers 'a', 'b' (Warp): no layer of this type is known")
+
+
 def test_python_layers_run_only_where_they_may(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(

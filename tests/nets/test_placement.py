@@ -45,6 +45,20 @@ def test_weights_lie_as_their_convolution_likes_it_and_give_the_same_numbers():
     torch.testing.assert_close(net(x=x)["z"], wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_weights_of_volumes_stay_as_they_are():
+    layer = 'type: "Convolution" convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } }'
+    net = nets.load(
+        text.parse_net(
+            'input: "x" input_shape { dim: 2 dim: 3 dim: 5 dim: 5 dim: 5 } '
+            f'layer {{ name: "c" bottom: "x" top: "y" {layer} }}'
+        )
+    )
+    x = torch.rand(2, 3, 5, 5, 5)
+    wanted = net(x=x)["y"]
+    torch.testing.assert_close(place(net, torch.device("cpu"))(x=x)["y"], wanted)
+    assert net.layer("c").blobs[0].is_contiguous()
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")
 def test_blobs_are_not_faulted_in_again():
     def faults(setting: str) -> int:

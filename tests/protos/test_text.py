@@ -41,7 +41,8 @@ def save(tmp_path, content):
         ),
         (
             "layer { pooling_param { pool: 77 } }",
-            "prototxt:1:25: unknown value 77 of pool in PoolingParameter",
+            "prototxt:1:25: unknown value 77 of pool in PoolingParameter; "
+            "allow_unknown=True (--allow-unknown) ignores unknown fields and values",
         ),
         (
             "layers { type: CONVOLUTIN }",
@@ -84,7 +85,7 @@ def test_all_unknown_things_are_listed_at_once():
         "2:25: unknown value MAXX of pool in PoolingParameter, did you mean MAX?; "
         "2:38: unknown field 'bogus' in LayerParameter (3 times); "
         "3:51: unknown field 'unheard_of' in LRNParameter; "
-        "allow_unknown=True (--allow-unknown) ignores what is unknown",
+        "allow_unknown=True (--allow-unknown) ignores unknown fields and values",
     )
     with pytest.warns(CaffeWarning) as caught:
         net = text.parse_net(source, path="a.prototxt", allow_unknown=True)
