@@ -17,6 +17,15 @@ from protos.upgrade import upgrade_net
 
 INPUT = "Input"
 
+_DEPTHWISE = "a Convolution whose group is its num_output is the same"
+EQUALS = {  # what to write for layer types of forks that the original's make up
+    "BN": "a BatchNorm and a Scale are the same, with other blobs",
+    "ConvolutionDepthwise": _DEPTHWISE,
+    "DepthwiseConvolution": _DEPTHWISE,
+    "ReLU6": "a Clip with min: 0 and max: 6 is the same",
+    "ShuffleChannel": "a Reshape, a Permute and a Reshape are the same",
+}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -114,7 +123,8 @@ def _is_known(type: str) -> bool:
 
 
 def _unknown_type(type: str) -> str:
-    return f"no layer of this type is known{suggest(type, [*LAYERS, *SOURCES, INPUT])}"
+    instead = f", {EQUALS[type]}" if type in EQUALS else suggest(type, [*LAYERS, *SOURCES, INPUT])
+    return f"no layer of this type is known{instead}"
 
 
 def _elsewhere(param: NetParameter, state: NetState) -> dict[str, str]:

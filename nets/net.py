@@ -11,7 +11,7 @@ from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from nets.reread import Reread, joined
-from protos.errors import CaffeError, NetError
+from protos.errors import CaffeError, NetError, listing
 from protos.registry import suggest
 from protos.schema import TRAIN, NetParameter, ParamSpec
 
@@ -273,10 +273,14 @@ class _Sharing:
         self.facts: list[_Fact] = []
         self._owners: dict[str, _Fact] = {}
         self._plan = plan
+        if crowded := [
+            f"{node} has {len(layer.blob_items)} blobs but {len(node.proto.param)} param blocks"
+            for node, layer in plan
+            if len(node.proto.param) > len(layer.blob_items)
+        ]:
+            raise NetError(listing(crowded))
         for i, (node, layer) in enumerate(plan):
             items, specs = layer.blob_items, list(node.proto.param)
-            if len(specs) > len(items):
-                raise NetError(f"{node} has {len(items)} blobs but {len(specs)} param blocks")
             specs += [ParamSpec() for _ in items[len(specs) :]]
             for (name, blob), spec in zip(items, specs, strict=True):
                 if spec.name in self._owners:

@@ -245,6 +245,11 @@ def test_permissive_sharing_needs_the_count_alone():
             "set different decay_mult",
         ),
         ("param { } param { } param { }", "", 3, "layer 'a' (InnerProduct) has 2 blobs but 3 param blocks"),
+        (
+            "param { } param { } param { }", "param { } param { } param { } param { }", 3,
+            "layer 'a' (InnerProduct) has 2 blobs but 3 param blocks; "
+            "layer 'b' (InnerProduct) has 2 blobs but 4 param blocks",
+        ),
     ],
 )  # fmt: skip
 def test_sharing_that_does_not_fit(first, second, out, message):
