@@ -79,4 +79,5 @@ def _ask(source: LayerParameter, phase: str, remedy: str) -> dict[str, Shape]:
     except CaffeError as error:
         tops = ", ".join(f"'{top}'" for top in source.top)
         hint = f"; or name the shape of {tops} {remedy}" if remedy else ""
-        raise type(error)(f"layer '{source.name}' ({source.type}): {error}{hint}") from error
+        layer = f"layer '{source.name}' ({source.type}): "
+        raise type(error)(f"{layer}{str(error).removeprefix(layer)}{hint}") from error

@@ -7,6 +7,7 @@ import torch
 
 import nets
 from nets.weights import save_weights
+from protos import text
 from protos.errors import CaffeError, DataError, NetError
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
@@ -64,6 +65,13 @@ def test_a_store_that_is_not_there(tmp_path, monkeypatch):
     assert "nowhere" in str(caught.value)
     assert str(caught.value).endswith("; or name the shape of 'data', 'label' in input_shapes")
     assert nets.load("net.prototxt", input_shapes={"data": (2, 1), "label": (2,)}).shapes["data"] == (2, 1)
+
+
+def test_a_data_layer_without_its_options_is_named_once():
+    with pytest.raises(DataError) as caught:
+        nets.load(text.parse_net('layer { name: "d" type: "Data" top: "data" }'))
+    wanted = "layer 'd' (Data): batch_size must be at least 1; or name the shape of 'data' in input_shapes"
+    assert str(caught.value) == wanted
 
 
 def test_unknown_fields_stop_it_unless_allowed(deploy):
