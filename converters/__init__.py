@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import converters.packages  # noqa: F401  # in front of all that imports from them
 from converters.weights import load_weights, save_weights
 
 if TYPE_CHECKING:

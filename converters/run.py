@@ -9,7 +9,9 @@ from types import ModuleType
 from converters.lasagne.importing import old_modules_beside
 from converters.lasagne.installing import install
 from converters.lasagne.modern import code_of, old_modules
+from converters.lasagne.namesakes import namesakes
 from converters.lasagne.old_numpy import old_names
+from converters.lasagne.old_sklearn import old_sklearn
 from converters.lasagne.python2 import NAMES
 from protos.errors import CaffeError
 
@@ -28,15 +30,16 @@ def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[s
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
     install()
     old_modules()
-    code = code_of(content, str(path))
+    directory = path.resolve().parent
+    code = code_of(content, str(path), namesakes=namesakes(directory))
     module = ModuleType("__main__")
     module.__dict__.update({"__file__": str(path), **NAMES})
     before = sys.argv, sys.path[:], sys.modules["__main__"]
     sys.argv = [str(path), *arguments]
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, str(directory))
     sys.modules["__main__"] = module
     try:
-        with old_modules_beside(), old_names():
+        with old_modules_beside(directory), old_names(), old_sklearn():
             exec(code, module.__dict__)  # running the script is what this is for
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before[0], before[1], before[2]

@@ -20,7 +20,9 @@ MODULES = {
     "theano.compile": "converters.lasagne.theano.compile",
     "theano.compile.mode": "converters.lasagne.theano.compile",
     "theano.compile.nanguardmode": "converters.lasagne.theano.compile",
+    "theano.compile.ops": "converters.lasagne.theano.op",
     "theano.compile.sharedvalue": "converters.lasagne.theano.compile",
+    "theano.gof.op": "converters.lasagne.theano.op",
     "theano.gradient": "converters.lasagne.theano.gradient",
     "theano.ifelse": "converters.lasagne.theano.ifelse",
     "theano.printing": "converters.lasagne.theano.printing",
@@ -72,13 +74,14 @@ def install() -> None:
         sys.modules[name] = _Unsupported(name)
     for name in ABSENT:
         sys.modules[name] = None  # type: ignore[assignment]  # how Python marks a module that is not there
+    sys.modules["theano.gof"].Op = sys.modules["theano"].Op  # type: ignore[attr-defined]  # made on the spot
     _sandbox()
     _link()
     config.read()
 
 
 class _Unsupported(ModuleType):
-    """A module of the originals whose names raise when they are called."""
+    """A module of the originals whose names raise when they are called, or when a class is made of them."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -88,12 +91,12 @@ class _Unsupported(ModuleType):
             raise NotImplementedError(f"{self.__name__}.{name} is not supported here: write it with the functions of "
                                       "theano.tensor and the layers that are")  # fmt: skip
 
-        return refuse
+        return type(name, (), {"__new__": refuse, "__init_subclass__": refuse})
 
 
 def _link() -> None:
     """Let modules be found as attributes of those above them, as an import of a submodule leaves them."""
-    for name in MODULES:
+    for name in (*MODULES, *UNSUPPORTED):
         above, _, last = name.rpartition(".")
         if above and last not in vars(sys.modules[above]):
             setattr(sys.modules[above], last, sys.modules[name])
@@ -104,12 +107,13 @@ def _sandbox() -> None:
     streams = sys.modules["theano.tensor.shared_randomstreams"]
     rng = ModuleType("theano.sandbox.rng_mrg")
     rng.MRG_RandomStreams = streams.RandomStreams  # type: ignore[attr-defined]  # made on the spot
-    cuda = ModuleType("theano.sandbox.cuda")
-    cuda.cuda_available = False  # type: ignore[attr-defined]  # made on the spot
+    cuda = importlib.import_module("converters.lasagne.theano.cuda")
     sandbox = ModuleType("theano.sandbox")
     sandbox.rng_mrg, sandbox.cuda = rng, cuda  # type: ignore[attr-defined]  # made on the spot
+    cuda.basic_ops = cuda.type = cuda.var = cuda  # type: ignore[attr-defined]  # its own attributes
     signal = sys.modules["theano.tensor.signal"]
     found = {"theano.sandbox": sandbox, "theano.sandbox.rng_mrg": rng, "theano.sandbox.cuda": cuda}
+    found |= {f"theano.sandbox.cuda.{part}": cuda for part in ("basic_ops", "type", "var")}
     nnet = sys.modules["theano.tensor.nnet"]
     parts = [(signal, "downsample"), (signal, "pool")]
     parts += [(nnet, name) for name in ("abstract_conv", "bn", "conv", "neighbours", "sigm")]

@@ -1,11 +1,15 @@
 """Scripts of Python 2, brought up to date: by fissix, the successor of lib2to3, where it is installed."""
 
 import ast
+import logging
 import re
 import sys
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from converters.lasagne.namesakes import Renamed
+from converters.lasagne.siblings import Siblings
 from protos.errors import CaffeError
 
 FIXERS = ("basestring", "dict", "except", "exec", "has_key", "imports", "itertools", "itertools_imports", "long", "map",
@@ -14,13 +18,30 @@ FIXERS = ("basestring", "dict", "except", "exec", "has_key", "imports", "itertoo
 OLD_DIVISION = re.compile(r"^\s*from\s+__future__\s+import\s+.*\bdivision\b", re.M | re.S)
 
 
+OLD_NAMES = {"xrange", "cPickle", "raw_input", "unicode", "basestring", "iteritems", "urllib2"}
+
+
 def is_old(source: str) -> bool:
-    """Whether Python 3 cannot read *source*, or it uses names that only Python 2 had."""
+    """Whether Python 3 cannot read *source*, or it uses names that only Python 2 had, and not within a ``try``."""
     try:
-        compile(source, "script", "exec", dont_inherit=True)
+        tree = ast.parse(source)
     except SyntaxError:
         return True
-    return re.search(r"\b(xrange|cPickle|raw_input|unicode|basestring|iteritems|urllib2)\b", source) is not None
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if _names(node) & OLD_NAMES:
+            return True
+        waiting.extend(ast.iter_child_nodes(node) if not isinstance(node, ast.Try) else node.orelse + node.finalbody)
+    return False
+
+
+def _names(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {str(node.module)}
+    return {str(getattr(node, name, "")) for name in ("id", "attr")}
 
 
 def modernise(source: str, name: str) -> str:
@@ -35,6 +56,7 @@ def modernise(source: str, name: str) -> str:
         from fissix import refactor  # noqa: PLC0415  # optional, for old scripts alone
     except ImportError:
         raise CaffeError(f"{name}: it is written for Python 2: pip install fissix, which translates it") from None
+    logging.getLogger("RefactoringTool").setLevel(logging.WARNING)  # it tells each step at the level that scripts set
     tool = refactor.RefactoringTool([f"fissix.fixes.fix_{fixer}" for fixer in FIXERS])
     try:
         return str(tool.refactor_string(source.rstrip() + "\n", name))
@@ -42,7 +64,7 @@ def modernise(source: str, name: str) -> str:
         raise CaffeError(f"{name}: neither Python 2 nor Python 3 ({' '.join(str(error).split())})") from None
 
 
-def code_of(content: bytes, name: str) -> CodeType:
+def code_of(content: bytes, name: str, in_package: bool = False, namesakes: frozenset[str] = frozenset()) -> CodeType:
     """What the script *content* says, brought up to date, with the names of ``python2.NAMES`` for what differs.
 
     Divisions of whole numbers are those of Python 2 in a text for Python 2; in one that both can read they are those
@@ -50,7 +72,10 @@ def code_of(content: bytes, name: str) -> CodeType:
     """
     source = content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\t", "        ")
     tree = ast.parse(modernise(source, name), name)
-    tree = _Pickles().visit(tree)
+    tree = _Lists().visit(_Pickles().visit(tree))
+    if in_package and "absolute_import" not in source:
+        tree = Siblings(Path(name).parent, first=is_old(source)).visit(tree)
+    tree = Renamed(namesakes).visit(tree)
     if not OLD_DIVISION.search(source):
         tree = _Divisions("__old_division__" if is_old(source) else "__exact_division__").visit(tree)
     return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
@@ -80,6 +105,30 @@ class _Divisions(ast.NodeTransformer):
         before = ast.parse(ast.unparse(node.target), mode="eval").body
         value = self._call(node, "_in_place__", before, node.value)
         return ast.copy_location(ast.Assign([node.target], value), node)
+
+
+class _Lists(ast.NodeTransformer):
+    """``range(n)``, ``d.keys()`` and their like give lists, save where they are only gone through."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """The call within one that lists what it gives."""
+        self.generic_visit(node)
+        called = node.func
+        ranged = isinstance(called, ast.Name) and called.id == "range"
+        viewed = isinstance(called, ast.Attribute) and called.attr in ("items", "keys", "values") and not node.args
+        if not (ranged or viewed):
+            return node
+        return ast.copy_location(ast.Call(ast.Name("__listed__", ast.Load()), [node], []), node)
+
+    def _through(self, node: Any) -> Any:
+        self.generic_visit(node)
+        found = node.iter
+        if isinstance(found, ast.Call) and isinstance(found.func, ast.Name) and found.func.id == "__listed__":
+            inner = found.args[0]
+            node.iter = inner if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) else found
+        return node
+
+    visit_For = visit_comprehension = _through
 
 
 class _Pickles(ast.NodeTransformer):

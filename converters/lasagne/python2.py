@@ -1,8 +1,11 @@
 """What Python 2 did otherwise, as scripts meet it while they run: divisions, lists for ``map``, pickles."""
 
+import importlib
 import numbers
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -110,6 +113,16 @@ def listing(function: Callable[..., Iterator[Any]]) -> Callable[..., Items]:
     return call
 
 
+MOST = 10_000_000  # a longer range stays one: no script of Python 2 had the memory for its list
+
+
+def listed(found: Any) -> Any:
+    """What ``range`` and a dictionary's views give, as a list; all else as it is."""
+    if isinstance(found, range):
+        return list(found) if found.stop - found.start < MOST else found
+    return list(found) if type(found) in VIEWS else found
+
+
 def load(file: Any, **options: Any) -> Any:
     """``pickle.load``, also of a file opened as text, and of pickles of Python 2 whose bytes are no ASCII."""
     raw = getattr(file, "buffer", file)
@@ -129,8 +142,11 @@ def loads(content: Any, **options: Any) -> Any:
         return pickle.loads(content, **{**options, "encoding": "latin1"})
 
 
+VIEWS = tuple(type(getattr(kind(), name)()) for kind in (dict, OrderedDict) for name in ("items", "keys", "values"))
 # What every script and the modules beside it find besides the builtins.
 NAMES: dict[str, Any] = {
     "map": listing(map), "filter": listing(filter), "zip": listing(zip), "__old_division__": old_division,
     "__old_division_in_place__": old_division_in_place, "__exact_division__": exact_division,
+    "__listed__": listed, "apply": lambda function, arguments=(), options=None: function(*arguments, **(options or {})),
+    "cmp": lambda a, b: (a > b) - (a < b), "file": open, "reduce": reduce, "reload": importlib.reload,
 }  # fmt: skip

@@ -38,7 +38,9 @@ class Function:
     All new values are worked out from the old ones before any is stored.
     """
 
-    def __init__(self, inputs: Sequence[Any], outputs: Any, updates: Updates | None, givens: Any) -> None:
+    def __init__(
+        self, inputs: Sequence[Any], outputs: Any, updates: Updates | None, givens: Any, no_defaults: Any = False
+    ) -> None:
         self.inputs = [item if isinstance(item, In) else In(item) for item in inputs]
         self.single = not isinstance(outputs, list | tuple | dict)
         self.keys = list(outputs) if isinstance(outputs, dict) else None
@@ -47,6 +49,19 @@ class Function:
         pairs = updates.items() if isinstance(updates, Mapping) else (updates or ())
         self.updates = [(target, as_variable(value)) for target, value in pairs]
         self.givens = dict(givens or {})
+        if no_defaults is not True:
+            self._default_updates(list(no_defaults or ()))
+
+    def _default_updates(self, without: list[Any]) -> None:
+        """Add the updates that shared variables among the expressions bring with them, and those that these bring."""
+        waiting = [*self.outputs, *(new for _, new in self.updates), *map(as_variable, self.givens.values())]
+        done = {target for target, _ in self.updates} | set(without)
+        while waiting:
+            brought = [var for var in ancestors(waiting) if isinstance(var, SharedVariable) and var not in done
+                       and var.default_update is not None]  # fmt: skip
+            waiting = [as_variable(var.default_update) for var in brought]
+            self.updates += zip(brought, waiting, strict=True)
+            done.update(brought)
 
     @property
     def maker(self) -> "Maker":
@@ -105,7 +120,7 @@ def function(
     mode: Any = None,
     updates: Updates | None = None,
     givens: Any = None,
-    no_default_updates: bool = False,
+    no_default_updates: bool | Sequence[Any] = False,
     accept_inplace: bool = False,
     name: str | None = None,
     rebuild_strict: bool = True,
@@ -114,7 +129,7 @@ def function(
     on_unused_input: str | None = None,
 ) -> Function:
     """A callable for *outputs*, as ``theano.function``. Options of compilation have no effect."""
-    return Function(inputs, outputs, updates, givens)
+    return Function(inputs, outputs, updates, givens, no_default_updates)
 
 
 class Maker:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from converters.lasagne.theano.shared import SharedVariable
+from converters.lasagne.theano.shared import Alias, SharedVariable
 from converters.lasagne.theano.variable import (
     Apply,
     Constant,
@@ -225,8 +225,13 @@ def foldr(fn: Any, sequences: Any, outputs_info: Any, non_sequences: Any = None,
     return reduce(fn, sequences, outputs_info, non_sequences, go_backwards=True)
 
 
-def clone(output: Any, replace: Any = None, **ignored: Any) -> Any:
-    """*output* with variables replaced: a dict, or pairs, of what and by what."""
+def clone(output: Any, replace: Any = None, strict: bool = True, share_inputs: bool = True, **ignored: Any) -> Any:
+    """*output* with variables replaced: a dict, or pairs, of what and by what.
+
+    A shared variable that is not to be shared (*share_inputs* False) becomes another one of the same value.
+    """
+    if isinstance(output, SharedVariable) and not share_inputs and not replace:
+        return Alias(output)
     pairs = dict(replace or {})
     targets, values = list(pairs), [v if isinstance(v, Variable) else Constant(v) for v in pairs.values()]
     many = isinstance(output, list | tuple)

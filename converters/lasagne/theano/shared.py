@@ -65,6 +65,25 @@ class SharedVariable(Variable):
                 self._store(tensor.clone())
 
 
+class Alias(SharedVariable):
+    """Another variable with the same value, as ``theano.clone(x, share_inputs=False)`` makes; its update is its own."""
+
+    def __init__(self, original: SharedVariable) -> None:
+        Variable.__init__(self, original.name)
+        self.original = original
+        self.broadcastable = original.broadcastable
+        self.default_update = None
+
+    @property
+    def tensor(self) -> Tensor:  # type: ignore[override]  # that of the other
+        """The value."""
+        return self.original.tensor
+
+    def set_value(self, new_value: Any, borrow: bool = False) -> None:
+        """Replace the value of both."""
+        self.original.set_value(new_value, borrow)
+
+
 def shared(
     value: Any,
     name: str | None = None,

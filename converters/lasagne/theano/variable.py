@@ -4,6 +4,7 @@
 once on torch tensors. So every function of these modules serves scripts that build expressions and callers with data.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -289,6 +290,10 @@ def as_tensor(value: Any) -> Tensor:
         return as_tensor(evaluate([value])[0])
     if isinstance(value, float):
         return torch.tensor(value, dtype=config.torch_dtype)
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+        items = [as_tensor(item) for item in value]
+        kind = functools.reduce(torch.promote_types, [item.dtype for item in items])
+        return torch.stack([item.to(kind) for item in items])
     array = np.asarray(value)
     return torch.from_numpy(np.array(array)) if not array.flags.writeable else torch.from_numpy(
         np.ascontiguousarray(array).reshape(array.shape)

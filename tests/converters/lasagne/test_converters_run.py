@@ -131,10 +131,12 @@ def test_names_that_are_not_supported_say_so():
     installing.install()
     import theano  # noqa: PLC0415
 
-    with pytest.raises(AttributeError, match=r"theano\.gof is not supported here: write it with"):
-        theano.gof  # noqa: B018
-    with pytest.raises(AttributeError, match=r"theano\.tensor\.fft is not supported"):
-        theano.tensor.fft  # noqa: B018
+    with pytest.raises(NotImplementedError, match=r"theano\.gof\.Apply is not supported here: write it with"):
+        theano.gof.Apply()
+    with pytest.raises(AttributeError, match=r"theano\.d4viz is not supported"):
+        theano.d4viz  # noqa: B018
+    with pytest.raises(NotImplementedError, match=r"theano\.tensor\.fft\.rfft is not supported"):
+        theano.tensor.fft.rfft(0)
 
 
 def entries():

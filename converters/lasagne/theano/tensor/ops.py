@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.config import config
-from converters.lasagne.theano.variable import Apply, Constant, Variable, apply, as_int, as_tensor
+from converters.lasagne.theano.variable import Apply, Constant, Variable, apply, as_int, as_tensor, probing
 
 Function = Callable[..., Any]
 
@@ -380,7 +380,10 @@ def dot(a: Any, b: Any) -> Any:
     x, y = x.to(kind), y.to(kind)
     if x.ndim == 0 or y.ndim == 0:
         return x * y
-    return torch.tensordot(x, y, dims=([x.ndim - 1], [max(y.ndim - 2, 0)]))
+    inner = max(y.ndim - 2, 0)
+    if probing() and x.shape[-1] != y.shape[inner]:  # a stand-in of another size than the script's data
+        x = x.new_ones((*x.shape[:-1], y.shape[inner]))
+    return torch.tensordot(x, y, dims=([x.ndim - 1], [inner]))
 
 
 @lazy
@@ -495,7 +498,8 @@ def tile(x: Any, reps: Any, ndim: int | None = None) -> Any:
 @lazy
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each value *repeats* times along *axis*."""
-    return torch.repeat_interleave(as_tensor(x), repeats, axis)
+    times = repeats if isinstance(repeats, int) else as_tensor(repeats).long()
+    return torch.repeat_interleave(as_tensor(x), times, axis)
 
 
 @lazy

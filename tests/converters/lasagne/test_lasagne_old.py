@@ -1,0 +1,238 @@
+"""Scripts as old as Lasagne: what Python 2, NumPy's and scikit-learn's old days and Theano's corners need."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.model_selection  # compiled modules are imported once in a process
+import torch
+
+from converters.lasagne.modern import is_old
+from converters.lasagne.theano.config import config
+from converters.run import run
+
+ROOT = str(Path(__file__).parents[3])
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(config, "floatX", "float64")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+
+
+def ran(tmp_path, text):
+    path = tmp_path / "script.py"
+    path.write_text(text)
+    return run(path)
+
+
+def test_modules_of_a_package_find_each_other_by_their_bare_names(tmp_path):
+    package = tmp_path / "thing"
+    package.mkdir()
+    (package / "__init__.py").write_text("from part import f\n")
+    (package / "part.py").write_text("import other\ntry:\n    import no_such\nexcept ImportError:\n    no_such = None\n"
+                                     "import other as o, inner.deep\n"
+                                     "def f(): return other.x + o.x + inner.deep.y\n")  # fmt: skip
+    (package / "other.py").write_text("x = 3\n")
+    (package / "no_such.py").write_text("")
+    (package / "inner").mkdir()
+    (package / "inner" / "__init__.py").write_text("")
+    (package / "inner" / "deep.py").write_text("y = 1\n")
+    found = ran(tmp_path, "import thing, thing.part\nvalue = thing.f()\n")
+    assert found["value"] == 7
+    assert found["thing"].part.no_such is None
+
+
+def test_a_script_has_modules_called_as_ours(tmp_path):
+    (tmp_path / "data.py").write_text("import nets.parts\nfrom nets import a\ndef load(): return a + nets.parts.b\n")
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "__init__.py").write_text("a = 40\n")
+    (tmp_path / "nets" / "parts.py").write_text("b = 2\n")
+    text = "import data\nfrom data import load\nimport lasagne, nets.parts as p\nprint(data.load(), load(), p.b)\n"
+    (tmp_path / "script.py").write_text(text)
+    env = {"HOME": str(tmp_path), "PYTHONPATH": ROOT}
+    for place in (tmp_path, ROOT):
+        done = subprocess.run([sys.executable, "-m", "converters.run", tmp_path / "script.py"], cwd=place, text=True,
+                              capture_output=True, check=False, env=env)  # fmt: skip
+        assert (done.stdout, done.stderr) == ("42 42 2\n", "")
+
+
+LISTS = """
+from __future__ import print_function, division
+import numpy as np
+order = [1, 0] + range(2, 4)
+places = range(5)
+np.random.shuffle(places)
+d = {'a': 1, 'b': 2}
+for key in d.keys():
+    d[key + key] = d.pop(key)
+first, both = sorted(d.keys())[0], d.values() + [3]
+far = range(10 ** 12)[-1]
+"""
+
+
+def test_ranges_and_keys_are_lists(tmp_path):
+    found = ran(tmp_path, LISTS)
+    assert (found["order"], sorted(found["places"])) == ([1, 0, 2, 3], [0, 1, 2, 3, 4])
+    assert (found["first"], found["both"], found["far"]) == ("aa", [1, 2, 3], 10**12 - 1)
+
+
+def test_builtins_of_python_2(tmp_path):
+    text = "with file(__file__) as f:\n    a = f.readline()\n"
+    text += "b = apply(max, [2, 3]), cmp(2, 1), reduce(lambda x, y: x * y, [2, 3, 4])\n"
+    found = ran(tmp_path, text)
+    assert (found["a"], found["b"]) == ("with file(__file__) as f:\n", (3, 1, 24))
+
+
+@pytest.mark.parametrize(
+    ("text", "old"),
+    [
+        ("# unicode, xrange\nx = 'basestring'\n", False),
+        ("try:\n    import cPickle as pickle\nexcept ImportError:\n    import pickle\n", False),
+        ("import cPickle\n", True),
+        ("for i in xrange(3): pass\n", True),
+        ("d.iteritems()\n", True),
+        ("print 3\n", True),
+    ],
+)
+def test_what_is_written_for_python_2(text, old):
+    assert is_old(text) is old
+
+
+def test_translating_says_nothing_to_a_script_that_logs_all(tmp_path, caplog):
+    pytest.importorskip("fissix")
+    (tmp_path / "helper.py").write_text("print 'helped'\n")
+    with caplog.at_level(logging.DEBUG):
+        ran(tmp_path, "import logging\nlogging.getLogger().setLevel(logging.DEBUG)\nimport helper\n")
+    assert not [record for record in caplog.records if record.name == "RefactoringTool"]
+
+
+FOLDS = """
+import numpy as np
+from sklearn import cross_validation
+from sklearn.cross_validation import KFold, StratifiedKFold, ShuffleSplit, StratifiedShuffleSplit, train_test_split
+from sklearn.grid_search import GridSearchCV
+from sklearn.externals import joblib
+y = np.array([0, 1] * 10)
+folds = list(KFold(20, n_folds=4)), list(StratifiedKFold(y, 5)), len(ShuffleSplit(20)), list(
+    StratifiedShuffleSplit(y, 2))
+cuts = train_test_split(y, test_size=0.25, random_state=0)
+from sklearn.linear_model import LogisticRegression
+x = y[:, None] + np.linspace(0, 0.5, 20)[:, None]
+scores = cross_validation.cross_val_score(LogisticRegression(), x, y, cv=StratifiedKFold(y, n_folds=5))
+"""
+
+
+def test_folds_of_the_old_scikit_learn(tmp_path):
+    kfold, stratified, shuffled, halves = (found := ran(tmp_path, FOLDS))["folds"]
+    assert [test.tolist() for _, test in kfold] == [list(range(i, i + 5)) for i in range(0, 20, 5)]
+    assert [found["y"][test].sum() for _, test in stratified] == [2] * 5
+    assert (shuffled, [len(test) for _, test in halves], len(found["cuts"][1])) == (10, [2, 2], 5)
+    assert len(found["scores"]) == 5
+    assert found["joblib"].dump
+    assert found["GridSearchCV"] is sklearn.model_selection.GridSearchCV
+    with pytest.raises(ImportError):
+        ran(tmp_path, "import sklearn.nothing\n")
+
+
+OPS = """
+import theano, theano.tensor as T
+from theano import gof
+from theano.compile.ops import as_op
+from theano.gradient import grad_not_implemented
+class Mine(theano.Op):
+    def __init__(self): pass
+class Other(gof.Op):
+    pass
+@as_op(itypes=[T.dvector], otypes=[T.dvector])
+def doubled(x):
+    return x * 2
+"""
+
+
+def test_ops_of_the_user_say_so_when_they_are_made(tmp_path):
+    found = ran(tmp_path, OPS)
+    for name in ("Mine", "Other"):
+        with pytest.raises(NotImplementedError, match=f"{name}: an Op of your own is not supported here: write it"):
+            found[name]()
+    with pytest.raises(NotImplementedError, match="doubled: an Op of your own"):
+        found["doubled"](found["T"].dvector())
+    with pytest.raises(NotImplementedError, match="no gradient for its input 1"):
+        found["grad_not_implemented"]("op", 1, None)
+
+
+def test_the_old_names_of_cuda(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(config, "device", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = """
+import theano.sandbox.cuda, theano.tensor as T
+from theano.sandbox.cuda.basic_ops import gpu_contiguous, host_from_gpu
+from theano.sandbox.cuda.var import CudaNdarraySharedVariable
+theano.sandbox.cuda.use('gpu1')
+x = T.vector()
+same = host_from_gpu(gpu_contiguous(x)) is x
+"""
+    with caplog.at_level(logging.WARNING, "caffe"):
+        found = ran(tmp_path, text)
+    assert found["same"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "theano.sandbox.cuda.use('gpu1'): there is no GPU here, the CPU is used"
+    ]
+
+
+DEFAULTS = """
+import numpy as np, theano, theano.tensor as T
+x, mean, count = T.vector('x'), theano.shared(np.zeros(2)), theano.shared(0)
+running = theano.clone(mean, share_inputs=False)
+running.default_update = 0.5 * running + 0.5 * x + 0 * count
+count.default_update = count + 1
+collect = theano.function([x], x - mean + 0 * running)
+still = theano.function([x], x + 0 * running, no_default_updates=True)
+partly = theano.function([x], running + 0 * x, no_default_updates=[running])
+own = theano.function([x], x + 0 * running, updates=[(running, x)])
+"""
+
+
+def test_shared_variables_bring_updates_of_their_own(tmp_path):
+    found = ran(tmp_path, DEFAULTS)
+    mean, count = found["mean"], found["count"]
+    x = np.array([2.0, 4.0])
+    np.testing.assert_array_equal(found["collect"](x), x)
+    np.testing.assert_array_equal(found["still"](x), x)
+    np.testing.assert_array_equal(found["partly"](x), [1, 2])
+    np.testing.assert_array_equal(mean.get_value(), [1, 2])
+    assert count.get_value() == 1
+    found["own"](x)
+    np.testing.assert_array_equal(mean.get_value(), x)
+    found["running"].set_value(x * 3)
+    np.testing.assert_array_equal(mean.get_value(), x * 3)
+
+
+CORNERS = """
+import numpy as np, theano, theano.tensor as T
+from lasagne.layers import InputLayer, DenseLayer, ConcatLayer
+w = theano.shared(np.ones(3))
+total = T.sum([T.sum(w), T.sum(w ** 2), 1])
+slope = theano.function([], T.grad(total, w))()
+y = T.ivector()
+pairs = theano.function([y], y.repeat(T.cast(y.shape[0], 'int16'), axis=0).reshape((y.shape[0], y.shape[0])) - y)
+x, u = T.matrix(), theano.shared(np.arange(14.).reshape(7, 2))
+steps, _ = theano.scan(lambda row, s: s + T.tanh(T.dot(row, u))[:2], T.concatenate([x, x], axis=1)[:, :7], T.zeros(2))
+scanned = theano.function([x], steps)
+l = InputLayer((None, 3))
+below = [hasattr(one, 'input_layer') for one in (l, DenseLayer(l, 2), ConcatLayer([l, l]))]
+"""
+
+
+def test_corners_of_theano(tmp_path):
+    found = ran(tmp_path, CORNERS)
+    np.testing.assert_array_equal(found["slope"], [3, 3, 3])
+    np.testing.assert_array_equal(found["pairs"](np.array([1, 4], "int32")), [[0, -3], [3, 0]])
+    x, u = np.linspace(-0.1, 0.1, 14).reshape(2, 7), np.arange(14.0).reshape(7, 2)
+    np.testing.assert_allclose(found["scanned"](x), np.cumsum(np.tanh(x @ u), axis=0))
+    assert found["below"] == [False, True, False]
