@@ -4,9 +4,9 @@ from converters.lasagne.theano import compile, gradient, ifelse, printing, tenso
 from converters.lasagne.theano.compile import Mode, NanGuardMode
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.function import In, function
-from converters.lasagne.theano.gradient import grad
+from converters.lasagne.theano.gradient import Lop, Rop, grad
 from converters.lasagne.theano.loops import clone, foldl, foldr, map, reduce, scan
-from converters.lasagne.theano.op import Op
+from converters.lasagne.theano.op import Op, as_op
 from converters.lasagne.theano.printing import pprint
 from converters.lasagne.theano.shared import shared
 from converters.lasagne.theano.tensor import dot
@@ -18,7 +18,8 @@ __version__ = "1.0.5"
 pp = pprint
 
 __all__ = [
-    "In", "Mode", "NanGuardMode", "Op", "Param", "Variable", "clone", "compile", "config", "dot", "foldl", "foldr",
+    "In", "Lop", "Mode", "NanGuardMode", "Op", "Param", "Rop", "Variable", "as_op", "clone",
+    "compile", "config", "dot", "foldl", "foldr",
     "function", "grad", "gradient", "ifelse", "map", "pp", "printing", "reduce", "scan", "shared", "tensor",
 ]  # fmt: skip
 

@@ -117,3 +117,11 @@ def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Any:
 
 def _clipped(x: Tensor, low: float, high: float) -> Any:
     return Clipped.apply(x, low, high)  # type: ignore[no-untyped-call]  # torch leaves it without types
+
+
+def grad_scale(x: Any, multiplier: float) -> Any:
+    """x, whose gradient is *multiplier* times as large."""
+    return apply(lambda t: as_tensor(t) * multiplier + as_tensor(t).detach() * (1 - multiplier), x)
+
+
+disconnected_grad_ = consider_constant_ = zero_grad_ = disconnected_grad

@@ -236,3 +236,58 @@ def test_corners_of_theano(tmp_path):
     x, u = np.linspace(-0.1, 0.1, 14).reshape(2, 7), np.arange(14.0).reshape(7, 2)
     np.testing.assert_allclose(found["scanned"](x), np.cumsum(np.tanh(x @ u), axis=0))
     assert found["below"] == [False, True, False]
+
+
+NAMED = """
+import numpy as np, theano, theano.tensor as T
+from theano.tensor.shared_randomstreams import RandomStreams
+from theano.tensor import nlinalg
+x, y = T.dmatrices('x', 'y')
+k = T.ivector()
+parts = dict(
+    joined=T.concatenate(tensor_list=[x, y], axis=1), shaped=x.reshape(shape=(3, 2)), again=T.reshape(x, newshape=(6,)),
+    mean=T.mean(input=x, axis=0, acc_dtype='float64'),
+    total=T.sum(k, dtype='int64'), product=T.prod(k, dtype='float64'),
+    order=x.argsort(axis=1, kind='mergesort'), above=T.diag(T.dot(x.T, y), k=1), ones=T.ones_like(k, dtype='float32'),
+    nothing=T.zeros_like(model=x, dtype='int8'), soft=T.nnet.softmax_with_bias(x, y[0]),
+    roots=(x ** 2).sqrt() + x.exp(),
+    third=x.take(k, axis=1, mode='raise'), whole=T.floor_div(k, 2), inverse=nlinalg.pinv(x),
+    cross=T.nnet.categorical_crossentropy(coding_dist=T.nnet.softmax(x), true_dist=k[:2]),
+    values=nlinalg.eigh(T.dot(x, x.T))[0], singular=nlinalg.svd(x, compute_uv=False),
+    cube=nlinalg.matrix_power(T.dot(x, x.T), 3), chain=nlinalg.matrix_dot(x, y.T, x), rest=T.divmod(k, 2)[1],
+)
+f = theano.function([x, y, k], parts)
+halved = theano.function([x], T.grad(theano.gradient.grad_scale(x, 0.5).sum(), x))
+streams = RandomStreams(4)
+drawn = theano.function([x], [
+    streams.binomial(size=x.shape, n=1, p=T.nnet.sigmoid(x * 100), dtype='float64', nstreams=3),
+    streams.normal(avg=x, std=abs(0.0 * x)), streams.uniform(size=(4,), low=x.sum(), high=x.sum() + 1e-9),
+    streams.choice(size=(3,), a=2, p=[0, 1]), streams.random_integers((2,), 5, 5)])
+"""
+
+
+def test_names_of_arguments_are_theanos(tmp_path):
+    found = ran(tmp_path, NAMED)
+    rng = np.random.RandomState(0)
+    x, y, k = rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), np.array([2, 1, 0], "int32")
+    values = found["f"](x, y, k)
+    soft = np.exp(x + y[0]) / np.exp(x + y[0]).sum(1, keepdims=True)
+    plain = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+    wanted = {
+        "joined": np.hstack([x, y]), "shaped": x.reshape(3, 2), "again": x.ravel(), "mean": x.mean(0), "total": 3,
+        "product": 0.0, "order": x.argsort(1), "above": np.diag(x.T @ y, 1), "ones": np.ones(3), "nothing": 0 * x,
+        "soft": soft, "roots": abs(x) + np.exp(x), "third": x[:, ::-1], "whole": [1, 0, 0],
+        "inverse": np.linalg.pinv(x),
+        "cross": -np.log(plain[[0, 1], [2, 1]]), "values": np.linalg.eigvalsh(x @ x.T), "chain": x @ y.T @ x,
+        "singular": np.linalg.svd(x, compute_uv=False), "cube": np.linalg.matrix_power(x @ x.T, 3), "rest": [0, 1, 0],
+    }  # fmt: skip
+    for name, value in wanted.items():
+        np.testing.assert_allclose(values[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+    assert [values[name].dtype for name in ("total", "product", "ones", "nothing")] == [
+        np.int64, np.float64, np.float32, np.int8]  # fmt: skip
+    np.testing.assert_array_equal(found["halved"](x), np.full((2, 3), 0.5))
+    trials, normal, uniform, chosen, fives = found["drawn"](x * 100)
+    np.testing.assert_array_equal(trials, x > 0)
+    np.testing.assert_array_equal(normal, x * 100)
+    np.testing.assert_allclose(uniform, np.full(4, x.sum() * 100))
+    np.testing.assert_array_equal(np.hstack([chosen, fives]), [1, 1, 1, 5, 5])

@@ -39,7 +39,9 @@ def constructors() -> dict[str, Callable[..., Any]]:
         for kind in RANKS:
             make = constructor(kind, dtype)
             found[prefix + kind] = make
-            found[prefix + kind + "s"] = lambda *names, make=make: [make(name) for name in names]
+            found[prefix + ("matrices" if kind == "matrix" else kind + "s")] = lambda *names, make=make: [
+                make(name) for name in names
+            ]
     return found
 
 

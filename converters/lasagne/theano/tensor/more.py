@@ -12,10 +12,12 @@ from converters.lasagne.theano.tensor.ops import (
     both,
     concatenate,
     floating,
+    int_div,
     lazy,
     made,
     max_,
     min_,
+    mod,
     stack,
     sub,
     subtensor,
@@ -48,15 +50,15 @@ def arctan2(a: Any, b: Any) -> Any:
 
 
 @lazy
-def iround(x: Any, mode: str = "half_to_even") -> Any:
+def iround(a: Any, mode: str = "half_to_even") -> Any:
     """The nearest whole number, as int64."""
-    return torch.round(floating(x)).long()
+    return torch.round(floating(a)).long()
 
 
 @made
-def alloc(value: Any, *shape: Any) -> Any:
+def alloc(val: Any, *shape: Any) -> Any:
     """*value* in every place of *shape*."""
-    return as_tensor(value).expand([as_int(n) for n in shape]).clone()
+    return as_tensor(val).expand([as_int(n) for n in shape]).clone()
 
 
 @made
@@ -76,21 +78,21 @@ second = fill
 
 
 @lazy
-def shape_padleft(x: Any, n_ones: int = 1) -> Any:
+def shape_padleft(t: Any, n_ones: int = 1) -> Any:
     """*n_ones* axes of size 1 in front."""
-    return as_tensor(x)[(None,) * n_ones]
+    return as_tensor(t)[(None,) * n_ones]
 
 
 @lazy
-def shape_padright(x: Any, n_ones: int = 1) -> Any:
+def shape_padright(t: Any, n_ones: int = 1) -> Any:
     """*n_ones* axes of size 1 behind."""
-    return as_tensor(x)[(..., *(None,) * n_ones)]
+    return as_tensor(t)[(..., *(None,) * n_ones)]
 
 
 @lazy
-def shape_padaxis(x: Any, axis: int) -> Any:
+def shape_padaxis(t: Any, axis: int) -> Any:
     """An axis of size 1 at *axis*."""
-    return as_tensor(x).unsqueeze(axis)
+    return as_tensor(t).unsqueeze(axis)
 
 
 @lazy
@@ -108,14 +110,14 @@ def roll(x: Any, shift: Any, axis: int | None = None) -> Any:
     return torch.roll(t, by) if axis is None else torch.roll(t, by, axis)
 
 
-def max_and_argmax(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
+def max_and_argmax(a: Any, axis: Any = None, keepdims: bool = False) -> tuple[Any, Any]:
     """The maximum along *axis*, and where it is."""
-    return max_(x, axis, keepdims), argmax(x, axis, keepdims)
+    return max_(a, axis, keepdims), argmax(a, axis, keepdims)
 
 
-def ptp(x: Any, axis: Any = None) -> Any:
+def ptp(a: Any, axis: Any = None) -> Any:
     """The greatest value less the least."""
-    return sub(max_(x, axis), min_(x, axis))
+    return sub(max_(a, axis), min_(a, axis))
 
 
 @lazy
@@ -126,21 +128,21 @@ def identity_like(x: Any) -> Any:
 
 
 @lazy
-def triu(x: Any, k: int = 0) -> Any:
+def triu(m: Any, k: int = 0) -> Any:
     """Zeros below the diagonal *k*."""
-    return torch.triu(as_tensor(x), k)
+    return torch.triu(as_tensor(m), k)
 
 
 @lazy
-def tril(x: Any, k: int = 0) -> Any:
+def tril(m: Any, k: int = 0) -> Any:
     """Zeros above the diagonal *k*."""
-    return torch.tril(as_tensor(x), k)
+    return torch.tril(as_tensor(m), k)
 
 
 @lazy
-def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """A diagonal."""
-    return torch.diagonal(as_tensor(x), offset, axis1, axis2)
+    return torch.diagonal(as_tensor(a), offset, axis1, axis2)
 
 
 @lazy
@@ -187,9 +189,9 @@ def logaddexp(a: Any, b: Any) -> Any:
     return torch.logaddexp(*both(a, b))
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+def take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     """The parts at *indices* along *axis*, of the flat values without one."""
-    return _take(x, indices, axis)
+    return _take(a, indices, axis)
 
 
 @lazy
@@ -221,9 +223,9 @@ def vertical_stack(*parts: Any) -> Any:
     return concatenate(list(parts), 0)
 
 
-def stacklists(parts: Any) -> Any:
+def stacklists(arg: Any) -> Any:
     """Nested lists of values as one array."""
-    return stack([stacklists(part) for part in parts]) if isinstance(parts, list | tuple) else parts
+    return stack([stacklists(part) for part in arg]) if isinstance(arg, list | tuple) else arg
 
 
 @lazy
@@ -242,15 +244,15 @@ def ravel(x: Any) -> Any:
 
 
 @lazy
-def flatnonzero(x: Any) -> Any:
+def flatnonzero(a: Any) -> Any:
     """Where the flat values are not 0."""
-    return torch.nonzero(as_tensor(x).flatten())[:, 0]
+    return torch.nonzero(as_tensor(a).flatten())[:, 0]
 
 
 @lazy
-def nonzero_values(x: Any) -> Any:
+def nonzero_values(a: Any) -> Any:
     """The values that are not 0."""
-    t = as_tensor(x)
+    t = as_tensor(a)
     return t[t != 0]
 
 
@@ -269,3 +271,13 @@ def batched_tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     a, b = as_tensor(x), as_tensor(y)
     inner = ([n - 1 for n in axes[0]], [n - 1 for n in axes[1]]) if isinstance(axes, list | tuple) else axes
     return torch.stack([torch.tensordot(one, other, inner) for one, other in zip(a, b, strict=True)])
+
+
+def floor_div(x: Any, y: Any) -> Any:
+    """x / y, rounded down."""
+    return int_div(x, y)
+
+
+def divmod(x: Any, y: Any) -> Any:
+    """x // y and x % y."""
+    return int_div(x, y), mod(x, y)

@@ -1,10 +1,11 @@
 """``theano.tensor.nlinalg``."""
 
+from functools import reduce
 from typing import Any
 
 import torch
 
-from converters.lasagne.theano.tensor.ops import diag, lazy, trace
+from converters.lasagne.theano.tensor.ops import diag, dot, lazy, trace
 from converters.lasagne.theano.variable import as_tensor
 
 
@@ -20,4 +21,43 @@ def det(x: Any) -> Any:
     return torch.linalg.det(as_tensor(x))
 
 
-__all__ = ["det", "diag", "matrix_inverse", "trace"]
+@lazy
+def pinv(x: Any) -> Any:
+    """The pseudo-inverse of a matrix."""
+    return torch.linalg.pinv(as_tensor(x))
+
+
+@lazy
+def _eigh(x: Any, lower: bool) -> Any:
+    return tuple(torch.linalg.eigh(as_tensor(x), "L" if lower else "U"))
+
+
+def eigh(a: Any, UPLO: str = "L") -> Any:  # NumPy's name
+    """The eigenvalues of a symmetric matrix, rising, and the matrix of the vectors."""
+    found = _eigh(a, UPLO == "L")
+    return [found[0], found[1]]
+
+
+@lazy
+def _svd(x: Any, full: bool) -> Any:
+    return tuple(torch.linalg.svd(as_tensor(x), full))
+
+
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """U, the singular values and V transposed; the values alone without *compute_uv*."""
+    found = _svd(a, full_matrices)
+    return [found[0], found[1], found[2]] if compute_uv else found[1]
+
+
+@lazy
+def matrix_power(M: Any, n: int) -> Any:
+    """The product of n times the matrix M."""
+    return torch.linalg.matrix_power(as_tensor(M), n)
+
+
+def matrix_dot(*args: Any) -> Any:
+    """The product of all matrices."""
+    return reduce(dot, args)
+
+
+__all__ = ["det", "diag", "eigh", "matrix_dot", "matrix_inverse", "matrix_power", "pinv", "svd", "trace"]

@@ -26,10 +26,15 @@ def softmax(x: Any) -> Any:
     return torch.softmax(t if t.ndim == 2 else t[None], 1)
 
 
+def softmax_with_bias(x: Any, b: Any) -> Any:
+    """The softmax of the rows of x + b."""
+    return softmax(x + b)
+
+
 @lazy
-def logsoftmax(x: Any) -> Any:
+def logsoftmax(c: Any) -> Any:
     """The logarithm of softmax."""
-    return torch.log_softmax(floating(x), 1)
+    return torch.log_softmax(floating(c), 1)
 
 
 @lazy
@@ -113,9 +118,9 @@ def binary_crossentropy(output: Any, target: Any) -> Any:
 
 
 @lazy
-def categorical_crossentropy(coding: Any, truth: Any) -> Any:
+def categorical_crossentropy(coding_dist: Any, true_dist: Any) -> Any:
     """-log of the probability of the true class, or with rows of probabilities -sum(truth * log coding)."""
-    p, t = floating(coding), as_tensor(truth)
+    p, t = floating(coding_dist), as_tensor(true_dist)
     if t.ndim == p.ndim:
         return -(t * torch.log(p)).sum(-1)
     return -torch.log(p[torch.arange(len(t), device=p.device), t.long()])

@@ -85,9 +85,9 @@ def neg(x: Any) -> Any:
 
 
 @lazy
-def round_(x: Any, mode: str = "half_away_from_zero") -> Any:
+def round_(a: Any, mode: str = "half_away_from_zero") -> Any:
     """The nearest whole number. Ties: *mode*, "half_to_even" by default in Theano 1.0."""
-    return torch.round(floating(x))
+    return torch.round(floating(a))
 
 
 # ---- two values
@@ -155,11 +155,11 @@ def mod(a: Any, b: Any) -> Any:
 
 
 @lazy
-def power(a: Any, b: Any) -> Any:
+def power(x: Any, y: Any) -> Any:
     """a to the power of b."""
-    if isinstance(b, int | float) and isinstance(a, Tensor):
-        return torch.pow(a, b)
-    return torch.pow(*both(a, b))
+    if isinstance(y, int | float) and isinstance(x, Tensor):
+        return torch.pow(x, y)
+    return torch.pow(*both(x, y))
 
 
 @lazy
@@ -213,15 +213,15 @@ def invert(x: Any) -> Any:
 
 
 @lazy
-def isnan(x: Any) -> Any:
+def isnan(a: Any) -> Any:
     """Where a value is not a number."""
-    return torch.isnan(as_tensor(x))
+    return torch.isnan(as_tensor(a))
 
 
 @lazy
-def isinf(x: Any) -> Any:
+def isinf(a: Any) -> Any:
     """Where a value is infinite."""
-    return torch.isinf(as_tensor(x))
+    return torch.isinf(as_tensor(a))
 
 
 @lazy
@@ -258,32 +258,43 @@ def _axes(x: Tensor, axis: Axis) -> list[int]:
 
 
 @lazy
-def sum_(x: Any, axis: Axis = None, dtype: str | None = None, keepdims: bool = False) -> Any:
+def sum_(
+    input: Any, axis: Axis = None, dtype: str | None = None, keepdims: bool = False, acc_dtype: str | None = None
+) -> Any:
     """The sum along *axis*, all of them by default."""
-    t = as_tensor(x)
+    t = as_tensor(input)
+    if dtype:
+        t = t.to(getattr(torch, dtype))
     return torch.sum(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t
 
 
 @lazy
-def mean(x: Any, axis: Axis = None, dtype: str | None = None, keepdims: bool = False) -> Any:
+def mean(
+    input: Any,
+    axis: Axis = None,
+    dtype: str | None = None,
+    op: Any = False,
+    keepdims: bool = False,
+    acc_dtype: str | None = None,
+) -> Any:
     """The mean along *axis*; of whole numbers in float64."""
-    t = as_tensor(x)
+    t = as_tensor(input)
     if not t.is_floating_point():
         t = t.double()
     return torch.mean(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t
 
 
 @lazy
-def var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+def var(input: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """The variance along *axis*, of the values themselves (ddof 0)."""
-    t = floating(x)
+    t = floating(input)
     return torch.var(t, _axes(t, axis), correction=ddof, keepdim=keepdims)
 
 
 @lazy
-def std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+def std(input: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """The standard deviation along *axis*."""
-    t = floating(x)
+    t = floating(input)
     return torch.std(t, _axes(t, axis), correction=ddof, keepdim=keepdims)
 
 
@@ -315,9 +326,18 @@ def min_(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @lazy
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def prod(
+    input: Any,
+    axis: Axis = None,
+    dtype: str | None = None,
+    keepdims: bool = False,
+    acc_dtype: str | None = None,
+    no_zeros_in_input: bool = False,
+) -> Any:
     """The product along *axis*."""
-    t = as_tensor(x)
+    t = as_tensor(input)
+    if dtype:
+        t = t.to(getattr(torch, dtype))
     for dim in sorted((a % t.ndim for a in _axes(t, axis)), reverse=True):
         t = torch.prod(t, dim, keepdim=keepdims)
     return t
@@ -358,15 +378,15 @@ def cumsum(x: Any, axis: int | None = None) -> Any:
 
 
 @lazy
-def sort(x: Any, axis: int = -1) -> Any:
+def sort(a: Any, axis: int = -1, kind: str = "quicksort", order: Any = None) -> Any:
     """The values in rising order along *axis*."""
-    return torch.sort(as_tensor(x), dim=axis, stable=True).values
+    return torch.sort(as_tensor(a), dim=axis, stable=True).values
 
 
 @lazy
-def argsort(x: Any, axis: int = -1) -> Any:
+def argsort(a: Any, axis: int = -1, kind: str = "quicksort", order: Any = None) -> Any:
     """The order that sorts the values along *axis*."""
-    return torch.argsort(as_tensor(x), dim=axis, stable=True)
+    return torch.argsort(as_tensor(a), dim=axis, stable=True)
 
 
 # ---- products
@@ -399,21 +419,21 @@ def batched_dot(a: Any, b: Any) -> Any:
 
 
 @lazy
-def outer(a: Any, b: Any) -> Any:
+def outer(x: Any, y: Any) -> Any:
     """The products of each value of a with each of b."""
-    return torch.outer(as_tensor(a).flatten(), as_tensor(b).flatten())
+    return torch.outer(as_tensor(x).flatten(), as_tensor(y).flatten())
 
 
 @lazy
-def diag(x: Any) -> Any:
+def diag(v: Any, k: int = 0) -> Any:
     """The diagonal of a matrix, or the matrix with this diagonal."""
-    return torch.diag(as_tensor(x))
+    return torch.diag(as_tensor(v), k)
 
 
 @lazy
-def trace(x: Any) -> Any:
+def trace(X: Any) -> Any:
     """The sum of the diagonal."""
-    return torch.trace(as_tensor(x))
+    return torch.trace(as_tensor(X))
 
 
 @lazy
@@ -426,9 +446,9 @@ def norm(x: Any, L: Any = 2, axis: Axis = None, keepdims: bool = False) -> Any: 
 
 
 @lazy
-def reshape(x: Any, shape: Any, ndim: int | None = None) -> Any:
+def reshape(x: Any, newshape: Any, ndim: int | None = None) -> Any:
     """x in another shape; -1 stands for what is left."""
-    sizes = shape.tolist() if isinstance(shape, Tensor) else [as_int(n) for n in shape]
+    sizes = newshape.tolist() if isinstance(newshape, Tensor) else [as_int(n) for n in newshape]
     return as_tensor(x).reshape(sizes)
 
 
@@ -471,15 +491,15 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
 
 
 @lazy
-def swapaxes(x: Any, a: int, b: int) -> Any:
+def swapaxes(y: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged."""
-    return torch.swapaxes(as_tensor(x), a, b)
+    return torch.swapaxes(as_tensor(y), axis1, axis2)
 
 
 @lazy
-def concatenate(parts: Any, axis: int = 0) -> Any:
+def concatenate(tensor_list: Any, axis: int = 0) -> Any:
     """All *parts* behind each other along *axis*."""
-    return torch.cat([as_tensor(part) for part in parts], axis)
+    return torch.cat([as_tensor(part) for part in tensor_list], axis)
 
 
 @lazy
@@ -526,14 +546,14 @@ def _write(x: Any, index: Any, y: Any, increment: bool) -> Tensor:
     return t
 
 
-def set_subtensor(target: Any, y: Any, inplace: bool = False) -> Any:
+def set_subtensor(x: Any, y: Any, inplace: bool = False) -> Any:
     """A copy of a in which ``a[index]``, given as *target*, is *y*."""
-    return _write(*_whole(target), y, False)
+    return _write(*_whole(x), y, False)
 
 
-def inc_subtensor(target: Any, y: Any, inplace: bool = False) -> Any:
+def inc_subtensor(x: Any, y: Any, inplace: bool = False) -> Any:
     """A copy of a in which ``a[index]``, given as *target*, is larger by *y*."""
-    return _write(*_whole(target), y, True)
+    return _write(*_whole(x), y, True)
 
 
 def _whole(target: Any) -> tuple[Any, Any]:
@@ -549,9 +569,9 @@ def shape(x: Any) -> Any:
 
 
 @lazy
-def nonzero(x: Any) -> Any:
+def nonzero(a: Any) -> Any:
     """The indices of what is not zero, one vector for each axis."""
-    return torch.nonzero(as_tensor(x), as_tuple=True)
+    return torch.nonzero(as_tensor(a), as_tuple=True)
 
 
 @lazy
@@ -578,15 +598,15 @@ def _sizes(shape: Any) -> list[int]:
 
 
 @lazy
-def zeros_like(x: Any, dtype: str | None = None) -> Any:
+def zeros_like(model: Any, dtype: str | None = None) -> Any:
     """Zeros in the shape of x."""
-    return torch.zeros_like(as_tensor(x))
+    return torch.zeros_like(as_tensor(model), dtype=getattr(torch, dtype) if dtype else None)
 
 
 @lazy
-def ones_like(x: Any, dtype: str | None = None) -> Any:
+def ones_like(model: Any, dtype: str | None = None) -> Any:
     """Ones in the shape of x."""
-    return torch.ones_like(as_tensor(x))
+    return torch.ones_like(as_tensor(model), dtype=getattr(torch, dtype) if dtype else None)
 
 
 @made
@@ -623,7 +643,8 @@ def bind() -> None:
         "argmin": argmin, "all": all_, "any": any_, "cumsum": cumsum, "sort": sort, "argsort": argsort, "dot": dot,
         "flatten": flatten, "dimshuffle": dimshuffle, "transpose": transpose, "swapaxes": swapaxes, "astype": cast,
         "repeat": repeat, "clip": clip, "ravel": flatten, "squeeze": squeeze, "nonzero": nonzero, "norm": norm,
-        "trace": trace, "round": round_,
+        "trace": trace, "round": round_, "exp": exp, "log": log, "sqrt": sqrt, "sin": sin, "cos": cos, "tan": tan,
+        "tanh": tanh, "floor": floor, "ceil": ceil,
     }  # fmt: skip
     for name, op in methods.items():
         setattr(Variable, name, lambda self, *rest, op=op, **options: op(self, *rest, **options))
@@ -633,7 +654,8 @@ def bind() -> None:
     setattr(Variable, "size", property(lambda self: apply(torch.numel, self)))  # noqa: B010
 
 
-def _reshape_method(self: Variable, *sizes: Any, ndim: int | None = None) -> Any:
+def _reshape_method(self: Variable, *sizes: Any, shape: Any = None, ndim: int | None = None) -> Any:
+    sizes = sizes if shape is None else (shape,)
     listed = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
     return reshape(self, listed)
 
