@@ -123,8 +123,12 @@ def _is_known(type: str) -> bool:
 
 
 def _unknown_type(type: str) -> str:
-    instead = f", {EQUALS[type]}" if type in EQUALS else suggest(type, [*LAYERS, *SOURCES, INPUT])
-    return f"no layer of this type is known{instead}"
+    if type in EQUALS:
+        return f"no layer of this type is known, {EQUALS[type]}"
+    known = [*LAYERS, *SOURCES, INPUT]
+    extended = [name for name in known if len(type) > len(name) + 1 and (type.startswith(name) or type.endswith(name))]
+    meant = "" if suggest(type, extended) else suggest(type, known)  # ROIPooling is no slip for Pooling
+    return f"no layer of this type is known{meant}"
 
 
 def _elsewhere(param: NetParameter, state: NetState) -> dict[str, str]:

@@ -185,6 +185,9 @@ def test_a_problem_of_several_layers_is_reported_once_with_all_their_names():
         ("ReLU6", ", a Clip with min: 0 and max: 6 is the same"),
         ("DepthwiseConvolution", ", a Convolution whose group is its num_output is the same"),
         ("ReLU5", ", did you mean ReLU or RReLU?"),
+        ("SoftmaxWithLos", ", did you mean SoftmaxWithLoss?"),
+        ("ROIPooling", ""),
+        ("WeightedSoftmaxWithLoss", ""),
     ],
 )
 def test_what_to_write_for_a_layer_type_of_a_fork(type, said):
