@@ -11,6 +11,7 @@ from converters.lasagne.installing import install
 from converters.lasagne.modern import code_of, old_modules
 from converters.lasagne.namesakes import namesakes
 from converters.lasagne.old_numpy import old_names
+from converters.lasagne.old_python import old_python
 from converters.lasagne.old_sklearn import old_sklearn
 from converters.lasagne.python2 import NAMES
 from protos.errors import CaffeError
@@ -39,7 +40,7 @@ def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[s
     sys.path.insert(0, str(directory))
     sys.modules["__main__"] = module
     try:
-        with old_modules_beside(directory), old_names(), old_sklearn():
+        with old_modules_beside(directory), old_names(), old_python(), old_sklearn():
             exec(code, module.__dict__)  # running the script is what this is for
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before[0], before[1], before[2]

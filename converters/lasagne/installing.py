@@ -17,6 +17,8 @@ MODULES = {
     "nolearn.lasagne.handlers": "converters.lasagne.nolearn.handlers",
     "nolearn.lasagne.visualize": "converters.lasagne.nolearn.visualize",
     "theano": "converters.lasagne.theano",
+    "theano.compat": "converters.lasagne.theano.compat",
+    "theano.compat.python2x": "converters.lasagne.theano.compat",
     "theano.compile": "converters.lasagne.theano.compile",
     "theano.compile.mode": "converters.lasagne.theano.compile",
     "theano.compile.nanguardmode": "converters.lasagne.theano.compile",
@@ -39,6 +41,7 @@ MODULES = {
     "theano.tensor.nnet": "converters.lasagne.theano.tensor.nnet",
     "theano.tensor.shared_randomstreams": "converters.lasagne.theano.tensor.shared_randomstreams",
     "theano.tensor.signal": "converters.lasagne.theano.tensor.signal",
+    "theano.updates": "converters.lasagne.theano.updates",
 }  # fmt: skip
 ABSENT = (
     "lasagne.layers.cuda_convnet",

@@ -10,6 +10,7 @@ from converters.lasagne.theano.op import Op, as_op
 from converters.lasagne.theano.printing import pprint
 from converters.lasagne.theano.shared import shared
 from converters.lasagne.theano.tensor import dot
+from converters.lasagne.theano.updates import OrderedUpdates
 from converters.lasagne.theano.variable import Variable
 
 Param = In
@@ -18,7 +19,7 @@ __version__ = "1.0.5"
 pp = pprint
 
 __all__ = [
-    "In", "Lop", "Mode", "NanGuardMode", "Op", "Param", "Rop", "Variable", "as_op", "clone",
+    "In", "Lop", "Mode", "NanGuardMode", "Op", "OrderedUpdates", "Param", "Rop", "Variable", "as_op", "clone",
     "compile", "config", "dot", "foldl", "foldr",
     "function", "grad", "gradient", "ifelse", "map", "pp", "printing", "reduce", "scan", "shared", "tensor",
 ]  # fmt: skip

@@ -1,6 +1,5 @@
 """``theano.scan`` and its relatives: loops whose steps are expressions."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.shared import Alias, SharedVariable
+from converters.lasagne.theano.updates import OrderedUpdates
 from converters.lasagne.theano.variable import (
     Apply,
     Constant,
@@ -101,7 +101,7 @@ def scan(
     outputs = [apply(lambda found, i=i: found[i], whole) for i in range(len(made))]
     for output, value in zip(outputs, made, strict=True):
         output.ndim_ = value.ndim + 1
-    last = OrderedDict(
+    last = OrderedUpdates(
         (target, apply(lambda found, i=i: found[i], whole)) for i, target in enumerate(updates, len(made))
     )
     return (outputs if return_list or len(outputs) != 1 else outputs[0]), last

@@ -40,6 +40,10 @@ class Variable:
         """The variables whose values this one needs."""
         return ()
 
+    def get_parents(self) -> list["Variable"]:
+        """What it is made of, as a list."""
+        return list(self.parents)
+
     def compute(self, known: Mapping["Variable", Any]) -> Any:
         """The value, from those of the parents in *known*."""
         raise CaffeError(f"input variable {self} has no value: give it one in eval() or as an input of the function")

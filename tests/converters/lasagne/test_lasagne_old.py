@@ -291,3 +291,35 @@ def test_names_of_arguments_are_theanos(tmp_path):
     np.testing.assert_array_equal(normal, x * 100)
     np.testing.assert_allclose(uniform, np.full(4, x.sum() * 100))
     np.testing.assert_array_equal(np.hstack([chosen, fives]), [1, 1, 1, 5, 5])
+
+
+def test_names_that_python_had_are_there_for_the_script_alone(tmp_path):
+    text = """
+import collections, inspect, itertools, string, sys, time, theano.tensor as T
+found = isinstance(len, collections.Callable), inspect.getargspec(lambda a, b=1: a)[0], \\
+    string.letters[:2], sys.maxint > 9
+pairs, started = list(itertools.izip([1], [2])), time.clock()
+x = T.matrix()
+above = (x + 1).get_parents() == [x]
+"""
+    before = set(vars(sys.modules["collections"])), set(vars(sys.modules["time"]))
+    found = ran(tmp_path, text)
+    assert found["found"] == (True, ["a", "b"], "ab", True)
+    assert (found["pairs"], found["above"]) == ([(1, 2)], True)
+    assert (set(vars(sys.modules["collections"])), set(vars(sys.modules["time"]))) == before
+
+
+def test_updates_of_loops_can_be_added(tmp_path):
+    text = """
+import theano, theano.tensor as T
+from theano.updates import OrderedUpdates
+from theano.compat.python2x import OrderedDict
+x, a, b = T.vector(), theano.shared(0.0), theano.shared(0.0)
+_, first = theano.scan(lambda v: OrderedDict([(a, a + v)]), x)
+_, second = theano.scan(lambda v: {b: b - v}, x)
+theano.function([x], updates=[] + first + second + {})([1.0, 2.0])
+kinds = type(first), type([(b, b)] + first)
+"""
+    found = ran(tmp_path, text)
+    assert (found["a"].get_value(), found["b"].get_value()) == (3, -3)
+    assert found["kinds"] == (found["OrderedUpdates"],) * 2
