@@ -8,14 +8,12 @@ from torch import Tensor
 
 from converters.lasagne.theano.tensor import nnet
 from converters.lasagne.theano.tensor.ops import largest, lazy
-from converters.lasagne.theano.variable import Variable, as_tensor
+from converters.lasagne.theano.variable import as_tensor
 
 
 def align_targets(predictions: Any, targets: Any) -> tuple[Any, Any]:
     """A vector of targets as a column where the predictions are one."""
-    if isinstance(predictions, Variable) or isinstance(targets, Variable):
-        return predictions, _aligned(predictions, targets)
-    return predictions, _align(as_tensor(predictions), as_tensor(targets))
+    return predictions, _aligned(predictions, targets)
 
 
 def _align(predictions: Tensor, targets: Tensor) -> Tensor:

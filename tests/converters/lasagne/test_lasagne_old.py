@@ -10,6 +10,7 @@ import pytest
 import sklearn.model_selection  # compiled modules are imported once in a process
 import torch
 
+import converters.lasagne as L
 from converters.lasagne.modern import is_old
 from converters.lasagne.theano.config import config
 from converters.run import run
@@ -323,3 +324,19 @@ kinds = type(first), type([(b, b)] + first)
     found = ran(tmp_path, text)
     assert (found["a"].get_value(), found["b"].get_value()) == (3, -3)
     assert found["kinds"] == (found["OrderedUpdates"],) * 2
+
+
+def test_functions_of_arrays_alone_give_variables(tmp_path):
+    text = """
+import numpy as np, theano.tensor as T, lasagne
+a = np.array([[1.0, 2.0], [3.0, 5.0]])
+dot, least = T.dot(a, a.T).eval(), T.minimum(2, 1).eval()
+rate = T.cast(0.5, 'float32').eval().dtype
+loss = lasagne.objectives.squared_error(a, a + 1).mean().eval()
+soft = lasagne.nonlinearities.softmax(a).sum(axis=1).eval()
+"""
+    found = ran(tmp_path, text)
+    np.testing.assert_array_equal(found["dot"], [[5, 13], [13, 34]])
+    assert (found["least"], found["rate"], found["loss"]) == (1, np.float32, 1)
+    np.testing.assert_allclose(found["soft"], [1, 1])
+    assert isinstance(L.theano.tensor.dot(torch.ones(2), np.ones(2, "float32")), torch.Tensor)

@@ -15,13 +15,22 @@ Function = Callable[..., Any]
 
 
 def lazy(function: Function) -> Function:
-    """*function* of tensors, as one that also takes variables."""
+    """*function* of tensors, as one that also takes variables; of arrays and numbers alone it makes a variable."""
 
     @wraps(function)
     def either(*arguments: Any, **options: Any) -> Any:
-        return apply(function, *arguments, **options)
+        found = apply(function, *arguments, **options)
+        if isinstance(found, Tensor) and not _has_tensor([arguments, options]):
+            return Constant(found)
+        return found
 
     return either
+
+
+def _has_tensor(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_has_tensor(item) for item in value)
+    return isinstance(value, Tensor) or (isinstance(value, dict) and _has_tensor(list(value.values())))
 
 
 def made(function: Function) -> Function:
