@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.tensor import nnet
-from converters.lasagne.theano.tensor.ops import largest, lazy
+from converters.lasagne.theano.tensor.calls import lazy
+from converters.lasagne.theano.tensor.ops import largest
 from converters.lasagne.theano.variable import as_tensor
 
 

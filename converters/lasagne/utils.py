@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.shared import SharedVariable
-from converters.lasagne.theano.tensor import ops
+from converters.lasagne.theano.tensor import form, ops
 from converters.lasagne.theano.variable import Constant, Variable, ancestors
 
 int_types = (numbers.Integral, np.integer)
@@ -56,7 +56,7 @@ def one_hot(x: Any, m: Any = None) -> Any:
     """A row for each number of *x*, with *m* columns; the largest number and one more by default."""
     if m is None:
         m = ops.add(ops.cast(ops.max_(x), "int32"), 1)
-    return ops.to_one_hot(x, m)
+    return form.to_one_hot(x, m)
 
 
 def unique(l: Iterable[Any]) -> list[Any]:  # noqa: E741  # Lasagne's name
@@ -139,7 +139,7 @@ def unroll_scan(
     many = sequences if isinstance(sequences, list | tuple) else [sequences]
     states, found = list(outputs_info), []
     for step in reversed(range(n_steps)) if go_backwards else range(n_steps):
-        made = fn(*[ops.subtensor(sequence, step) for sequence in many], *states, *non_sequences)
+        made = fn(*[form.subtensor(sequence, step) for sequence in many], *states, *non_sequences)
         states = list(made) if isinstance(made, list | tuple) else [made]
         found.append(states)
-    return [ops.stack(list(values)) for values in zip(*found, strict=True)]
+    return [form.stack(list(values)) for values in zip(*found, strict=True)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.layers.base import Computed
-from converters.lasagne.theano.tensor import ops
+from converters.lasagne.theano.tensor import calls, ops
 from converters.lasagne.utils import as_tuple
 from converters.lasagne.windows import pool, pooled_length
 
@@ -19,13 +19,13 @@ def pool_output_length(input_length: Any, pool_size: int, stride: int, pad: int,
     return pooled_length(input_length, pool_size, stride, pad, ignore_border)
 
 
-@ops.lazy
+@calls.lazy
 def pool_2d(input: Any, **kwargs: Any) -> Any:
     """``theano.tensor.signal.pool.pool_2d``: options ws, ignore_border, stride, pad, mode."""
     return _pool(input, 2, **kwargs)
 
 
-@ops.lazy
+@calls.lazy
 def pool_3d(input: Any, **kwargs: Any) -> Any:
     """``theano.tensor.signal.pool.pool_3d``: options ws, ignore_border, stride, pad, mode."""
     return _pool(input, 3, **kwargs)

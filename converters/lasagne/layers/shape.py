@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.lasagne.layers.base import Computed
-from converters.lasagne.theano.tensor import ops
+from converters.lasagne.theano.tensor import form
 from converters.lasagne.theano.variable import Variable, as_int, evaluate
 from converters.lasagne.utils import int_types
 
@@ -24,7 +24,7 @@ class FlattenLayer(Computed):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """*x*, flat behind the first axes."""
-        return ops.flatten(x, self.outdim)
+        return form.flatten(x, self.outdim)
 
     def get_output_shape_for(self, input_shape: Any) -> Any:
         """The product of the joined sizes; None where one of them is open."""
@@ -101,7 +101,7 @@ class DimshuffleLayer(Computed):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """*x* with its axes in the new order."""
-        return ops.dimshuffle(x, *self.pattern)
+        return form.dimshuffle(x, *self.pattern)
 
     def get_output_shape_for(self, input_shape: Any) -> Any:
         """The sizes in the new order."""
@@ -149,7 +149,7 @@ class SliceLayer(Computed):
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The chosen part."""
         axis = self.axis % x.ndim
-        return ops.subtensor(x, (slice(None),) * axis + (self.slice,))
+        return form.subtensor(x, (slice(None),) * axis + (self.slice,))
 
     def get_output_shape_for(self, input_shape: Any) -> Any:
         """The shape with the axis cut, or gone."""

@@ -5,7 +5,17 @@ from typing import Any
 
 from converters.lasagne.theano.elemwise import Elemwise
 from converters.lasagne.theano.gradient import Lop, Rop, grad, hessian, jacobian
-from converters.lasagne.theano.tensor import extra_ops, kinds, more, nlinalg, nnet, ops, shared_randomstreams, signal
+from converters.lasagne.theano.tensor import (
+    extra_ops,
+    form,
+    kinds,
+    more,
+    nlinalg,
+    nnet,
+    ops,
+    shared_randomstreams,
+    signal,
+)
 from converters.lasagne.theano.tensor.kinds import TensorType, as_tensor_variable, constructors
 from converters.lasagne.theano.variable import Constant, Variable
 
@@ -21,7 +31,7 @@ def _functions(module: ModuleType) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
 
 
-_found = _functions(more) | _functions(ops)
+_found = _functions(more) | _functions(form) | _functions(ops)
 globals().update(constructors() | _found | {name: _found[own] for name, own in _RENAMED.items()})
 for _name in ("cumprod", "diagonal", "fill", "nonzero_values", "ones_like", "ptp", "take", "zeros_like"):
     setattr(Variable, _name, _found[_name])

@@ -7,21 +7,9 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.config import config
-from converters.lasagne.theano.tensor.ops import (
-    argmax,
-    both,
-    concatenate,
-    floating,
-    int_div,
-    lazy,
-    made,
-    max_,
-    min_,
-    mod,
-    stack,
-    sub,
-    subtensor,
-)
+from converters.lasagne.theano.tensor.calls import floating, lazy, made
+from converters.lasagne.theano.tensor.form import concatenate, stack, subtensor
+from converters.lasagne.theano.tensor.ops import argmax, both, int_div, max_, min_, mod, sub
 from converters.lasagne.theano.variable import as_int, as_tensor
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from converters.lasagne.theano.tensor.ops import diag, dot, lazy, trace
+from converters.lasagne.theano.tensor.calls import lazy
+from converters.lasagne.theano.tensor.ops import diag, dot, trace
 from converters.lasagne.theano.variable import as_tensor
 
 

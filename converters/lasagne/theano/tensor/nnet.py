@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from converters.lasagne.theano.tensor.ops import floating, lazy
+from converters.lasagne.theano.tensor.calls import floating, lazy
 from converters.lasagne.theano.variable import as_tensor
 
 

@@ -1,7 +1,6 @@
 """The functions of ``theano.tensor``, on torch tensors; each serves variables and data alike through ``apply``."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -9,46 +8,20 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.config import config
-from converters.lasagne.theano.variable import Apply, Constant, Variable, apply, as_int, as_tensor, probing
-
-Function = Callable[..., Any]
-
-
-def lazy(function: Function) -> Function:
-    """*function* of tensors, as one that also takes variables; of arrays and numbers alone it makes a variable."""
-
-    @wraps(function)
-    def either(*arguments: Any, **options: Any) -> Any:
-        found = apply(function, *arguments, **options)
-        if isinstance(found, Tensor) and not _has_tensor([arguments, options]):
-            return Constant(found)
-        return found
-
-    return either
-
-
-def _has_tensor(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(_has_tensor(item) for item in value)
-    return isinstance(value, Tensor) or (isinstance(value, dict) and _has_tensor(list(value.values())))
-
-
-def made(function: Function) -> Function:
-    """*function* that makes a value from numbers, as one that gives a variable, which has a variable's methods."""
-    either = lazy(function)
-
-    @wraps(function)
-    def variable(*arguments: Any, **options: Any) -> Any:
-        found = either(*arguments, **options)
-        return found if isinstance(found, Variable) else Constant(found)
-
-    return variable
-
-
-def floating(x: Any) -> Tensor:
-    """*x* as a tensor of floats: whole numbers become floatX."""
-    tensor = as_tensor(x)
-    return tensor if tensor.is_floating_point() else tensor.to(config.torch_dtype)
+from converters.lasagne.theano.tensor.calls import Function, floating, lazy
+from converters.lasagne.theano.tensor.form import (
+    dimshuffle,
+    flatten,
+    nonzero,
+    repeat,
+    reshape,
+    shape,
+    squeeze,
+    subtensor,
+    swapaxes,
+    transpose,
+)
+from converters.lasagne.theano.variable import Variable, apply, as_tensor, probing
 
 
 def _unary(name: str, function: Callable[[Tensor], Tensor]) -> Function:
@@ -449,189 +422,6 @@ def trace(X: Any) -> Any:
 def norm(x: Any, L: Any = 2, axis: Axis = None, keepdims: bool = False) -> Any:  # Theano's name
     """The *L*-norm of the values."""
     return torch.linalg.vector_norm(floating(x), L, dim=axis, keepdim=keepdims)
-
-
-# ---- form
-
-
-@lazy
-def reshape(x: Any, newshape: Any, ndim: int | None = None) -> Any:
-    """x in another shape; -1 stands for what is left."""
-    sizes = newshape.tolist() if isinstance(newshape, Tensor) else [as_int(n) for n in newshape]
-    return as_tensor(x).reshape(sizes)
-
-
-@lazy
-def flatten(x: Any, ndim: int = 1, outdim: int | None = None) -> Any:
-    """x with its trailing axes joined, so that *ndim* are left."""
-    t = as_tensor(x)
-    return t.reshape([*t.shape[: (outdim or ndim) - 1], -1])
-
-
-@lazy
-def dimshuffle(x: Any, *pattern: Any) -> Any:
-    """The axes in the order of *pattern*, "x" for a new one of size 1; axes of size 1 may be left out."""
-    t = as_tensor(x)
-    order = list(pattern[0]) if len(pattern) == 1 and isinstance(pattern[0], list | tuple) else list(pattern)
-    kept = [axis for axis in order if axis != "x"]
-    for axis in sorted(set(range(t.ndim)) - set(kept), reverse=True):
-        if t.shape[axis] != 1:
-            raise ValueError(f"dimshuffle {order} leaves out axis {axis}, whose size is {t.shape[axis]}, not 1")
-        t = t.squeeze(axis)
-        kept = [k - (k > axis) for k in kept]
-    t = t.permute(kept)
-    for place, axis in enumerate(order):
-        if axis == "x":
-            t = t.unsqueeze(place)
-    return t
-
-
-@lazy
-def squeeze(x: Any) -> Any:
-    """Without the axes of size 1."""
-    return as_tensor(x).squeeze()
-
-
-@lazy
-def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
-    """The axes in the order *axes*, reversed by default."""
-    t = as_tensor(x)
-    return t.permute(list(axes) if axes is not None else list(reversed(range(t.ndim))))
-
-
-@lazy
-def swapaxes(y: Any, axis1: int, axis2: int) -> Any:
-    """Two axes exchanged."""
-    return torch.swapaxes(as_tensor(y), axis1, axis2)
-
-
-@lazy
-def concatenate(tensor_list: Any, axis: int = 0) -> Any:
-    """All *parts* behind each other along *axis*."""
-    return torch.cat([as_tensor(part) for part in tensor_list], axis)
-
-
-@lazy
-def stack(*parts: Any, axis: int = 0) -> Any:
-    """All *parts* along a new *axis*."""
-    listed = parts[0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else parts
-    return torch.stack([as_tensor(part) for part in listed], axis)
-
-
-@lazy
-def tile(x: Any, reps: Any, ndim: int | None = None) -> Any:
-    """Copies of x side by side."""
-    return torch.tile(as_tensor(x), [as_int(n) for n in (reps if isinstance(reps, list | tuple) else [reps])])
-
-
-@lazy
-def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
-    """Each value *repeats* times along *axis*."""
-    times = repeats if isinstance(repeats, int) else as_tensor(repeats).long()
-    return torch.repeat_interleave(as_tensor(x), times, axis)
-
-
-@lazy
-def subtensor(x: Any, index: Any) -> Any:
-    """``x[index]``, with slices that run backwards."""
-    value = x if isinstance(x, tuple | list) else as_tensor(x)
-    if not isinstance(value, Tensor):
-        return value[as_int(index)]
-    items = list(index) if isinstance(index, tuple) else [index]
-    axis = 0
-    for place, item in enumerate(items):
-        if isinstance(item, slice) and item.step is not None and item.step < 0:
-            order = range(value.shape[axis])[item]
-            items[place] = slice(None)
-            value = value.index_select(axis, torch.tensor(list(order), device=value.device))
-        axis += item is not None and item is not Ellipsis
-    return value[tuple(items)]
-
-
-@lazy
-def _write(x: Any, index: Any, y: Any, increment: bool) -> Tensor:
-    t = as_tensor(x).clone()
-    t[index if isinstance(index, tuple) else (index,)] = subtensor(t, index) + y if increment else y
-    return t
-
-
-def set_subtensor(x: Any, y: Any, inplace: bool = False) -> Any:
-    """A copy of a in which ``a[index]``, given as *target*, is *y*."""
-    return _write(*_whole(x), y, False)
-
-
-def inc_subtensor(x: Any, y: Any, inplace: bool = False) -> Any:
-    """A copy of a in which ``a[index]``, given as *target*, is larger by *y*."""
-    return _write(*_whole(x), y, True)
-
-
-def _whole(target: Any) -> tuple[Any, Any]:
-    if not isinstance(target, Apply) or target.name != "subtensor":
-        raise TypeError("set_subtensor and inc_subtensor take a[index] of a variable a")
-    return target.arguments[0], target.arguments[1]
-
-
-@lazy
-def shape(x: Any) -> Any:
-    """The sizes of the axes."""
-    return tuple(as_tensor(x).shape)
-
-
-@lazy
-def nonzero(a: Any) -> Any:
-    """The indices of what is not zero, one vector for each axis."""
-    return torch.nonzero(as_tensor(a), as_tuple=True)
-
-
-@lazy
-def to_one_hot(y: Any, nb_class: Any, dtype: str | None = None) -> Any:
-    """A row for each number: 1 at its place, 0 elsewhere."""
-    found = torch.nn.functional.one_hot(as_tensor(y).long(), as_int(nb_class))
-    return found.to(getattr(torch, dtype or config.floatX))
-
-
-@made
-def zeros(shape: Any, dtype: str | None = None) -> Any:
-    """Zeros."""
-    return torch.zeros(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
-
-
-@made
-def ones(shape: Any, dtype: str | None = None) -> Any:
-    """Ones."""
-    return torch.ones(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
-
-
-def _sizes(shape: Any) -> list[int]:
-    return [as_int(n) for n in shape] if isinstance(shape, list | tuple) else [as_int(shape)]
-
-
-@lazy
-def zeros_like(model: Any, dtype: str | None = None) -> Any:
-    """Zeros in the shape of x."""
-    return torch.zeros_like(as_tensor(model), dtype=getattr(torch, dtype) if dtype else None)
-
-
-@lazy
-def ones_like(model: Any, dtype: str | None = None) -> Any:
-    """Ones in the shape of x."""
-    return torch.ones_like(as_tensor(model), dtype=getattr(torch, dtype) if dtype else None)
-
-
-@made
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: str | None = None) -> Any:
-    """Whole numbers, as NumPy's arange."""
-    ends = (0, start) if stop is None else (start, stop)
-    numbers: Tensor = torch.arange(as_int(ends[0]), as_int(ends[1]), as_int(step))
-    return numbers if dtype is None else numbers.to(getattr(torch, dtype))
-
-
-@made
-def eye(n: Any, m: Any = None, k: int = 0, dtype: str | None = None) -> Any:
-    """The identity, its diagonal moved by *k*."""
-    rows, columns = as_int(n), as_int(n if m is None else m)
-    kind = getattr(torch, dtype or config.floatX)
-    return torch.diag(torch.ones(max(rows, columns) + abs(k), dtype=kind), k)[:rows, :columns]
 
 
 def bind() -> None:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from converters.lasagne import windows
-from converters.lasagne.theano.tensor.ops import lazy
+from converters.lasagne.theano.tensor.calls import lazy
 from converters.lasagne.theano.variable import as_tensor
 
 
