@@ -7,7 +7,7 @@ What is read comes back in the current format, whichever format it was written i
 'ReLU'
 >>> parse_net('layer { name: "relu" tipe: "ReLU" }', path="net.prototxt")
 Traceback (most recent call last):
-protos.errors.ParseError: net.prototxt:1:22: unknown field 'tipe' in LayerParameter, did you mean type?
+protos.errors.UnknownFieldError: net.prototxt:1:22: unknown field 'tipe' in LayerParameter, did you mean type?
 """
 
 import os
