@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from nets import console
 from nets.solver import Action
@@ -72,8 +73,15 @@ def test_a_second_interrupt_ends_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "said"),
-    [(CaffeError("a: is bad"), 2, "error: a: is bad\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
-)
+    [
+        (CaffeError("a: is bad"), 2, "error: a: is bad\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (torch.OutOfMemoryError("no room\nat all"), 2, "error: the device is out of memory: no room\n"),
+        (torch.AcceleratorError("CUDA error: assert\nhints"), 2,
+         "error: the GPU stopped: CUDA error: assert; if a label or an index is out of range, the same command on a "
+         "CPU names its layer\n"),
+    ],
+)  # fmt: skip
 def test_exit_statuses(error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> int:
         raise error

@@ -19,14 +19,7 @@ from converters.run import main, run
 from protos.errors import CaffeError
 
 API = Path(__file__).parents[2] / "golden" / "lasagne" / "api.txt"
-
-
-@pytest.fixture(autouse=True)
-def _restored(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    monkeypatch.setattr(config, "floatX", "float64")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+pytestmark = pytest.mark.usefixtures("restored")
 
 
 def script(tmp_path, text):

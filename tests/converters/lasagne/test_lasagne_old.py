@@ -16,14 +16,7 @@ from converters.lasagne.theano.config import config
 from converters.run import run
 
 ROOT = str(Path(__file__).parents[3])
-
-
-@pytest.fixture(autouse=True)
-def _restored(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-    monkeypatch.setattr(config, "floatX", "float64")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+pytestmark = pytest.mark.usefixtures("restored")
 
 
 def ran(tmp_path, text):
