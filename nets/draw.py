@@ -22,10 +22,12 @@ FORMATS = (".svg", ".png", ".dot")
 # The module that a layer's class stands in says of what kind it is: fill and border of its box.
 COLOURS = {
     "convolution": ("#dbe9f6", "#2f6ba8"),
+    "depthwise": ("#dbe9f6", "#2f6ba8"),
     "dense": ("#dbe9f6", "#2f6ba8"),
     "recurrent": ("#dbe9f6", "#2f6ba8"),
     "pooling": ("#fde8d0", "#c46a11"),
     "normalization": ("#e6e0f0", "#6b4fa0"),
+    "bn": ("#e6e0f0", "#6b4fa0"),
     "activation": ("#e1f2e1", "#3a8a3a"),
     "elementwise": ("#fff6cc", "#a08500"),
     "loss": ("#f9dcdc", "#b83232"),
@@ -99,7 +101,7 @@ def _module(kind: str) -> str:
 def _kind(node: Node) -> str:
     """The type with the figures that matter: channels, kernel, stride."""
     proto: LayerParameter = node.proto
-    if node.type in ("Convolution", "Deconvolution"):
+    if node.type in ("Convolution", "Deconvolution", "DepthwiseConvolution"):
         p = proto.convolution_param
         return f"{node.type} {p.num_output}, {_window(p)}"
     if node.type == "Pooling":

@@ -17,15 +17,6 @@ from protos.upgrade import upgrade_net
 
 INPUT = "Input"
 
-_DEPTHWISE = "a Convolution whose group is its num_output is the same"
-EQUALS = {  # what to write for layer types of forks that the original's make up
-    "BN": "a BatchNorm and a Scale are the same, with other blobs",
-    "ConvolutionDepthwise": _DEPTHWISE,
-    "DepthwiseConvolution": _DEPTHWISE,
-    "ReLU6": "a Clip with min: 0 and max: 6 is the same",
-    "ShuffleChannel": "a Reshape, a Permute and a Reshape are the same",
-}
-
 
 @dataclass(frozen=True)
 class Node:
@@ -123,8 +114,6 @@ def _is_known(type: str) -> bool:
 
 
 def _unknown_type(type: str) -> str:
-    if type in EQUALS:
-        return f"no layer of this type is known, {EQUALS[type]}"
     known = [*LAYERS, *SOURCES, INPUT]
     extended = [name for name in known if len(type) > len(name) + 1 and (type.startswith(name) or type.endswith(name))]
     meant = "" if suggest(type, extended) else suggest(type, known)  # ROIPooling is no slip for Pooling

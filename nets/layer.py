@@ -34,6 +34,7 @@ class Layer(nn.Module):
       of implementation and change no number. Any other field that is set to more than its default is refused;
     - ``bottoms``, ``tops``: how many it takes, ``(least, most)``;
     - ``blob_names``: its blobs in Caffe's order;
+    - ``any_ones``: its blobs are read from files whatever their axes of 1, in which the forks that wrote them differ;
     - ``is_loss``: its first top has a loss weight of 1 by default, and a missing top is made up;
     - ``loss_options``: the fields of loss_param that it honours;
     - ``labels``: the indices of bottoms that take no gradient; ``differentiable``: whether any does;
@@ -51,6 +52,7 @@ class Layer(nn.Module):
     bottoms: ClassVar[Count] = (1, 1)
     tops: ClassVar[Count] = (1, 1)
     blob_names: ClassVar[tuple[str, ...]] = ()
+    any_ones: ClassVar[bool] = False
     loss_options: ClassVar[frozenset[str]] = frozenset()
     is_loss: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True

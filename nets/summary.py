@@ -45,11 +45,14 @@ def _by_value(layer: Layer, bottom: Shape, top: Shape) -> int:
 
 MULTIPLY_ADDS: dict[str, Count] = {
     "Convolution": _by_output,
+    "ConvolutionDepthwise": _by_output,
+    "DepthwiseConvolution": _by_output,
     "Deconvolution": _by_input,
     "InnerProduct": _by_row,
     "LSTM": _by_step,
     "RNN": _by_step,
     "BatchNorm": _by_value,
+    "BN": _by_value,
     "Scale": _by_value,
 }
 

@@ -57,10 +57,11 @@ class Report:
 
 @dataclass(frozen=True)
 class _Target:
-    """The blobs of a layer of the net, and for each whether it belongs to an earlier layer."""
+    """The blobs of a layer of the net, for each whether it belongs to an earlier layer; whether axes of 1 count."""
 
     blobs: tuple[Tensor, ...] = ()
     shared: tuple[bool, ...] = ()
+    any_ones: bool = False
 
 
 # ---- reading
@@ -109,7 +110,7 @@ def _targets(net: Net) -> list[tuple[str, _Target]]:
         blobs = tuple(layer.blobs)
         shared = tuple(blob.numel() > 0 and blob.data_ptr() in seen for blob in blobs)
         seen.update(blob.data_ptr() for blob in blobs)
-        targets.append((node.name, _Target(blobs, shared)))
+        targets.append((node.name, _Target(blobs, shared, layer.any_ones)))
     return targets
 
 
@@ -184,12 +185,14 @@ def _misfits(name: str, blobs: Mapping[int, StoredBlob], target: _Target) -> Ite
         return
     for i, blob in blobs.items():
         shape = tuple(target.blobs[i].shape)
-        if not _fits(blob, shape):
+        if not _fits(blob, shape, target.any_ones):
             have, want = shape_text(blob.shape), shape_text(shape)
             yield f"layer '{name}' blob {i} is {have} in the file, {want} in the net"
 
 
-def _fits(blob: StoredBlob, shape: tuple[int, ...]) -> bool:
+def _fits(blob: StoredBlob, shape: tuple[int, ...], any_ones: bool = False) -> bool:
+    if any_ones:
+        return [size for size in blob.shape if size != 1] == [size for size in shape if size != 1]
     leading = len(blob.shape) - len(shape)
     return blob.shape == ((1,) * leading + shape if blob.legacy else shape)
 

@@ -2,8 +2,11 @@
 
 from nets.layers import (
     activation,
+    bn,
+    channels,
     convolution,
     dense,
+    depthwise,
     elementwise,
     io,
     loss,
@@ -13,6 +16,7 @@ from nets.layers import (
     python,
     recurrent,
     regions,
+    resampling,
     sequence,
     shape,
     spatial,
@@ -21,8 +25,11 @@ from nets.layers import (
 
 __all__ = [
     "activation",
+    "bn",
+    "channels",
     "convolution",
     "dense",
+    "depthwise",
     "elementwise",
     "io",
     "loss",
@@ -32,6 +39,7 @@ __all__ = [
     "python",
     "recurrent",
     "regions",
+    "resampling",
     "sequence",
     "shape",
     "spatial",

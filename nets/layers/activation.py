@@ -29,28 +29,47 @@ class ReLU(Layer):
     options = frozenset({"negative_slope", "relu6"})
     hints = frozenset({"engine", "fuse"})
 
-    def __init__(self, negative_slope: float = 0.0, relu6: bool = False) -> None:
+    def __init__(self, negative_slope: float = 0.0, most: float | None = None) -> None:
         super().__init__()
         self.negative_slope = negative_slope
         self.rereads_itself = negative_slope < 0
-        self.relu6 = relu6
+        self.most = most
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        return cls(proto.relu_param.negative_slope, proto.relu_param.relu6)
+        return cls(proto.relu_param.negative_slope, 6.0 if proto.relu_param.relu6 else None)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
-        return y.clamp(max=6) if self.relu6 else y
+        return y if self.most is None else y.clamp(max=self.most)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         y = g.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x)
-        return g.op("Min", y, g.constant(6.0, "most")) if self.relu6 else y
+        return y if self.most is None else g.op("Min", y, g.constant(self.most, "most"))
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         slopes = (x > 0).to(x.dtype)
         slopes = slopes + self.negative_slope * (x <= 0) if self.negative_slope else slopes
-        return slopes * (x < 6) if self.relu6 else slopes
+        return slopes if self.most is None else slopes * (x < self.most)
+
+
+@LAYERS("ReLU6")
+class ReLU6(ReLU):
+    """y = x where x > 0, negative_slope * x elsewhere, but at most threshold.
+
+    Options: negative_slope (0), threshold (6). Source: the layer of this name for MobileNet v2.
+    """
+
+    message = "relu6_param"
+    options = frozenset({"negative_slope", "threshold"})
+    hints = frozenset({"engine"})
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.relu6_param
+        if p.threshold <= 0:
+            raise NetError(f"threshold must be positive, not {p.threshold:g}")
+        return cls(p.negative_slope, p.threshold)
 
 
 @LAYERS("PReLU")

@@ -196,7 +196,9 @@ class Pooling(Layer):
         if self.method == "AVE":
             return average_pool(x, windows, self.include_pad)
         y, mask = max_pool(x, windows, self.with_mask)
-        return y if mask is None or not self.with_mask else (y, mask.to(x.dtype))
+        if mask is None or not self.with_mask:
+            return y
+        return y, mask.to(torch.promote_types(x.dtype, torch.float32))  # half precision has no place beyond 2,048
 
     def emit(self, g: Emitter, x: Value) -> Value | tuple[Value, ...]:
         if self.axes is None and self.method != "STOCHASTIC" and not self.with_mask:

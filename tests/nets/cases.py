@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from protos import text
 from protos.schema import NetParameter
+from tests.nets.cases_forks import fork_cases
 from tests.nets.cases_lasagne import lasagne_cases
 
 Values = Mapping[str, NDArray[np.float32]]
@@ -234,4 +235,4 @@ def own() -> tuple[Case, ...]:
     )
 
 
-CASES: tuple[Case, ...] = (*golden(), *own(), *lasagne_cases(_own))
+CASES: tuple[Case, ...] = (*golden(), *own(), *lasagne_cases(_own), *fork_cases(_own))

@@ -1,0 +1,197 @@
+"""Interp and Upsample: how forks of Caffe make images larger or smaller."""
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nets.emitter import Emitter, Value, cast, fixed
+from nets.layer import LAYERS, Layer, Shape, check_indices, not_in_place, shape_text
+from protos.errors import NetError
+from protos.schema import InterpParameter, LayerParameter, UpsampleParameter
+
+Size = tuple[int, int]
+
+
+@LAYERS("Interp")
+class Interp(Layer):
+    """The image at another size, bilinear, its corners where they were. bottom: N x C x H x W; top: N x C x height x
+    width.
+
+    pad_beg and pad_end, 0 or below, first cut rows and columns off before and behind. The size is, of what is set: by
+    shrink_factor alone (n - 1) // shrink_factor + 1; by zoom_factor alone n + (n - 1) (zoom_factor - 1); else height
+    and width; else shrunk and then zoomed. torch's align_corners. Options: height, width, zoom_factor, shrink_factor,
+    pad_beg (0), pad_end (0). Source: DeepLab's and PSPNet's layer of this name.
+    """
+
+    message = "interp_param"
+    options = frozenset({"height", "width", "zoom_factor", "shrink_factor", "pad_beg", "pad_end"})
+
+    def __init__(
+        self, size: Size | None = None, shrink: int | None = None, zoom: int | None = None, cut: Size = (0, 0)
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.shrink = shrink
+        self.zoom = zoom
+        self.cut = cut
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return not_in_place(proto)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.interp_param
+        if len(bottoms[0]) != 4:
+            raise NetError("its bottom needs 4 axes, N x C x H x W")
+        if p.pad_beg > 0 or p.pad_end > 0:
+            raise NetError(f"pad_beg {p.pad_beg} and pad_end {p.pad_end} must not be positive: the layer only cuts off")
+        made = cls(*_interp_rule(p), (-p.pad_beg, -p.pad_end))
+        height, width = made.sizes(bottoms[0][2:])
+        if min(height, width) < 1 or min(bottoms[0][2:]) <= sum(made.cut):
+            raise NetError(f"its top would be of {height}x{width}, from what pad_beg and pad_end leave of its bottom")
+        return made
+
+    def sizes(self, bottom: Sequence[int]) -> Size:
+        """Height and width of the top for those of the bottom."""
+        if self.size:
+            return self.size
+        height, width = (self._size(n - sum(self.cut)) for n in bottom)
+        return height, width
+
+    def _size(self, n: int) -> int:
+        n = n if self.shrink is None else (n - 1) // self.shrink + 1
+        return n if self.zoom is None else n + (n - 1) * (self.zoom - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.sizes(x.shape[2:])
+        if any(self.cut):
+            before, behind = self.cut
+            x = x[:, :, before : x.shape[2] - behind, before : x.shape[3] - behind]
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        size = self.size or self.sizes(fixed(x, (2, 3)))
+        if any(self.cut):
+            before, behind = self.cut
+            end = -behind or 2**31
+            x = g.op("Slice", x, g.constant([before] * 2, "starts"), g.constant([end] * 2, "ends"),
+                     g.constant([2, 3], "axes"))  # fmt: skip
+        sizes = g.op("Concat", _lead(g, x), g.constant(size, "size"), axis=0)
+        return g.op("Resize", x, None, None, sizes, mode="linear", coordinate_transformation_mode="align_corners")
+
+
+def _interp_rule(p: InterpParameter) -> tuple[Size | None, int | None, int | None]:
+    """The size, or how it is shrunk and zoomed, by which fields are set."""
+    shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
+    if shrinks == zooms and p.HasField("height") and p.HasField("width"):
+        return (p.height, p.width), None, None
+    if not shrinks and not zooms:
+        raise NetError("give shrink_factor, zoom_factor, or height and width")
+    if p.shrink_factor < 1 or p.zoom_factor < 1:
+        raise NetError(f"shrink_factor {p.shrink_factor} and zoom_factor {p.zoom_factor} must be positive")
+    return None, p.shrink_factor if shrinks else None, p.zoom_factor if zooms else None
+
+
+def _lead(g: Emitter, x: Value) -> Value:
+    """The first two sizes of *x*, a list."""
+    return g.op("Slice", g.op("Shape", x), g.constant([0], "first"), g.constant([2], "third"))
+
+
+@LAYERS("Upsample")
+class Upsample(Layer):
+    """Each value at the place that a mask says, zeros elsewhere; without a mask each value scale x scale times.
+
+    bottoms: N x C x H x W and, equal, the mask: the second top of a Pooling layer, places row * width + column in a
+    plane of the top (of equal places the last value stays; each gets the gradient there); top: N x C x height x width.
+
+    These are two layers of one name. With the mask (SegNet's): upsample_h and upsample_w are the size of the top;
+    without them it is that of the bottom times scale (2), or scale_h and scale_w, less 1 with pad_out_h and pad_out_w
+    (false), which go with a scale of 2. Without a mask (YOLO's): scale, a whole number.
+    Options: scale, scale_h, scale_w, pad_out_h, pad_out_w, upsample_h, upsample_w.
+    """
+
+    message = "upsample_param"
+    options = frozenset({"scale", "scale_h", "scale_w", "pad_out_h", "pad_out_w", "upsample_h", "upsample_w"})
+    bottoms = (1, 2)
+    labels = (1,)
+
+    def __init__(self, scale: Size = (2, 2), less: Size = (0, 0), size: Size | None = None) -> None:
+        super().__init__()
+        self.scale = scale
+        self.less = less
+        self.size = size
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return not_in_place(proto)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.upsample_param
+        if len(bottoms[0]) != 4:
+            raise NetError("its bottom needs 4 axes, N x C x H x W")
+        if len(bottoms) == 1:
+            return cls(_repeats(p))
+        if bottoms[1] != bottoms[0]:
+            raise NetError("its second bottom, the mask, must have the shape of the first")
+        if p.HasField("upsample_h") != p.HasField("upsample_w"):
+            raise NetError("upsample_h and upsample_w are needed both")
+        if p.HasField("upsample_h"):
+            if min(p.upsample_h, p.upsample_w) < 2:
+                raise NetError(f"upsample_h {p.upsample_h} and upsample_w {p.upsample_w} must be at least 2")
+            return cls(size=(p.upsample_h, p.upsample_w))
+        scale, less = _scale(p), (int(p.pad_out_h), int(p.pad_out_w))
+        if any(one and by != 2 for one, by in zip(less, scale, strict=True)):
+            raise NetError("pad_out_h and pad_out_w go with a scale of 2")
+        return cls(scale, less)
+
+    def sizes(self, bottom: Sequence[int]) -> Size:
+        """Height and width of the top for those of the bottom."""
+        height, width = (n * by - one for n, by, one in zip(bottom, self.scale, self.less, strict=True))
+        return self.size or (height, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return x.repeat_interleave(self.scale[0], 2).repeat_interleave(self.scale[1], 3)
+        size = self.sizes(x.shape[2:])
+        places, planes = mask.flatten(2).long(), x.new_zeros((*x.shape[:2], size[0] * size[1]))
+        lacking = f"place {{}} of its mask is out of range: the top, {shape_text(size)}, has {{}} places"
+        check_indices(places, planes.shape[2], lacking)
+        return torch.unflatten(planes.scatter(2, places, x.flatten(2)), 2, size)
+
+    def emit(self, g: Emitter, x: Value, mask: Value | None = None) -> Value:
+        if mask is None:
+            scales = g.constant([1.0, 1.0, *map(float, self.scale)], "scales")
+            return g.op("Resize", x, None, scales, mode="nearest", coordinate_transformation_mode="asymmetric",
+                        nearest_mode="floor")  # fmt: skip
+        height, width = self.size or self.sizes(fixed(x, (2, 3)))
+        flat = g.constant([0, 0, -1], "flat")
+        shape = g.op("Concat", _lead(g, x), g.constant([height * width], "places"), axis=0)
+        planes = g.op("Expand", g.constant(0.0, "zero"), shape)
+        places = cast(g, g.op("Reshape", mask, flat), "int64")
+        spread = g.op("ScatterElements", planes, places, g.op("Reshape", x, flat), axis=2)
+        return g.op("Reshape", spread, g.constant([0, 0, height, width], "shape"))
+
+
+def _repeats(p: UpsampleParameter) -> Size:
+    """How often each value stands in the top, along both axes."""
+    if others := [field.name for field, _ in p.ListFields() if field.name != "scale"]:
+        raise NetError(f"without a mask, a second bottom, it takes scale alone, not {others[0]}")
+    if p.scale < 1 or p.scale != int(p.scale):
+        raise NetError(f"scale must be set, to a whole number, not {p.scale:g}")
+    return int(p.scale), int(p.scale)
+
+
+def _scale(p: UpsampleParameter) -> Size:
+    """What the size of a masked top is a multiple by."""
+    by_axis = p.HasField("scale_h") or p.HasField("scale_w")
+    if by_axis and (p.HasField("scale") or not (p.HasField("scale_h") and p.HasField("scale_w"))):
+        raise NetError("give scale, or both scale_h and scale_w")
+    scale = (p.scale_h, p.scale_w) if by_axis else (p.scale if p.HasField("scale") else 2,) * 2
+    if min(scale) < 2 or any(by != int(by) for by in scale):
+        raise NetError(f"a scale must be a whole number of at least 2, not {min(scale):g}")
+    return int(scale[0]), int(scale[1])
