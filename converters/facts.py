@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from nets.emitter import Value
 from nets.net import Net
 from protos import text
 from protos.errors import CaffeError
@@ -33,7 +32,7 @@ def _sha256(path: Path_) -> str:
         raise CaffeError(f"{os.fspath(path)}: cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def preprocessing(net: Net, inputs: Mapping[str, Value]) -> dict[str, str]:
+def preprocessing(net: Net, inputs: Collection[str]) -> dict[str, str]:
     """What the data layers did to pixels before they became the inputs, one entry a fact."""
     about: dict[str, str] = {}
     for source in net.graph.sources:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from converters import flags
+from converters.checking import compare
 from converters.facts import origin, preprocessing
 from converters.folding import fold
 from converters.layout import Layout, lay_out
@@ -21,17 +24,16 @@ from converters.model_proto import Recorded, to_model, without_dead, write
 from converters.recorder import Node
 from converters.writer import Writer, constant_conts
 from nets import console, runtime
-from nets.inference import load_for_inference, shape_flag
+from nets.inference import load_for_inference
 from nets.layer import Layer
 from nets.net import Net
-from nets.predictions import plan, predict
+from nets.predictions import plan
 from protos.errors import CaffeError, NetError, listing
 
 Path_ = str | os.PathLike[str]
 
 OPSET = 17
 OLDEST_OPSET = 13
-TOLERANCE = 1e-4  # relative to the largest value of an output, for --check
 
 
 def export_onnx(
@@ -112,59 +114,21 @@ def check(net: Net, path: Path_, seed: int = 0, constants: Mapping[str, float] |
     Raises CaffeError where an output differs by more than 1e-4 of its largest value.
     """
     session = runtime.open_session(path)
-    inputs = _random_inputs(net, session, seed, constants or {})
-    wanted = predict(net, inputs)
-    found = session.run({name: value.numpy() for name, value in inputs.items() if name in session.inputs})
-    lines, wrong = [], []
-    for name, values in found.items():
-        expected = wanted[name].numpy()
-        most = max(float(np.abs(expected).max(initial=0)), 1e-30)
-        difference = float(np.abs(values - expected).max(initial=0))
-        lines.append(f"{name}: {'x'.join(map(str, values.shape))}, differs by {difference / most:.1e} of {most:.3g}")
-        if not difference <= TOLERANCE * most:
-            wrong.append(lines[-1])
-    if wrong:
-        raise CaffeError(f"{os.fspath(path)}: onnxruntime disagrees: {listing(wrong)}")
-    return lines
 
+    def run(inputs: dict[str, Tensor]) -> Mapping[str, NDArray[np.float32]]:
+        return session.run({name: value.numpy() for name, value in inputs.items() if name in session.inputs})
 
-def _random_inputs(
-    net: Net, session: runtime.Session, seed: int, constants: Mapping[str, float]
-) -> dict[str, torch.Tensor]:
-    """Normal numbers for data, zeros and ones for labels, indices and cont."""
-    chance = torch.Generator().manual_seed(seed)
-    whole = {node.bottoms[i] for node, layer in net.nodes for i in layer.labels if i < len(node.bottoms)}
-    inputs = {}
-    for name, shape in net.graph.inputs.items():
-        assert shape is not None
-        sizes = tuple(
-            declared if isinstance(declared, int) else size
-            for size, declared in zip(shape, session.inputs.get(name, shape), strict=True)
-        )
-        if name in constants:
-            inputs[name] = torch.full(sizes, constants[name])
-        elif name in whole:
-            inputs[name] = torch.randint(0, 2, sizes, generator=chance).float()
-        else:
-            inputs[name] = torch.randn(sizes, generator=chance)
-    return inputs
+    return compare(net, run, f"{os.fspath(path)}: onnxruntime", session.inputs, constants or {}, seed)
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    made = console.parser("converters.onnx", "Write a net and its weights as an ONNX model.")
-    made.add_argument("model", metavar="MODEL.prototxt", help="the net")
-    made.add_argument("weights", metavar="WEIGHTS", help=".caffemodel or .h5; several separated by commas")
-    made.add_argument("out", metavar="OUT.onnx")
+    about, check = "Write a net and its weights as an ONNX model.", "run the model in onnxruntime beside the net"
+    made = flags.parser("converters.onnx", about, "OUT.onnx", "the model", check)
     console.flag(made, "opset", f"ONNX operator set (default {OPSET})", type=int, default=OPSET, metavar="N")
-    console.flag(made, "batch", "a number, or 'dynamic' (default)", default="dynamic", metavar="N")
-    console.flag(made, "dynamic_spatial", "leave height and width of the image open", action="store_true")
     console.flag(made, "fold_bn", "draw BatchNorm and Scale into the layers before them", action="store_true")
     console.flag(made, "fast_lrn", "write LRN out as several nodes, which run faster", action="store_true")
-    console.flag(made, "check", "run the model in onnxruntime beside the net", action="store_true")
     console.flag(made, "constant", "an input that has one value", action="append", default=[], metavar="NAME=VALUE")
-    shape_flag(made)
-    console.state_flags(made)
     return made
 
 
@@ -178,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     export_onnx(
         net,
         args.out,
-        _batch(args.batch),
+        flags.batch(args.batch),
         opset=args.opset,
         fold_bn=args.fold_bn,
         fast_lrn=args.fast_lrn,
@@ -191,14 +155,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in check(net, args.out, constants={**constant_conts(net), **constants}):
             print(line)
     return 0
-
-
-def _batch(said: str) -> int | None:
-    if said == "dynamic":
-        return None
-    if not said.isdecimal():
-        raise CaffeError(f"--batch {said}: give a number, or 'dynamic'")
-    return int(said)
 
 
 def _constant(said: str) -> tuple[str, float]:

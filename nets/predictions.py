@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nets.graph import Node
 from nets.layer import Layer
+from nets.layers.ctc import LabelsequenceAccuracy
 from nets.layers.loss import Loss
 from nets.layers.metrics import Accuracy
 from nets.net import Net
@@ -77,7 +78,7 @@ class _Walk:
             self.gone |= {*node.tops[:1]}
             self.used.add(node.bottoms[0])
             self.losses[node.tops[0]] = self._of_loss(node, layer)
-        elif isinstance(layer, Accuracy) or follows:
+        elif isinstance(layer, Accuracy | LabelsequenceAccuracy) or follows:
             self.judges.append(node.name)
             self.gone |= {*node.tops}
             self.judged += node.bottoms[:1] if not follows else ()
@@ -94,10 +95,15 @@ class _Walk:
 
 @torch.no_grad()
 def predict(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """{name: prediction} of *net* on *inputs*, as if it ran for the first time.
+    """{name: prediction} of *net* on *inputs*, as if it ran for the first time, without gradients.
 
     Inputs that only judges take may be left out.
     """
+    return predictions(net, inputs)
+
+
+def predictions(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As ``predict``, and gradients can flow back."""
     net.forget()
     planned = plan(net)
     missing = dict.fromkeys(name for name in net.graph.inputs if name not in inputs)  # and what follows from them

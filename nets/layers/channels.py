@@ -125,7 +125,7 @@ class Reorg(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         read, order, top = self._shapes(x.shape[1:])
-        return x.reshape(len(x), *read).permute(0, *order).reshape(len(x), *top)
+        return x.reshape(x.shape[0], *read).permute(0, *order).reshape(x.shape[0], *top)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         read, order, top = self._shapes(fixed(x, (1, 2, 3)))

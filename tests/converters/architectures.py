@@ -194,3 +194,10 @@ def make(prototxt: str | NetParameter, seed: int = 0) -> nets.Net:
             elif len(layer.blobs) == 2:
                 layer.blobs[1].copy_(torch.randn(layer.blobs[1].shape, generator=chance) / 10)
     return net
+
+
+def small(name: str) -> tuple[nets.Net, int]:
+    """The net *name* at an eighth of its width, and the height of the images that it takes."""
+    size = {"caffenet": 99, "googlenet": 80, "resnet50": 64, "squeezenet": 67, "fcn": 48}.get(name, 32)
+    more = {"blocks": (2, 2, 1, 1)} if name == "resnet50" else {}
+    return make(ALL[name](width=1 / 8, size=size, classes=12, **more)), size

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from cases import CASES, Case
+from cases import CASES
+from exported import FIXED_BATCH, WHOLE_BATCH, assert_same, inputs_of, kinds, load, predicting, resized, tolerance
 
 import converters
 import nets
@@ -18,73 +19,23 @@ from converters import model_proto
 from converters.layout import lay_out
 from converters.onnx import check, main
 from nets import runtime
-from nets.predictions import plan, predict
+from nets.predictions import predict
 from nets.weights import save_weights
 from protos import text
 from protos.errors import CaffeError, NetError
 
-LOOSE = ("lrn", "exp", "lstm", "rnn", "log")  # 1e-4, all others 1e-5
 NO_FORM = {"Filter", "HDF5Output", "Python"}
-# What fixes the batch of these: a blob or an axis that is as long as it.
-FIXED_BATCH = {
-    "parameter_eltwise", "scale_all_axes", "bias_axis0_all", "ip_axis0", "lstmunit", "scale_axis0", "slice_axis0",
-}  # fmt: skip
 LENET = "protos/zoo/lenet/train_val.prototxt"
 
 
-def load(case: Case) -> nets.Net:
-    net = nets.load(case.param, phase=case.phase, allow_python=True).eval()
-    with torch.no_grad():
-        for key, value in case.part("param").items():
-            layer, i = key.rsplit("/", 1)
-            net.layer(layer).blobs[int(i)].copy_(torch.from_numpy(value))
-    return net
-
-
-def kinds(case: Case) -> set[str]:
-    return {layer.type for layer in case.param.layer}
-
-
-def predicts(case: Case) -> bool:
-    """Whether a case without the layers that have no form has more than losses of its own inputs."""
-    if kinds(case) & NO_FORM:
-        return False
-    try:
-        return bool(plan(load(case)).predictions)
-    except NetError:
-        return False
-
-
-EXPORTED = [case for case in CASES if predicts(case)]
-
-
-def tolerance(name: str) -> float:
-    return 1e-4 if name.startswith(LOOSE) or "_exp" in name or "_log" in name else 1e-5
-
-
-def inputs_of(case: Case) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(value.copy()) for name, value in case.part("bottom").items()}
+EXPORTED = predicting(NO_FORM)
 
 
 def agree(net: nets.Net, path: Path, inputs: dict[str, torch.Tensor], limit: float) -> None:
     """Run the model beside the net: the same outputs, in the same order and shape, with the same values."""
     session = runtime.open_session(path, threads=1)
     found = session.run({name: x.numpy() for name, x in inputs.items() if name in session.inputs})
-    wanted = predict(net, inputs)
-    assert list(found) == list(wanted)
-    for name, values in found.items():
-        expected = wanted[name].numpy()
-        assert values.shape == expected.shape, name
-        scale = max(np.abs(expected).max(initial=0), 1e-30)
-        np.testing.assert_allclose(values / scale, expected / scale, rtol=limit, atol=limit / 10, err_msg=name)
-
-
-def resized(inputs: dict[str, torch.Tensor], sizes: dict[str, tuple], batch: int) -> dict[str, torch.Tensor]:
-    """The inputs with another batch, where theirs is open."""
-    return {
-        name: torch.cat([x] * batch)[:batch].clone() if sizes.get(name, (0,))[0] == "N" else x
-        for name, x in inputs.items()
-    }
+    assert_same(found, predict(net, inputs), limit)
 
 
 # ---- every layer
@@ -103,7 +54,7 @@ def test_every_case_agrees_at_batch_1_and_another(case, tmp_path):
     agree(net, path, inputs, tolerance(case.name))
     sizes = runtime.open_session(path, threads=1).inputs
     assert any("N" in size for size in sizes.values())
-    if "batchreindex" in case.name or case.name == "crop_all_axes":  # they count the items of the whole batch
+    if case.name in WHOLE_BATCH:
         return
     even = 2 if "axis0" in case.name else 1
     for batch in (even, 2 * even):
@@ -112,7 +63,9 @@ def test_every_case_agrees_at_batch_1_and_another(case, tmp_path):
 
 def test_every_type_is_exported_or_known_to_have_no_form():
     covered = set().union(*(kinds(case) for case in CASES if case in EXPORTED))
-    judged = {"Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"}
+    judged = {
+        "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "LabelsequenceAccuracy", "MultinomialLogisticLoss",
+    }  # fmt: skip
     assert set(nets.LAYERS) - covered <= NO_FORM | judged
 
 
@@ -132,9 +85,7 @@ def test_other_operator_sets_say_the_same(opset, tmp_path):
 
 @pytest.mark.parametrize("name", architectures.ALL)
 def test_whole_nets_agree(name, tmp_path):
-    size = {"caffenet": 99, "googlenet": 80, "resnet50": 64, "squeezenet": 67, "fcn": 48}.get(name, 32)
-    more = {"blocks": (2, 2, 1, 1)} if name == "resnet50" else {}
-    net = architectures.make(architectures.ALL[name](width=1 / 8, size=size, classes=12, **more))
+    net, size = architectures.small(name)
     for fold_bn in (False, True):
         path = tmp_path / f"{name}{fold_bn}.onnx"
         converters.export_onnx(net, path, fold_bn=fold_bn)
