@@ -2395,10 +2395,11 @@ class ConfidencePenaltyLossParameter(_message.Message):
     def __init__(self, beta: _Optional[float] = ...) -> None: ...
 
 class ContinuationIndicatorParameter(_message.Message):
-    __slots__ = ("time_step", "axis")
+    __slots__ = ("time_step", "axis", "batch_size")
     time_step: int
     axis: int
-    def __init__(self, time_step: _Optional[int] = ..., axis: _Optional[int] = ...) -> None: ...
+    batch_size: int
+    def __init__(self, time_step: _Optional[int] = ..., axis: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...
 
 class Convolution3DParameter(_message.Message):
     __slots__ = ("num_output", "bias_term", "pad", "kernel_size", "group", "kernel_depth", "stride", "temporal_stride", "weight_filler", "bias_filler", "filter_group", "temporal_pad")

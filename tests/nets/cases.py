@@ -21,7 +21,7 @@ from tests.nets.cases_lasagne import lasagne_cases
 Values = Mapping[str, NDArray[np.float32]]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FOLDERS = ("layers", "layers_more")
+FOLDERS = ("layers", "layers_more", "layers_forks")
 
 
 @dataclass(frozen=True)
