@@ -56,6 +56,9 @@ def lay_out(net: Net, batch: int | None, dynamic_spatial: bool) -> Layout:
         why = "it is not fully convolutional, its image's size cannot be left open ({})"
         found.open(HEIGHT, dict.fromkeys(alike, 2), 1, 256, why)
         found.open(WIDTH, dict.fromkeys(alike, 3), 1, 512, why)
+    for node, layer in net.nodes:
+        if layer.open_axis is not None:
+            found.open_rows(node.name, node.tops[0], layer.open_axis)
     return Layout({name: tuple(dims) for name, dims in found.inputs.items()}, found.tops)
 
 
@@ -90,6 +93,23 @@ class _Open:
         for known, before, after in zip(self.tops, self.base, tops, strict=True):
             known[:] = [_merged(*three, symbol, of_input) for three in zip(known, before, after, strict=True)]
 
+    def open_rows(self, layer: str, top: str, axis: int) -> None:
+        """Leave *axis* of the tops of *layer*, which only values decide, and what follows from it open as "N_TOP"."""
+        symbol = f"{BATCH}_{top}"
+        try:
+            grown = _shapes(self.net, self.base_inputs, layer, axis)
+        except NetError:
+            return  # a later layer works with this size alone
+        at = [node.name for node, _ in self.net.nodes].index(layer)
+        size = self.base[at][0][axis]
+        for known, before, after in zip(self.tops, self.base, grown, strict=True):
+            for i, (dims, old, new) in enumerate(zip(known, before, after, strict=True)):
+                moved = (
+                    symbol if (a, b) == (size, size + 1) else f"{symbol}({a},{b})"
+                    for a, b in zip(old, new, strict=True)
+                )
+                known[i] = tuple(text if a != b else dim for dim, a, b, text in zip(dims, old, new, moved, strict=True))
+
 
 def _merged(known: Dims, before: Shape, after: Shape, symbol: str, of_input: tuple[int, int]) -> Dims:
     """The sizes *known* so far, open where *before* and *after* differ."""
@@ -104,8 +124,11 @@ def _merged(known: Dims, before: Shape, after: Shape, symbol: str, of_input: tup
     return tuple(sizes)
 
 
-def _shapes(net: Net, inputs: Mapping[str, Shape]) -> _Tops:
-    """The shapes of all layers' tops for *inputs*, with blobs of the net's shapes."""
+def _shapes(net: Net, inputs: Mapping[str, Shape], grown: str = "", axis: int = 0) -> _Tops:
+    """The shapes of all layers' tops for *inputs*, with blobs of the net's shapes.
+
+    The tops of the layer *grown* are longer by 1 along *axis* than they are.
+    """
     shapes = dict(inputs)
     tops: _Tops = []
     for node, layer in net.nodes:
@@ -120,6 +143,8 @@ def _shapes(net: Net, inputs: Mapping[str, Shape]) -> _Tops:
             if blob.shape != needed.shape:
                 sizes = f"{shape_text(blob.shape)}, and would have to be {shape_text(needed.shape)}"
                 raise NetError(f"{node}: its {name} is {sizes}")
+        if node.name == grown:
+            made = [(*shape[:axis], shape[axis] + 1, *shape[axis + 1 :]) for shape in made]
         tops.append(made)
         shapes.update(zip(node.tops, made, strict=True))
     return tops

@@ -39,6 +39,7 @@ class Layer(nn.Module):
     - ``loss_options``: the fields of loss_param that it honours;
     - ``labels``: the indices of bottoms that take no gradient; ``differentiable``: whether any does;
     - ``fp32``: under autocast it computes in float32;
+    - ``open_axis``: the axis of its tops whose size shows only with values; ``top_shapes`` says the most there can be;
     - ``phases``: how TRAIN and TEST differ, for the table of layers;
     - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``;
     - ``rereads_itself``: working in place, it has itself overwritten what that pass reads, to another effect.
@@ -56,6 +57,7 @@ class Layer(nn.Module):
     loss_options: ClassVar[frozenset[str]] = frozenset()
     is_loss: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    open_axis: ClassVar[int | None] = None
     phases: ClassVar[str] = ""
     labels: ClassVar[tuple[int, ...]] = ()
     fp32: ClassVar[bool] = False

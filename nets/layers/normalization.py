@@ -1,4 +1,4 @@
-"""Layers that normalise: BatchNorm, LRN, MVN. They compute in float32 under autocast."""
+"""Layers that normalise: BatchNorm, LRN, MVN, Normalize. They compute in float32 under autocast."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, plus, times
+from nets.fillers import ONE, Filler
 from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
@@ -259,3 +260,55 @@ class MVN(Layer):
             return x
         deviation = g.op("Sqrt", g.op("ReduceMean", g.op("Mul", x, x), axes=axes))
         return g.op("Div", x, plus(g, deviation, self.eps, "eps"))
+
+
+@LAYERS("Normalize")
+class Normalize(Layer):
+    """y = scale x / sqrt(eps + sum of x^2) over each image, or over the channels of each pixel.
+
+    bottom, top: N x C x any, equal. Options: across_spatial (true: over the image), channel_shared (true: one scale,
+    else one a channel), scale_filler (1), eps (1e-10). Blob: scale (a scalar, or C). Source: SSD.
+    """
+
+    message = "norm_param"
+    options = frozenset({"across_spatial", "channel_shared", "scale_filler", "eps"})
+    blob_names = ("scale",)
+    fp32 = True
+    scale: Tensor
+
+    def __init__(
+        self, channels: int | None, across_spatial: bool = True, eps: float = 1e-10, filler: Filler = ONE
+    ) -> None:
+        """*channels*: how many scales there are, None for one that all channels share."""
+        super().__init__()
+        self.across_spatial = across_spatial
+        self.eps = eps
+        self.add_blob("scale", () if channels is None else (channels,), filler)
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        known = "normalize_param is another fork's layer of this name: this one takes norm_param"
+        return (known,) if proto.HasField("normalize_param") else ()
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.norm_param
+        if len(bottoms[0]) < 2:
+            raise NetError("its bottom needs at least 2 axes, N x C")
+        filler = Filler.from_proto(p.scale_filler) if p.HasField("scale_filler") else ONE
+        return cls(None if p.channel_shared else bottoms[0][1], p.across_spatial, p.eps, filler)
+
+    def _axes(self, axes: int) -> list[int]:
+        return list(range(1, axes)) if self.across_spatial else [1]
+
+    def _scale_shape(self, axes: int) -> tuple[int, ...]:
+        return (1,) * axes if self.scale.dim() == 0 else (-1, *[1] * (axes - 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = (x * x).sum(self._axes(x.dim()), keepdim=True)
+        return x * (squares + self.eps).rsqrt() * self.scale.reshape(self._scale_shape(x.dim()))
+
+    def emit(self, g: Emitter, x: Value) -> Value:
+        squares = g.op("ReduceSumSquare", x, axes=self._axes(len(x.shape)), keepdims=1)
+        scale = g.blob("scale", tuple(self.scale.reshape(self._scale_shape(len(x.shape))).shape))
+        return g.op("Mul", g.op("Div", x, g.op("Sqrt", plus(g, squares, self.eps, "eps"))), scale)

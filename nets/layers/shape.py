@@ -376,6 +376,7 @@ class Filter(Layer):
     bottoms: any number of N x any, then N (or N x 1 x ...); tops: as many without the last, M x any, M <= N.
     """
 
+    open_axis = 0
     bottoms = (2, None)
     tops = (1, None)
     labels = (-1,)

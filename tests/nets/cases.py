@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from protos import text
 from protos.schema import NetParameter
+from tests.nets.cases_detection import detection_cases
 from tests.nets.cases_forks import fork_cases
 from tests.nets.cases_lasagne import lasagne_cases
 
@@ -235,4 +236,4 @@ def own() -> tuple[Case, ...]:
     )
 
 
-CASES: tuple[Case, ...] = (*golden(), *own(), *lasagne_cases(_own), *fork_cases(_own))
+CASES: tuple[Case, ...] = (*golden(), *own(), *lasagne_cases(_own), *detection_cases(_own), *fork_cases(_own))

@@ -1,0 +1,273 @@
+"""The detection layers of Caffe's forks: their options against loops over boxes, and whole nets against OpenCV."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import converters
+import nets
+from nets import runtime
+from nets.layers.boxes import CODES, areas, decode, encode, overlaps, suppress
+from nets.weights import save_weights
+from protos import text
+from protos.errors import NetError
+from tests.nets.cases_detection import PRIOR_COUNT, detections, found_by, overlap
+from tests.nets.test_refusals import load
+
+# type | shapes of the bottoms | number of tops | options, and what the message says of it
+REFUSED = r"""
+Normalize | 4 | 1 |
+    its bottom needs at least 2 axes, N x C
+Normalize | 2x4 | 1 | normalize_param { normalize_type: "L1" }
+    normalize_param is another fork's layer of this name: this one takes norm_param
+Normalize | 2x4 | 1 | norm_param { fix_gradient: true }
+    option norm_param.fix_gradient is not supported
+PriorBox | 2x4x3x3 2x3 | 1 | prior_box_param { min_size: 4 }
+    its bottoms need 4 axes, N x C x H x W
+PriorBox | 2x4x3x3 2x3x9x9 | 1 |
+    min_size must be set and positive
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: [3, 0] }
+    min_size must be set and positive
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: [3, 4] max_size: 5 }
+    has 2 min_size but 1 max_size: give none, or one for each
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 max_size: 3 }
+    max_size [3.0] must be above min_size [3.0]
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 aspect_ratio: -2 }
+    aspect_ratio -2 must be positive
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 variance: [1, 2] }
+    variance needs one or four positive figures, not [1.0, 2.0]
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 variance: 0 }
+    variance needs one or four positive figures, not [0.0]
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 img_size: 9 img_h: 9 }
+    give img_size, or both img_h and img_w
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 img_h: 9 }
+    img_h and img_w must be set and positive
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 step: -1 }
+    step must be set and positive
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 step_w: 2 }
+    step_h and step_w must be set and positive
+PriorBox | 2x4x3x3 2x3x9x9 | 1 | prior_box_param { min_size: 3 reduce_boxes: true tf: true yx_order: true }
+    prior_box_param.reduce_boxes is not supported
+DetectionOutput | 2x8 2x6 1x2x8 | 1 |
+    num_classes must be set and positive
+DetectionOutput | 2x8 2x6 1x8 | 1 | detection_output_param { num_classes: 3 }
+    its third bottom must be prior boxes, 1 x 2 x 4P, not 1x8
+DetectionOutput | 2x8 3x6 1x2x8 | 1 | detection_output_param { num_classes: 3 }
+    its first two bottoms must have the same number of items
+DetectionOutput | 2x8 2x6 1x2x8 | 1 | detection_output_param { num_classes: 3 share_location: false }
+    needs 24 offsets an item for 2 prior boxes, not 2x8
+DetectionOutput | 2x8 2x8 1x2x8 | 1 | detection_output_param { num_classes: 3 }
+    needs 6 confidences an item for 2 prior boxes, not 2x8
+DetectionOutput | 2x8 2x6 1x2x8 | 1 | detection_output_param { num_classes: 3 nms_param { eta: 0 } }
+    nms_threshold must not be negative, and eta above 0 and at most 1
+DetectionOutput | 2x8 2x6 1x2x8 | 1 | detection_output_param { num_classes: 3 nms_param { soft_nms: true } }
+    option detection_output_param.nms_param.soft_nms is not supported
+DetectionOutput | 2x8 2x6 1x2x8 | 1 | detection_output_param { num_classes: 3 output_logits: true }
+    option detection_output_param.output_logits is not supported
+DetectionOutput | 2x8 2x6 1x2x8 1x2 1x2 | 1 | detection_output_param { num_classes: 3 objectness_score: 0.5 }
+    has 5 bottoms where it takes 3 to 4
+"""
+
+
+def refused() -> list[tuple[str, str]]:
+    lines = REFUSED.strip().splitlines()
+    return [(case, said.strip()) for case, said in zip(lines[::2], lines[1::2], strict=True)]
+
+
+@pytest.mark.parametrize(("case", "message"), refused())
+def test_what_does_not_fit_is_refused(case, message):
+    kind, shapes, tops, options = (part.strip() for part in f"{case} ".split("|"))
+    with pytest.raises(NetError) as caught:
+        load(kind, [tuple(map(int, shape.split("x"))) for shape in shapes.split()], int(tops), options)
+    assert f"layer 'l' ({kind})" in str(caught.value)
+    assert message in str(caught.value)
+
+
+# ---- boxes
+
+
+def some_boxes(count, seed=0):
+    chance = torch.Generator().manual_seed(seed)
+    corners = torch.rand(3, count, 2, generator=chance)
+    return torch.cat((corners, corners + torch.rand(3, count, 2, generator=chance) * 0.4 - 0.03), -1)
+
+
+@pytest.mark.parametrize("pixel", [0, 1])
+def test_overlaps_are_those_of_pairs(pixel):
+    boxes = some_boxes(20) * (20 if pixel else 1)
+    found = overlaps(boxes, boxes[:, :7], pixel)
+    inside = areas(boxes, pixel)
+    for i in range(20):
+        for j in range(7):
+            whole = bool((inside[1, i] > 0) & (inside[1, j] > 0))
+            wanted = overlap(boxes[1, i].tolist(), boxes[1, j].tolist(), pixel) if whole else 0
+            assert found[1, i, j].item() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(("threshold", "eta"), [(0.3, 1.0), (0.7, 1.0), (0.7, 0.9), (0.3, 0.9)])
+def test_suppression_is_the_greedy_one(threshold, eta):
+    boxes = some_boxes(300)
+    valid = torch.rand(3, 300, generator=torch.Generator().manual_seed(1)) > 0.2
+    found = suppress(boxes, valid, threshold, eta)
+    pairs = overlaps(boxes.double(), boxes.double())
+    for g in range(3):
+        kept: list[int] = []
+        limit = threshold
+        for i in valid[g].nonzero()[:, 0].tolist():
+            if all(pairs[g, i, j] <= limit for j in kept):
+                kept.append(i)
+                limit *= eta if limit > 0.5 and eta < 1 else 1
+        assert found[g].nonzero()[:, 0].tolist() == kept
+
+
+def test_suppression_may_end_early():
+    boxes = some_boxes(300)
+    valid = torch.ones(3, 300, dtype=torch.bool)
+    first = suppress(boxes, valid, 0.5, most=20)
+    for few, all_ in zip(first, suppress(boxes, valid, 0.5), strict=True):
+        assert few.nonzero()[:20].tolist() == all_.nonzero()[:20].tolist()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_code_leads_back_to_the_box(code):
+    boxes = some_boxes(9).abs()[0].double()
+    boxes[:, 2:] = boxes[:, :2] + 0.1 + boxes[:, 2:]
+    priors, variances = boxes.flip(0), torch.rand(9, 4, dtype=torch.float64) + 0.1
+    back = decode(code, priors, variances, encode(code, priors, variances, boxes))
+    torch.testing.assert_close(back, boxes)
+
+
+# ---- DetectionOutput
+
+
+@pytest.mark.parametrize("eta", [0.5, 0.9])
+def test_the_threshold_of_suppression_may_fall(eta, tmp_path):
+    loc, conf, prior = found_by(5)
+    options = f"detection_output_param {{ num_classes: 4 nms_param {{ nms_threshold: 0.8 eta: {eta} }} }}"
+    net = load("DetectionOutput", [loc.shape, (2, PRIOR_COUNT * 4), prior.shape], 1, options)
+    found = net(*map(torch.from_numpy, (loc, conf.reshape(2, -1), prior)))["y0"]
+    wanted = detections(loc, conf, prior, threshold=0.8, eta=eta)
+    assert wanted.size < detections(loc, conf, prior, threshold=0.8).size
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(NetError, match=r"layer 'l' \(DetectionOutput\) has no form in ONNX with nms_param.eta below 1"):
+        converters.export_onnx(net, tmp_path / "net.onnx")
+
+
+def test_files_of_results_are_not_written_and_that_is_said(caplog):
+    options = 'save_output_param { output_directory: "out" label_map_file: "labels" } visualize: true'
+    with caplog.at_level(logging.WARNING, "caffe"):
+        load(
+            "DetectionOutput", [(2, 8), (2, 6), (1, 2, 8)], 1, f"detection_output_param {{ num_classes: 3 {options} }}"
+        )
+    assert [record.getMessage() for record in caplog.records] == [
+        "layer 'l': DetectionOutput writes no files and shows nothing"
+    ]
+
+
+def test_eight_thousand_boxes_of_twenty_classes_take_no_seconds():
+    chance = torch.Generator().manual_seed(0)
+    options = "num_classes: 21 nms_param { nms_threshold: 0.45 top_k: 400 } keep_top_k: 200 confidence_threshold: 0.01"
+    shapes = [(1, 8732 * 4), (1, 8732 * 21), (1, 2, 8732 * 4)]
+    net = load("DetectionOutput", shapes, 1, f"detection_output_param {{ {options} code_type: CENTER_SIZE }}")
+    corners = torch.rand(8732, 2, generator=chance)
+    prior = torch.cat((corners, corners + 0.2), 1).reshape(1, 1, -1)
+    loc, conf = torch.randn(shapes[0], generator=chance), torch.rand(shapes[1], generator=chance)
+    found = net(loc, conf, torch.cat((prior, torch.full_like(prior, 0.1)), 1))["y0"]
+    assert found.shape == (1, 1, 200, 7)
+    assert (found[0, 0, :, 2] > 0.99).all()
+
+
+# ---- whole nets
+
+
+def convolution(name, bottom, outputs, options="kernel_size: 3 pad: 1", deviation=0.2):
+    filler = f'weight_filler {{ type: "gaussian" std: {deviation} }}'
+    return (
+        f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" convolution_param {{ '
+        f"num_output: {outputs} {options} {filler} }} }}\n"
+    )
+
+
+def flat(name, bottom, outputs):
+    """A convolution whose outputs stand pixel by pixel."""
+    return (
+        convolution(name, bottom, outputs, deviation=0.02)
+        + f'layer {{ name: "{name}_perm" type: "Permute" bottom: "{name}" top: "{name}_perm" '
+        "permute_param { order: [0, 2, 3, 1] } }\n"
+        + f'layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_perm" top: "{name}_flat" }}\n'
+    )
+
+
+def head(source, priors, options):
+    return (
+        flat(f"{source}_loc", source, priors * 4)
+        + flat(f"{source}_conf", source, priors * 4)
+        + f'layer {{ name: "{source}_prior" type: "PriorBox" bottom: "{source}" bottom: "data" top: "{source}_prior" '
+        f"prior_box_param {{ {options} }} }}\n"
+    )
+
+
+def concat(name, axis):
+    return (
+        f'layer {{ name: "{name}" type: "Concat" bottom: "norm_{name}" bottom: "conv2_{name}" top: "{name}" '
+        f"concat_param {{ axis: {axis} }} }}\n"
+    )
+
+
+VARIANCES = "variance: [0.1, 0.1, 0.2, 0.2]"
+SSD = (
+    'name: "ssd"\nlayer { name: "data" type: "Input" top: "data" input_param { shape { dim: [2, 3, 64, 64] } } }\n'
+    + convolution("conv1", "data", 8, "kernel_size: 3 pad: 1 stride: 4")
+    + 'layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }\n'
+    + convolution("conv2", "conv1", 8, "kernel_size: 3 pad: 1 stride: 2")
+    + 'layer { name: "norm" type: "Normalize" bottom: "conv1" top: "norm" norm_param { across_spatial: false '
+    'channel_shared: false scale_filler { type: "constant" value: 20 } } }\n'
+    + head("norm", 4, f"min_size: 10 max_size: 20 aspect_ratio: 2 flip: true clip: false step: 4 {VARIANCES}")
+    + head("conv2", 6, f"min_size: 20 max_size: 40 aspect_ratio: [2, 3] flip: true clip: true {VARIANCES}")
+    + concat("loc_flat", 1)
+    + concat("conf_flat", 1)
+    + concat("prior", 2)
+    + """
+layer { name: "rows" type: "Reshape" bottom: "conf_flat" top: "rows" reshape_param { shape { dim: [0, -1, 4] } } }
+layer { name: "soft" type: "Softmax" bottom: "rows" top: "soft" softmax_param { axis: 2 } }
+layer { name: "scores" type: "Flatten" bottom: "soft" top: "scores" }
+layer { name: "found" type: "DetectionOutput" bottom: "loc_flat" bottom: "scores" bottom: "prior" top: "found"
+  detection_output_param { num_classes: 4 share_location: true background_label_id: 0 code_type: CENTER_SIZE
+    nms_param { nms_threshold: 0.45 top_k: 50 } keep_top_k: 20 confidence_threshold: 0.01 } }
+"""
+)
+
+
+def ordered(rows):
+    rows = rows.reshape(-1, 7)
+    return rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
+
+
+def test_an_ssd_net_is_that_of_opencv_and_leaves_as_onnx(tmp_path, monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    net = nets.load(text.parse_net(SSD))
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        blobs = net.activations(x)
+    found = blobs["found"].numpy()
+    assert found.shape == net.shapes["found"] == (1, 1, 40, 7)
+    (tmp_path / "net.prototxt").write_text(SSD)
+    save_weights(net, "net.caffemodel")
+    other = cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")
+    for name in ("norm", "prior", "loc_flat", "scores"):
+        other.setInput(x.numpy(), "data")
+        np.testing.assert_allclose(blobs[name].numpy().ravel(), other.forward(name).ravel(), rtol=1e-4, atol=1e-5)
+    other.setInput(x.numpy(), "data")
+    # OpenCV orders the classes of an image in another way.
+    np.testing.assert_allclose(ordered(found), ordered(other.forward("found")), rtol=1e-4, atol=1e-5)
+    for batch in (None, 2):
+        converters.export_onnx(net, "net.onnx", batch=batch)
+        session = runtime.open_session("net.onnx", threads=1)
+        np.testing.assert_allclose(session.run({"data": x.numpy()})["found"], found, rtol=1e-4, atol=1e-5)
+    again = nets.load("net.prototxt", weights="net.caffemodel")
+    with torch.no_grad():
+        assert torch.equal(again(x)["found"], blobs["found"])
