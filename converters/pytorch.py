@@ -36,7 +36,7 @@ from protos.errors import CaffeError, NetError, listing
 
 Path_ = str | os.PathLike[str]
 SUFFIXES = (".py", ".pt2")
-NO_FORM = ("HDF5Output", "Python")
+NO_FORM = ("DetectionOutput", "HDF5Output", "Proposal", "Python")
 FIX = "fix the batch (in recurrent nets the steps) with --batch N"
 
 
@@ -88,7 +88,7 @@ def _exported(net: Net, batch: int | None, dynamic_spatial: bool) -> tuple[Expor
                 dynamic_shapes={name: dict.fromkeys(_open(dims), Dim.AUTO) for name, dims in sizes.items()},
                 strict=False,
             )
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, NetError) as error:
             said = str(error).strip().splitlines()[0] + (f"; {FIX}" if batch is None else "")
             raise NetError(f"net '{net.graph.name}' cannot be exported: {said}") from error
     return program, _letters(program, sizes)
@@ -162,15 +162,14 @@ def _with_parameters(net: Net, names: Mapping[str, str]) -> Callable[..., dict[s
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """A block without what torch.export logs and warns about its own workings."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    before = logging.root.manager.disable
+    logging.disable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 # ---- the command
@@ -194,7 +193,8 @@ def check(net: Net, path: Path_) -> list[str]:
 def load(path: Path_) -> nn.Module:
     """The module that was written to *path*, with its weights. A .py file runs as the program that it is."""
     if Path(path).suffix == ".pt2":
-        return torch.export.load(path).module()
+        with _quiet():  # torch 2.9 warns of its own buffers
+            return torch.export.load(path).module()
     module: nn.Module = runpy.run_path(os.fspath(path))["load"]()
     return module
 

@@ -143,7 +143,7 @@ class Net(nn.Module):
         for i, (node, layer) in enumerate(self._plan):
             bottoms = [blobs[name] for name in node.bottoms]
             if i in self._straight:  # a small net's time goes into looking what else there is to do
-                top = self._guarded(node, layer, bottoms)
+                top = self.run_layer(node, layer, bottoms)
                 blobs[node.tops[0]] = top[0] if isinstance(top, tuple) else top
                 continue
             tops = self._call(node, layer, bottoms)
@@ -168,12 +168,13 @@ class Net(nn.Module):
                 raise _misfit(node, [tuple(x.shape) for x in bottoms], error)
         if layer.fp32 and bottoms and torch.is_autocast_enabled(bottoms[0].device.type):
             with torch.autocast(bottoms[0].device.type, enabled=False):
-                tops = self._guarded(node, layer, [x.float() if x.is_floating_point() else x for x in bottoms])
+                tops = self.run_layer(node, layer, [x.float() if x.is_floating_point() else x for x in bottoms])
         else:
-            tops = self._guarded(node, layer, bottoms)
+            tops = self.run_layer(node, layer, bottoms)
         return tops if isinstance(tops, tuple) else (tops,)
 
-    def _guarded(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> Any:
+    def run_layer(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> Any:
+        """What *layer* makes of *bottoms*. Raises NetError that names it where it cannot."""
         try:
             return layer(*bottoms)
         except (torch.OutOfMemoryError, torch.AcceleratorError):

@@ -117,7 +117,7 @@ def predictions(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif missing.keys() & {*node.bottoms}:
             missing |= dict.fromkeys(node.tops)
         elif node.name not in planned.judges:
-            tops = layer(*[blobs[name] for name in node.bottoms])
+            tops = net.run_layer(node, layer, [blobs[name] for name in node.bottoms])
             blobs.update(zip(node.tops, tops if isinstance(tops, tuple) else (tops,), strict=True))
     for one in planned.predictions:
         if not one.loss:

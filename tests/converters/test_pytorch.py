@@ -18,6 +18,7 @@ from protos import text
 from protos.errors import CaffeError, NetError
 
 EXPORTED = predicting(pytorch.NO_FORM)
+PLACED = {"act_power_zero", "argmax", "pool_ave_pad", "im2col_1d", "lasagne_slice"}
 LENET = "protos/zoo/lenet/train_val.prototxt"
 
 
@@ -48,6 +49,30 @@ def test_every_case_agrees_at_its_batch_and_another(case, tmp_path):
         sizes = lay_out(net, None, False).inputs
         for batch in (2, 4):
             agree(net, module, resized(inputs, sizes, batch), tolerance(case.name))
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in EXPORTED if case.name in PLACED])
+def test_nothing_is_tied_to_a_device(case, tmp_path):
+    """What makes tensors of its own makes them where its inputs are, here on torch's device without memory."""
+    net, inputs = load(case), inputs_of(case)
+    pytorch.export_pytorch(net, tmp_path / "net.py")
+    assert "device=" in (tmp_path / "net.py").read_text()
+    module = pytorch.load(tmp_path / "net.py").to("meta")
+    tops = module(**{name: inputs[blob].to("meta") for blob, name in pytorch._input_names(net).items()})
+    assert all(top.is_meta for top in tops.values())
+
+
+def test_a_layer_that_torch_cannot_follow_is_named(tmp_path, monkeypatch, caplog):
+    def forward(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return x[: int(x.sum())] if torch.compiler.is_compiling() else x
+
+    monkeypatch.setattr(nets.LAYERS["TanH"], "forward", forward)
+    param = text.parse_net(
+        """input: "x" input_shape { dim: 2 dim: 4 } layer { name: "cut" type: "TanH" bottom: "x" top: "y" }"""
+    )
+    with pytest.raises(NetError, match=r"cannot be exported: layer 'cut' \(TanH\) with bottoms x 2x4: Could not "):
+        pytorch.export_pytorch(nets.Net(nets.graph.build(param)), tmp_path / "net.py", batch=2)
+    assert not caplog.records
 
 
 # ---- whole nets
