@@ -137,17 +137,17 @@ class _SoftmaxLoss(Loss):
         return g.op("Softmax", x, axis=self.axis)
 
 
-def floored(logs: Tensor, least: float) -> Tensor:
-    """*logs*, logarithms of probabilities, none below *least*; the gradient goes on as if nothing was done.
+def floored(x: Tensor, least: float) -> Tensor:
+    """*x*, probabilities or their logarithms, none below *least*; the gradient goes on as if nothing was done.
 
     It is done in place where it is needed at all: the backward pass of the softmax that made them takes next to nothing
     for next to nothing then.
     """
     if torch.compiler.is_compiling():  # which does not follow what happens behind the back of autograd
-        return logs + (logs.clamp(min=least) - logs).detach()
-    if not readable(logs) or logs.detach().min().item() < least:
-        logs.data.clamp_(min=least)
-    return logs
+        return x + (x.clamp(min=least) - x).detach()
+    if not readable(x) or x.detach().min().item() < least:
+        x.data.clamp_(min=least)
+    return x
 
 
 @LAYERS("SoftmaxWithLoss")
@@ -285,10 +285,7 @@ class MultinomialLogisticLoss(Loss):
         return cls()
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        rows = _rows(x)
-        picked = scores_of(rows, label.reshape(-1, 1).long())
-        if not readable(picked) or not picked.detach().min().item() >= LOG_THRESHOLD:
-            picked = picked + (LOG_THRESHOLD - picked.detach()).clamp(min=0)
+        picked = floored(scores_of(_rows(x), label.reshape(-1, 1).long()), LOG_THRESHOLD)
         return picked.log().sum() / -x.shape[0]
 
 
@@ -317,8 +314,8 @@ class HingeLoss(Loss):
         rows = _rows(x)
         index = label.reshape(-1).long()
         check_labels(index, rows.shape[1], None)
-        is_label = torch.zeros_like(rows, dtype=torch.bool).scatter(1, index[:, None], True)
-        margins = F.relu(1 + torch.where(is_label, -rows, rows))
+        signs = torch.ones_like(rows).scatter_(1, index[:, None], -1.0)
+        margins = F.relu(torch.addcmul(rows.new_ones(()), signs, rows))
         return (margins * margins if self.squared else margins).sum() / x.shape[0]
 
 
