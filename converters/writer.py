@@ -110,7 +110,7 @@ def constant_conts(net: Net) -> dict[str, float]:
         for i, top in enumerate(source.top):
             filler = fillers[min(i, len(fillers) - 1)] if fillers else FillerParameter()
             users = [(node, layer) for node, layer in net.nodes if top in node.bottoms]
-            is_cont = all(isinstance(layer, RNN | LSTM) and node.bottoms[1] == top for node, layer in users)
+            is_cont = all(isinstance(layer, RNN | LSTM) and node.bottoms[1:2] == (top,) for node, layer in users)
             if users and is_cont and filler.type == "constant":
                 found[top] = filler.value
     return found

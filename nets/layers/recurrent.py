@@ -31,6 +31,7 @@ class _Recurrent(Layer):
     message = "recurrent_param"
     options = frozenset({"num_output", "weight_filler", "bias_filler", "expose_hidden"})
     hints = frozenset({"debug_info"})
+    node: ClassVar[str]  # ONNX's name for it
     states: ClassVar[int]
     gates: ClassVar[tuple[int, ...]]  # where ONNX's gates are among torch's
     labels = (1,)
@@ -77,11 +78,11 @@ class _Recurrent(Layer):
         """The layer for inputs and static inputs of these sizes."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # few CPUs have these kernels in bfloat16
-            with torch.autocast("cpu", enabled=False):
-                return self.sequence(x.float(), cont.float(), *[other.float() for other in others])
-        return self.sequence(x, cont, *others)
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if bottoms[0].device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):  # few CPUs have these kernels in bfloat16
+                return self.sequence(*[bottom.float() for bottom in bottoms])
+        return self.sequence(*bottoms)
 
     def sequence(self, x: Tensor, cont: Tensor, *others: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The tops: all steps, stretch by stretch."""
@@ -158,7 +159,7 @@ class _Recurrent(Layer):
         """One node for all steps of sequences that nothing interrupts: outputs and last states."""
         w, r, b = (_onnx_gates(blob, self.gates)[None] for blob in self.weights())
         given = [g.constant(w, "W"), g.constant(r, "R"), g.constant(torch.cat((b, torch.zeros_like(b)), 1), "B")]
-        y, *last = g.ops(type(self).__name__, 1 + self.states, x, *given, None, *first, hidden_size=r.shape[2])
+        y, *last = g.ops(self.node, 1 + self.states, x, *given, None, *first, hidden_size=r.shape[2])
         return g.op("Squeeze", y, g.constant([1], "direction")), *last
 
     def _emit_steps(
@@ -231,9 +232,10 @@ class LSTM(_Recurrent):
 
     bottoms = (2, 5)
     tops = (1, 3)
+    node = "LSTM"
     states = 2
     gates = (0, 3, 1, 2)
-    blob_names = ("weight_x", "bias", "weight_s", "weight_h")
+    blob_names: ClassVar[tuple[str, ...]] = ("weight_x", "bias", "weight_s", "weight_h")
     weight_x: Tensor
     bias: Tensor
     weight_s: Tensor | None
@@ -292,6 +294,7 @@ class RNN(_Recurrent):
 
     bottoms = (2, 4)
     tops = (1, 2)
+    node = "RNN"
     states = 1
     gates = (0,)
     blob_names = ("weight_x", "bias", "weight_s", "weight_h", "weight_o", "bias_o")

@@ -191,6 +191,97 @@ def _resampling(make_case):
     )  # fmt: skip
 
 
+# ---- patches and sequences
+
+
+def _alike(a, b, pad, kernel, reach, stride, step, alike):
+    """The definition, value by value: the patch of a at each place beside those of b around it."""
+    a, b = (np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad))) for x in (a, b))
+    r = reach // step
+    high, wide = (-(-(n - 2 * reach - kernel + 1) // stride) for n in a.shape[2:])
+    y = np.zeros((len(a), (2 * r + 1) ** 2, high, wide))
+    for p, o, i, j in np.ndindex(2 * r + 1, 2 * r + 1, high, wide):
+        row, column = i * stride + reach, j * stride + reach
+        down, right = row + (p - r) * step, column + (o - r) * step
+        patch = a[:, :, row : row + kernel, column : column + kernel]
+        moved = b[:, :, down : down + kernel, right : right + kernel]
+        y[:, p * (2 * r + 1) + o, i, j] = alike(patch, moved).mean((1, 2, 3))
+    return y
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _lstm(x, weight, recurrent, bias, keep):
+    """The outputs T x N x D, and what each step knows: gates, the cell before and behind it, and the output before."""
+    h = c = np.zeros((x.shape[1], recurrent.shape[1]))
+    known, outputs = [], []
+    for step, kept in zip(x, keep, strict=True):
+        h, c = kept[:, None] * h, kept[:, None] * c
+        parts = np.split(step @ weight.T + h @ recurrent.T + bias, 4, 1)
+        gates = [*map(_sigmoid, parts[:3]), np.tanh(parts[3])]
+        known.append((gates, c, h))
+        c = gates[1] * c + gates[0] * gates[3]
+        h = gates[2] * np.tanh(c)
+        known[-1] += (c,)
+        outputs.append(h)
+    return np.stack(outputs), known
+
+
+def _clipped_back(x, weight, recurrent, bias, keep, flow, most):
+    """The gradients of x and the blobs from that of the outputs; those of the gates' inputs are clipped at *most*."""
+    _, known = _lstm(x, weight, recurrent, bias, keep)
+    dx, dw, dr, db = (np.zeros_like(value) for value in (x, weight, recurrent, bias))
+    dh = dc = np.zeros_like(known[0][1])
+    for t in reversed(range(len(x))):
+        (i, f, o, g), before, h, c = known[t]
+        dh = dh + flow[t]
+        dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+        slopes = (dc * g * i * (1 - i), dc * before * f * (1 - f), dh * np.tanh(c) * o * (1 - o), dc * i * (1 - g**2))
+        gates = np.clip(np.concatenate(slopes, 1), -most, most)
+        dx[t], dw, dr, db = gates @ weight, dw + gates.T @ x[t], dr + gates.T @ h, db + gates.sum(0)
+        dh, dc = keep[t][:, None] * (gates @ recurrent), keep[t][:, None] * dc * f
+    return dx, dw, dr, db
+
+
+def _patches_and_sequences(make_case):
+    a, b = _random(2, 2, 2, 5, 4)
+    yield _case(
+        make_case, "correlation", "Correlation",
+        "correlation_param { pad: 3 kernel_size: 3 max_displacement: 3 stride_1: 2 stride_2: 2 }",
+        lambda a, b: [_alike(a, b, 3, 3, 3, 2, 2, np.multiply)], [a, b],
+    )  # fmt: skip
+    yield _case(
+        make_case, "correlation_subtract", "Correlation",
+        "correlation_param { pad: 1 kernel_size: 1 max_displacement: 1 correlation_type: SUBTRACT }",
+        lambda a, b: [_alike(a, b, 1, 1, 1, 1, 1, lambda a, b: np.abs(a - b))], [a, b],
+    )  # fmt: skip
+    x, blobs = _random(4, 2, 3), [_random(8, 3), _random(8, 2), _random(8)]
+    through = np.vstack([np.zeros((1, 2)), np.ones((3, 2))])
+    yield _case(
+        make_case, "lstm_fork", "Lstm", "lstm_param { num_output: 2 }",
+        lambda *values: [_lstm(*values, through)[0]], [x], blobs,
+    )  # fmt: skip
+    clip = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
+    yield _case(
+        make_case, "lstm_fork_clip", "Lstm", "lstm_param { num_output: 2 batch_size: 2 }",
+        lambda x, clip, *blobs: [_lstm(x.reshape(4, 2, 3), *blobs, clip.reshape(4, 2))[0].reshape(8, 2)],
+        [x.reshape(8, 3), clip.reshape(8)], blobs, fixed=(1,),
+    )  # fmt: skip
+    x, *blobs = _stated([x, *blobs])
+    flow = np.float32(_random(4, 2, 2, seed=1)).astype(float)
+    gradients = _clipped_back(x, *blobs, clip, flow, 0.05)
+    yield make_case(
+        "lstm_fork_clipping",
+        'layer { name: "layer" type: "Lstm" bottom: "x" bottom: "clip" top: "y" '
+        "lstm_param { num_output: 2 clipping_threshold: 0.05 } }",
+        "TRAIN", bottom__x=x, bottom__clip=clip, top__y=_lstm(x, *blobs, clip)[0], top_diff__y=flow,
+        bottom_diff__x=gradients[0], **{f"param__layer__{i}": blob for i, blob in enumerate(blobs)},
+        **{f"param_diff__layer__{i}": gradient for i, gradient in enumerate(gradients[1:])},
+    )  # fmt: skip
+
+
 # ---- normalisations
 
 
@@ -243,5 +334,5 @@ def _normalisations(make_case):
 
 def fork_cases(make_case):
     """The cases, through *make_case*(name, layers, phase, **values)."""
-    groups = (_convolutions, _channels, _resampling, _normalisations)
+    groups = (_convolutions, _channels, _resampling, _patches_and_sequences, _normalisations)
     return tuple(case for group in groups for case in group(make_case))
