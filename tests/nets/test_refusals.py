@@ -6,6 +6,7 @@ import torch
 import nets
 from protos import text
 from protos.errors import NetError
+from tests.nets import refused_forks
 
 # type | shapes of the bottoms | number of tops | options, and what the message says of it
 REFUSED = r"""
@@ -269,10 +270,13 @@ REFUSED_VALUES = [
     ("HingeLoss", ([[0.5, 0.5]], [-3.0]), "label -3 is out of range"),
     ("Accuracy", ([[0.5, 0.5]], [5.0]), "label 5 is out of range"),
     ("BatchReindex", ([[1.0], [2]], [0.0, 2]), "index 2 is out of range: there are 2 items"),
+    ("CtcLoss", ([[[0.0, 1]]], [[2.0]]), "label 2 is out of range: there are 2 classes, counted from 0"),
+    ("Upsample", ([[[[1.0]]]], [[[[4.0]]]]), "place 4 of its mask is out of range: the top, 2x2, has 4 places"),
     ("Embed", ([7.0],), "index 7 is out of range: input_dim is 6"),
     ("Python", ([1.0],), "Broken.forward raised KeyError: 'no such thing'"),
 ]
 OPTIONS = {
+    "CtcLoss": "ctc_loss_param { alphabet_size: 2 time_step: 1 }",
     "Embed": "embed_param { input_dim: 6 num_output: 2 }",
     "Python": 'python_param { module: "tests.nets.user_layers" layer: "Broken" }',
 }
@@ -287,6 +291,8 @@ NO_GRADIENT = [
     ("InfogainLoss", ((2, 2), (2,), (2, 2)), 2),
     ("ContrastiveLoss", ((2, 2), (2, 2), (2,)), 2),
     ("BatchReindex", ((2, 2), (2,)), 1),
+    ("CtcLoss", ((1, 2, 2), (2, 1)), 1),
+    ("Upsample", ((1, 1, 2, 2), (1, 1, 2, 2)), 1),
     ("Embed", ((2, 2),), 0),
 ]
 
@@ -308,7 +314,7 @@ def load(kind: str, shapes: list[tuple[int, ...]], tops: int = 1, options: str =
 
 
 def refused() -> list[tuple[str, str, str]]:
-    lines = REFUSED.strip().splitlines()
+    lines = f"{REFUSED.strip()}\n{refused_forks.REFUSED.strip()}".splitlines()
     return [
         (case.split(" | ")[0].strip(), case, said.strip()) for case, said in zip(lines[::2], lines[1::2], strict=True)
     ]
@@ -351,7 +357,7 @@ def test_a_gradient_into_a_selector_is_refused():
         net(torch.zeros(2, 3), torch.ones(2, requires_grad=True))
 
 
-@pytest.mark.parametrize("kind", ["AbsVal", "Flatten", "Reshape"])
+@pytest.mark.parametrize("kind", ["AbsVal", "Flatten", "Interp", "Reorg", "Reshape", "Reverse", "ShuffleChannel"])
 def test_what_cannot_work_in_place_is_refused(kind):
     net = source(kind, [(2, 3)], 1, "").replace('top: "y0"', 'top: "x0"')
     with pytest.raises(NetError, match="does not work in place: give its top a name of its own"):

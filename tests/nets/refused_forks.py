@@ -1,0 +1,128 @@
+"""What the layer types of forks refuse, in the form of ``test_refusals.REFUSED``."""
+
+REFUSED = r"""
+DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 4 group: 2 }
+    group 2 must be left out, or be the number of its channels, 4
+DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 6 }
+    num_output 6 and 4 channels must divide into 4 groups
+DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 }
+    num_output must be set and positive
+DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 4 relu: true }
+    option convolution_param.relu is not supported
+DepthwiseConvolution | 1x4x3x3 | 1 | DepthwiseConvolution_param { kernel_size: 1 num_output: 4 }
+    takes its options in convolution_param, not in DepthwiseConvolution_param
+ConvolutionDepthwise | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 8 }
+    num_output 8 must be left out, or be the number of its channels, 4
+ConvolutionDepthwise | 1x4x3 | 1 | convolution_param { kernel_size: 1 }
+    its bottom needs 4 axes, N x C x H x W
+ConvolutionDepthwise | 1x4x3x3 1x4x3x3 | 2 | convolution_param { kernel_size: 1 }
+    takes one bottom and makes one top
+ConvolutionDepthwise | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 axis: 2 }
+    option convolution_param.axis is not supported
+ReLU6 | 2 | 1 | relu6_param { threshold: 0 }
+    threshold must be positive, not 0
+Axpy | 2x3x1x2 2x3x4x4 2x3x4x4 | 1 |
+    its first bottom must be one factor for each channel of the second: 2x3, or that with axes of 1 behind it
+Axpy | 2x3 2x3x4x4 2x3x4x5 | 1 |
+    its second and third bottom must have one shape
+Axpy | 2x3 2x3x4x4 | 1 |
+    has 2 bottoms where it takes 3
+ShuffleChannel | 2x6 | 1 | shuffle_channel_param { group: 4 }
+    group 4 must divide the number of its channels, 6
+ShuffleChannel | 6 | 1 |
+    its bottom needs at least 2 axes, N x C
+Reorg | 1x4x4x4 | 1 |
+    stride must be set and positive
+Reorg | 1x4x4 | 1 | reorg_param { stride: 2 }
+    its bottom needs 4 axes, N x C x H x W
+Reorg | 1x6x4x4 | 1 | reorg_param { stride: 2 reverse: true }
+    stride 2 squared must divide the number of its channels, 6
+Reorg | 1x4x4x5 | 1 | reorg_param { stride: 2 }
+    stride 2 must divide the size of its image, 4x5
+Interp | 1x4x4x5 | 1 | interp_param { height: 3 }
+    give shrink_factor, zoom_factor, or height and width
+Interp | 1x4x4 | 1 | interp_param { zoom_factor: 2 }
+    its bottom needs 4 axes, N x C x H x W
+Interp | 1x4x4x5 | 1 | interp_param { zoom_factor: 2 pad_beg: 1 }
+    pad_beg 1 and pad_end 0 must not be positive: the layer only cuts off
+Interp | 1x4x4x5 | 1 | interp_param { zoom_factor: 2 shrink_factor: 0 }
+    shrink_factor 0 and zoom_factor 2 must be positive
+Interp | 1x4x4x5 | 1 | interp_param { height: 2 width: 2 pad_beg: -2 pad_end: -2 }
+    its top would be of 2x2, from what pad_beg and pad_end leave of its bottom
+Interp | 1x4x4x5 | 1 | interp_param { height: 0 width: 2 }
+    its top would be of 0x2
+Interp | 1x4x4x5 | 1 | interp_param { height: 3 width: 3 mode: NEAREST use_blob_size: true }
+    option interp_param.mode is not supported; layer 'l' (Interp): option interp_param.use_blob_size is not supported
+Upsample | 1x4x4 | 1 | upsample_param { scale: 2 }
+    its bottom needs 4 axes, N x C x H x W
+Upsample | 1x4x4x5 | 1 |
+    scale must be set, to a whole number, not 0
+Upsample | 1x4x4x5 | 1 | upsample_param { scale: 1.5 }
+    scale must be set, to a whole number, not 1.5
+Upsample | 1x4x4x5 | 1 | upsample_param { scale: 2 upsample_h: 8 }
+    without a mask, a second bottom, it takes scale alone, not upsample_h
+Upsample | 1x4x4x5 1x4x4x4 | 1 |
+    its second bottom, the mask, must have the shape of the first
+Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { upsample_h: 8 }
+    upsample_h and upsample_w are needed both
+Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { upsample_h: 8 upsample_w: 1 }
+    upsample_h 8 and upsample_w 1 must be at least 2
+Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale: 3 pad_out_h: true }
+    pad_out_h and pad_out_w go with a scale of 2
+Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale: 2 scale_h: 2 scale_w: 2 }
+    give scale, or both scale_h and scale_w
+Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 }
+    give scale, or both scale_h and scale_w
+Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 scale_w: 1 }
+    a scale must be a whole number of at least 2, not 1
+BN | 4 | 1 |
+    its bottom needs at least 2 axes, N x C
+BN | 4x2 | 1 | bn_param { bn_mode: LEARN frozen: true }
+    bn_param.bn_mode is of SegNet's BN and frozen of PSPNet's: they do not go together
+BN | 4x2 | 1 | bn_param { scale_filler { value: 1 } decay: 0.1 icnet: true }
+    option bn_param.decay is not supported; layer 'l' (BN): option bn_param.icnet is not supported
+BN | 4x2 | 1 | bn_param { momentum: 1.5 }
+    momentum must be 0 to 1, not 1.5
+BN | 4x2 | 2 | bn_param { bn_mode: INFERENCE }
+    a second and third top, the batch's statistics, go with SegNet's bn_mode: LEARN alone
+CtcLoss | 4x2x5 3x2 | 1 | ctc_loss_param { alphabet_size: 5 time_step: 4 }
+    its bottoms must be T x N x C and N x L
+CtcLoss | 4x2x5 2x2 | 1 | ctc_loss_param { alphabet_size: 5 }
+    time_step 0 must be set to the 4 of its first bottom, 4x2x5
+CtcLoss | 4x2x5 2x2 | 1 | ctc_loss_param { alphabet_size: 6 time_step: 4 }
+    alphabet_size 6 must be set to the 5 of its first bottom, 4x2x5
+CtcLoss | 4x2x5 2x2 | 1 | ctc_loss_param { alphabet_size: 5 time_step: 4 blank_label: 5 }
+    blank_label 5 must be 0 to 4
+LabelsequenceAccuracy | 4x2x5 2x2 | 1 |
+    its bottoms must be N x T x C and N x L
+ContinuationIndicator |  | 1 | continuation_indicator_param { batch_size: 4 }
+    continuation_indicator_param.time_step must be set and positive
+ContinuationIndicator | 3x4 | 1 | continuation_indicator_param { time_step: 2 batch_size: 4 }
+    takes a bottom, for the size of its axis, or else continuation_indicator_param.batch_size
+ContinuationIndicator | 3x4 | 1 | continuation_indicator_param { time_step: 2 axis: 2 }
+    axis 2 does not exist in a blob of 2 axes
+Reverse | 3x4 | 1 | reverse_param { axis: 2 }
+    axis 2 does not exist in a blob of 2 axes
+Correlation | 1x2x4x4 1x2x4x5 | 1 | correlation_param { kernel_size: 1 max_displacement: 1 }
+    its bottoms must be N x C x H x W, both of one shape
+Correlation | 1x2x4x4 1x2x4x4 | 1 | correlation_param { kernel_size: 1 }
+    kernel_size and max_displacement must be set
+Correlation | 1x2x4x4 1x2x4x4 | 1 | correlation_param { kernel_size: 2 max_displacement: 1 }
+    kernel_size must be odd, and stride_1 and stride_2 positive
+Correlation | 1x2x4x4 1x2x4x4 | 1 | correlation_param { kernel_size: 3 max_displacement: 1 }
+    its bottoms with their padding are smaller than a patch and its displacements
+Correlation | 1x2x4x4 1x2x4x4 | 1 | correlation_param { kernel_size: 1 max_displacement: 1 do_abs: true }
+    option correlation_param.do_abs is not supported
+Lstm | 4 | 1 | lstm_param { num_output: 2 }
+    x must be T x N x any, or T N x any where N is the batch_size 1
+Lstm | 4x3 | 1 | lstm_param { num_output: 2 batch_size: 3 }
+    x must be T x N x any, or T N x any where N is the batch_size 3
+Lstm | 4x2x3 4 | 1 | lstm_param { num_output: 2 }
+    its second bottom needs 8 values, one for each item at each step
+Lstm | 4x2x3 | 1 |
+    num_output must be set and positive
+Lstm | 4x2x3 | 1 | lstm_param { num_output: 2 clipping_threshold: -1 }
+    clipping_threshold must not be negative, not -1
+Lstm | 4x2x3 | 1 | lstm_param { num_output: 2 scale_in: 2 }
+    option lstm_param.scale_in is not supported
+"""
