@@ -1,0 +1,164 @@
+"""Whole nets of forks: they train, their weights go out and back, and they leave as ONNX; OpenCV reads some of them."""
+
+import numpy as np
+import pytest
+import torch
+
+import converters
+import nets
+from nets import runtime
+from nets.weights import load_weights, save_weights
+from protos import text
+from protos.errors import WeightsError
+from protos.schema import SolverParameter
+
+FILLED = 'weight_filler { type: "xavier" }'
+DEPLOY = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 4 dim: 10 dim: 12 } } }\n'
+TRAIN = """layer { name: "data" type: "DummyData" top: "data" dummy_data_param {
+  shape { dim: 2 dim: 4 dim: 10 dim: 12 } data_filler { type: "gaussian" } } }\n"""
+
+
+def layer(name: str, kind: str, bottoms: str, options: str = "", tops: str = "") -> str:
+    ends = "".join(f'bottom: "{b}" ' for b in bottoms.split()) + "".join(f'top: "{t}" ' for t in (tops or name).split())
+    return f'layer {{ name: "{name}" type: "{kind}" {ends} {options} }}\n'
+
+
+def conv(name: str, bottom: str, options: str, kind: str = "Convolution") -> str:
+    return layer(name, kind, bottom, f"convolution_param {{ {FILLED} {options} }}")
+
+
+MOBILE = (
+    conv("dw", "data", "num_output: 4 group: 4 kernel_size: 3 pad: 1 bias_term: false", "DepthwiseConvolution")
+    + layer("dw/bn", "BN", "dw", "bn_param { slope_filler { value: 1 } momentum: 0.5 }")
+    + layer("relu", "ReLU6", "dw/bn", tops="dw/bn")
+    + conv("sep", "dw/bn", "num_output: 6 kernel_size: 1")
+    + layer("shuffle", "ShuffleChannel", "sep", "shuffle_channel_param { group: 3 }")
+    + conv("out", "shuffle", "kernel_size: 3 stride: 2", "ConvolutionDepthwise")
+)
+SQUEEZE_EXCITE = (
+    conv("branch", "data", "num_output: 4 kernel_size: 3 pad: 1")
+    + layer("mean", "Pooling", "branch", "pooling_param { pool: AVE global_pooling: true }")
+    + conv("down", "mean", "num_output: 2 kernel_size: 1")
+    + layer("relu", "ReLU", "down", tops="down")
+    + conv("up", "down", "num_output: 4 kernel_size: 1")
+    + layer("gate", "Sigmoid", "up", tops="up")
+    + layer("axpy", "Axpy", "up branch data")
+    + layer("passthrough", "Reorg", "axpy", "reorg_param { stride: 2 }")
+    + layer("out", "Interp", "passthrough", "interp_param { zoom_factor: 2 }")
+)
+SEGNET = (
+    conv("conv1", "data", "num_output: 3 kernel_size: 3 pad: 1")
+    + layer("conv1_bn", "BN", "conv1", "bn_param { scale_filler { value: 1 } shift_filler { value: 0.001 } }", "conv1")
+    + layer("pool1", "Pooling", "conv1", "pooling_param { kernel_size: 2 stride: 2 }", "pool1 mask1")
+    + layer("pool2", "Pooling", "pool1", "pooling_param { kernel_size: 2 stride: 2 }", "pool2 mask2")
+    + conv("bridge", "pool2", "num_output: 3 kernel_size: 3 pad: 1")
+    + layer("up2", "Upsample", "bridge mask2", "upsample_param { scale: 2 pad_out_h: true }")
+    + layer("up1", "Upsample", "up2 mask1", "upsample_param { scale: 2 upsample_h: 10 upsample_w: 12 }")
+    + conv("out", "up1", "num_output: 2 kernel_size: 3 pad: 1")
+)
+NETS = {"mobile": MOBILE, "squeeze_excite": SQUEEZE_EXCITE, "segnet": SEGNET}
+
+
+def trained(layers: str, steps: int = 3) -> nets.Solver:
+    """A solver, *steps* steps on, by a loss that wants all outputs small."""
+    loss = layer("loss", "Reduction", "out", "loss_weight: 1 reduction_param { operation: SUMSQ coeff: 0.001 }")
+    param = SolverParameter(net_param=text.parse_net(TRAIN + layers + loss), base_lr=0.01, lr_policy="fixed")
+    param.random_seed = 1
+    param.momentum = 0.9
+    solver = nets.Solver(param, "cpu")
+    solver.step(steps)
+    return solver
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_trains_and_leaves_with_its_weights(name, tmp_path):
+    solver, start = trained(NETS[name]), trained(NETS[name], 0)
+    assert np.isfinite(solver.losses).all()
+    for (key, after), before in zip(solver.net.named_parameters(), start.net.parameters(), strict=True):
+        assert not torch.equal(after, before), key
+    save_weights(solver.net, tmp_path / "net.caffemodel")
+    net = nets.load(text.parse_net(DEPLOY + NETS[name]))
+    load_weights(net, tmp_path / "net.caffemodel")
+    for (key, found), wanted in zip(net.state_dict().items(), solver.net.state_dict().values(), strict=True):
+        assert torch.equal(found, wanted), key
+    x = torch.randn(2, 4, 10, 12, generator=torch.Generator().manual_seed(0))
+    (wanted,) = net(x).values()
+    solver.net.eval()
+    torch.testing.assert_close(solver.net.activations(data=x)["out"], wanted)
+    converters.export_onnx(net, tmp_path / "net.onnx")
+    session = runtime.open_session(tmp_path / "net.onnx", threads=1)
+    for batch in (1, 2):
+        if name != "segnet" or batch == 2:  # SegNet's BN looks at the batch, in testing too
+            (found,) = session.run({"data": x[:batch].numpy()}).values()
+            np.testing.assert_allclose(found, wanted[:batch].detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_depthwise_layers_train_as_convolutions_with_groups_do():
+    groups = MOBILE.replace("DepthwiseConvolution", "Convolution").replace("ConvolutionDepthwise", "Convolution")
+    groups = groups.replace("kernel_size: 3 stride: 2", "num_output: 6 group: 6 kernel_size: 3 stride: 2")
+    one, other = trained(MOBILE), trained(groups)
+    assert list(one.losses) == list(other.losses)
+
+
+def test_moving_averages_are_of_the_batches_that_went_through():
+    solver = trained(layer("out", "BN", "data", "bn_param { slope_filler { value: 1 } momentum: 0.5 }"))
+    mean, variance = (solver.net.layer("out").blobs[i].flatten().detach().numpy() for i in (2, 3))
+    np.testing.assert_allclose(variance, 1 - 0.5**3, rtol=0.3)
+    assert 0 < np.abs(mean).max() < 0.3
+    frozen = trained(layer("out", "BN", "data", "bn_param { frozen: true slope_filler { value: 2 } }"))
+    assert [blob.unique().tolist() for blob in frozen.net.layer("out").blobs] == [[2], [0], [0], [1]]
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 3, 1, 1)])
+def test_stored_normalisations_fit_whatever_their_axes_of_1(shape, tmp_path):
+    net = nets.load(text.parse_net(DEPLOY.replace("dim: 4", "dim: 3") + layer("bn", "BN", "data")))
+    message = net.to_proto(weights=True)
+    for i, blob in enumerate(message.layer[1].blobs):
+        blob.shape.dim[:] = shape
+        blob.data[:] = [i, i + 1, i + 2]
+    (tmp_path / "net.caffemodel").write_bytes(message.SerializeToString())
+    load_weights(net, tmp_path / "net.caffemodel")
+    assert [blob.flatten().tolist() for blob in net.layer("bn").blobs] == [[i, i + 1, i + 2] for i in range(4)]
+    message.layer[1].blobs[0].shape.dim[:] = (3, 3)
+    message.layer[1].blobs[0].data[:] = [0] * 9
+    (tmp_path / "net.caffemodel").write_bytes(message.SerializeToString())
+    with pytest.raises(WeightsError, match="layer 'bn' blob 0 is 3x3 in the file, 1x3x1x1 in the net"):
+        load_weights(net, tmp_path / "net.caffemodel")
+
+
+def test_a_mask_keeps_its_places_in_half_precision():
+    layers = SEGNET[SEGNET.index('layer { name: "pool1"') : SEGNET.index('layer { name: "pool2"')]
+    size = "dim: 1 dim: 1 dim: 80 dim: 80"
+    inputs = f'layer {{ name: "in" type: "Input" top: "conv1" input_param {{ shape {{ {size} }} }} }}'
+    net = nets.load(text.parse_net(inputs + layers + layer("up", "Upsample", "pool1 mask1")))
+    x = torch.randn(1, 1, 80, 80).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        blobs = net.activations(x)
+    placed = blobs["up"] != 0
+    assert blobs["mask1"].dtype == torch.float32
+    assert placed.sum() == 1600
+    assert torch.equal(blobs["up"][placed], x[placed])
+
+
+# kind, options, shapes. OpenCV has no reversed Reorg, cuts nothing off in Interp, and reads no threshold of a ReLU6.
+READ = [
+    ("ConvolutionDepthwise", f"convolution_param {{ {FILLED} num_output: 4 kernel_size: 3 pad: 1 stride: 2 }}"),
+    ("ReLU6", ""),
+    ("ShuffleChannel", "shuffle_channel_param { group: 2 }"),
+    ("Reorg", "reorg_param { stride: 2 }"),
+    ("Interp", "interp_param { height: 7 width: 30 }"),
+    ("Interp", "interp_param { zoom_factor: 3 }"),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), READ)
+def test_another_reader_of_caffe_nets_agrees(kind, options, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    prototxt = 'input: "data" input_shape { dim: 2 dim: 4 dim: 10 dim: 12 }\n' + layer("y", kind, "data", options)
+    net = nets.load(text.parse_net(prototxt))
+    (tmp_path / "net.prototxt").write_text(prototxt)
+    save_weights(net, tmp_path / "net.caffemodel")
+    x = 4 * np.random.default_rng(0).standard_normal((2, 4, 10, 12)).astype(np.float32)
+    other = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
+    other.setInput(x, "data")
+    np.testing.assert_allclose(net(torch.from_numpy(x))["y"].detach(), other.forward(), rtol=1e-5, atol=1e-5)
