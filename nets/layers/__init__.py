@@ -25,6 +25,7 @@ from nets.layers import (
     sequence,
     shape,
     spatial,
+    squeeze,
     windows,
 )
 
@@ -53,5 +54,6 @@ __all__ = [
     "sequence",
     "shape",
     "spatial",
+    "squeeze",
     "windows",
 ]

@@ -22,13 +22,14 @@ class BatchNorm(Layer):
     decay by moving_average_fraction with each batch; the third blob is the weight they have gathered and divides them.
     The stored variance is the unbiased one. torch's BatchNorm stores averages and their weight nowhere.
 
-    Options: use_global_stats (false in TRAIN, true in TEST), moving_average_fraction (0.999), eps (1e-5).
+    Options: use_global_stats (false in TRAIN, true in TEST), moving_average_fraction (0.999), eps (1e-5); of a fork:
+    add_eps_before_sqrt (true; false, with stored statistics alone: (x - mean_c) / (sqrt(var_c) + eps)).
     Blobs: mean (C), variance (C), factor (1); none takes a gradient.
     """
 
     phases = "TRAIN: the batch's statistics, and they are stored; TEST: the stored ones"
     message = "batch_norm_param"
-    options = frozenset({"use_global_stats", "moving_average_fraction", "eps"})
+    options = frozenset({"use_global_stats", "moving_average_fraction", "eps", "add_eps_before_sqrt"})
     hints = frozenset({"engine"})
     blob_names = ("mean", "variance", "factor")
     fp32 = True
@@ -37,11 +38,17 @@ class BatchNorm(Layer):
     factor: Tensor
 
     def __init__(
-        self, channels: int, use_global_stats: bool | None = None, fraction: float = 0.999, eps: float = 1e-5
+        self,
+        channels: int,
+        use_global_stats: bool | None = None,
+        fraction: float = 0.999,
+        eps: float = 1e-5,
+        before_sqrt: bool = True,
     ) -> None:
         super().__init__()
         self.use_global_stats = use_global_stats
         self.fraction = fraction
+        self.before_sqrt = before_sqrt
         self.eps = eps or torch.finfo(torch.float32).tiny  # torch refuses 0
         self.add_statistic("mean", (channels,))
         self.add_statistic("variance", (channels,))
@@ -58,17 +65,27 @@ class BatchNorm(Layer):
         use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
         if len(bottoms[0]) < 2:
             raise NetError("its bottom needs at least 2 axes, N x C")
-        return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, p.eps)
+        return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, p.eps, p.add_eps_before_sqrt)
 
     def forward(self, x: Tensor) -> Tensor:
         use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
         return self._by_stored(x) if use_global_stats else self._by_batch(x)
 
     def _by_stored(self, x: Tensor) -> Tensor:
+        mean, variance, eps = self._statistics()
+        return F.batch_norm(x, mean, variance, training=False, eps=eps)
+
+    def _statistics(self) -> tuple[Tensor, Tensor, float]:
+        """The stored mean and variance, and what is added to the variance before its root is taken."""
         weight = torch.where(self.factor == 0, 0.0, 1.0 / self.factor)
-        return F.batch_norm(x, self.mean * weight, self.variance * weight, training=False, eps=self.eps)
+        mean, variance = self.mean * weight, self.variance * weight
+        if self.before_sqrt:
+            return mean, variance, self.eps
+        return mean, (variance.sqrt() + self.eps) ** 2, torch.finfo(torch.float32).tiny
 
     def _by_batch(self, x: Tensor) -> Tensor:
+        if not self.before_sqrt:
+            raise NetError("add_eps_before_sqrt: false goes with stored statistics alone, as in TEST")
         if not x.numel():
             return x * 1  # an empty batch has no statistics to keep
         channels, stored = x.shape[1], [self.mean, self.variance, self.factor]
@@ -90,11 +107,10 @@ class BatchNorm(Layer):
             x = g.op("Sub", x, g.op("ReduceMean", x, axes=axes))
             variance = g.op("ReduceMean", g.op("Mul", x, x), axes=axes)
             return g.op("Div", x, g.op("Sqrt", plus(g, variance, self.eps, "eps")))
-        weight = torch.where(self.factor == 0, 0.0, 1.0 / self.factor)
-        mean, variance = g.constant(self.mean * weight, "mean"), g.constant(self.variance * weight, "variance")
+        *stored, eps = self._statistics()
         ones, zeros = torch.ones_like(self.mean), torch.zeros_like(self.mean)
-        scale, bias = g.constant(ones, "scale"), g.constant(zeros, "bias")
-        return g.op("BatchNormalization", x, scale, bias, mean, variance, epsilon=self.eps)
+        named = zip((ones, zeros, *stored), ("scale", "bias", "mean", "variance"), strict=True)
+        return g.op("BatchNormalization", x, *(g.constant(*one) for one in named), epsilon=eps)
 
 
 @LAYERS("LRN")

@@ -1,7 +1,7 @@
-"""Interp and Upsample: how forks of Caffe make images larger or smaller."""
+"""Interp, Upsample and UpsampleDarknet: how forks of Caffe make images larger or smaller."""
 
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,17 +17,19 @@ Size = tuple[int, int]
 
 @LAYERS("Interp")
 class Interp(Layer):
-    """The image at another size, bilinear, its corners where they were. bottom: N x C x H x W; top: N x C x height x
-    width.
+    """The image at another size, bilinear, its corners where they were. bottoms: N x C x H x W, and with use_blob_size
+    another image; top: N x C x height x width.
 
-    pad_beg and pad_end, 0 or below, first cut rows and columns off before and behind. The size is, of what is set: by
-    shrink_factor alone (n - 1) // shrink_factor + 1; by zoom_factor alone n + (n - 1) (zoom_factor - 1); else height
-    and width; else shrunk and then zoomed. torch's align_corners. Options: height, width, zoom_factor, shrink_factor,
-    pad_beg (0), pad_end (0). Source: DeepLab's and PSPNet's layer of this name.
+    pad_beg and pad_end, 0 or below, first cut rows and columns off before and behind. The size is, of what is set: with
+    use_blob_size that of the second bottom; by shrink_factor alone (n - 1) // shrink_factor + 1; by zoom_factor alone
+    n + (n - 1) (zoom_factor - 1); else height and width; else shrunk and then zoomed. torch's align_corners.
+    Options: height, width, zoom_factor, shrink_factor, pad_beg (0), pad_end (0), use_blob_size (false).
+    Source: DeepLab's and PSPNet's layer of this name.
     """
 
     message = "interp_param"
-    options = frozenset({"height", "width", "zoom_factor", "shrink_factor", "pad_beg", "pad_end"})
+    options = frozenset({"height", "width", "zoom_factor", "shrink_factor", "pad_beg", "pad_end", "use_blob_size"})
+    bottoms = (1, 2)
 
     def __init__(
         self, size: Size | None = None, shrink: int | None = None, zoom: int | None = None, cut: Size = (0, 0)
@@ -49,7 +51,12 @@ class Interp(Layer):
             raise NetError("its bottom needs 4 axes, N x C x H x W")
         if p.pad_beg > 0 or p.pad_end > 0:
             raise NetError(f"pad_beg {p.pad_beg} and pad_end {p.pad_end} must not be positive: the layer only cuts off")
-        made = cls(*_interp_rule(p), (-p.pad_beg, -p.pad_end))
+        if p.use_blob_size != (len(bottoms) == 2):
+            raise NetError("a second bottom, which the top has the size of, goes with use_blob_size")
+        if len(bottoms) == 2 and len(bottoms[1]) != 4:
+            raise NetError("its second bottom needs 4 axes, N x C x H x W")
+        rule = ((bottoms[1][2], bottoms[1][3]), None, None) if p.use_blob_size else _interp_rule(p)
+        made = cls(*rule, (-p.pad_beg, -p.pad_end))
         height, width = made.sizes(bottoms[0][2:])
         if min(height, width) < 1 or min(bottoms[0][2:]) <= sum(made.cut):
             raise NetError(f"its top would be of {height}x{width}, from what pad_beg and pad_end leave of its bottom")
@@ -66,21 +73,21 @@ class Interp(Layer):
         n = n if self.shrink is None else (n - 1) // self.shrink + 1
         return n if self.zoom is None else n + (n - 1) * (self.zoom - 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        size = self.sizes(x.shape[2:])
+    def forward(self, x: Tensor, like: Tensor | None = None) -> Tensor:
+        size = self.sizes(x.shape[2:]) if like is None else (like.shape[2], like.shape[3])
         if any(self.cut):
             before, behind = self.cut
             x = x[:, :, before : x.shape[2] - behind, before : x.shape[3] - behind]
         return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
-    def emit(self, g: Emitter, x: Value) -> Value:
-        size = self.size or self.sizes(fixed(x, (2, 3)))
+    def emit(self, g: Emitter, x: Value, like: Value | None = None) -> Value:
+        size = _part_of_shape(g, like, 2) if like else g.constant(self.size or self.sizes(fixed(x, (2, 3))), "size")
         if any(self.cut):
             before, behind = self.cut
             end = -behind or 2**31
             x = g.op("Slice", x, g.constant([before] * 2, "starts"), g.constant([end] * 2, "ends"),
                      g.constant([2, 3], "axes"))  # fmt: skip
-        sizes = g.op("Concat", _lead(g, x), g.constant(size, "size"), axis=0)
+        sizes = g.op("Concat", _part_of_shape(g, x, 0), size, axis=0)
         return g.op("Resize", x, None, None, sizes, mode="linear", coordinate_transformation_mode="align_corners")
 
 
@@ -96,9 +103,9 @@ def _interp_rule(p: InterpParameter) -> tuple[Size | None, int | None, int | Non
     return None, p.shrink_factor if shrinks else None, p.zoom_factor if zooms else None
 
 
-def _lead(g: Emitter, x: Value) -> Value:
-    """The first two sizes of *x*, a list."""
-    return g.op("Slice", g.op("Shape", x), g.constant([0], "first"), g.constant([2], "third"))
+def _part_of_shape(g: Emitter, x: Value, first: int) -> Value:
+    """Two sizes of *x* from axis *first* on, a list."""
+    return g.op("Slice", g.op("Shape", x), g.constant([first], "from"), g.constant([first + 2], "to"))
 
 
 @LAYERS("Upsample")
@@ -117,7 +124,7 @@ class Upsample(Layer):
     message = "upsample_param"
     options = frozenset({"scale", "scale_h", "scale_w", "pad_out_h", "pad_out_w", "upsample_h", "upsample_w"})
     bottoms = (1, 2)
-    labels = (1,)
+    labels: ClassVar[tuple[int, ...]] = (1,)
 
     def __init__(self, scale: Size = (2, 2), less: Size = (0, 0), size: Size | None = None) -> None:
         super().__init__()
@@ -170,11 +177,33 @@ class Upsample(Layer):
                         nearest_mode="floor")  # fmt: skip
         height, width = self.size or self.sizes(fixed(x, (2, 3)))
         flat = g.constant([0, 0, -1], "flat")
-        shape = g.op("Concat", _lead(g, x), g.constant([height * width], "places"), axis=0)
+        shape = g.op("Concat", _part_of_shape(g, x, 0), g.constant([height * width], "places"), axis=0)
         planes = g.op("Expand", g.constant(0.0, "zero"), shape)
         places = cast(g, g.op("Reshape", mask, flat), "int64")
         spread = g.op("ScatterElements", planes, places, g.op("Reshape", x, flat), axis=2)
         return g.op("Reshape", spread, g.constant([0, 0, height, width], "shape"))
+
+
+@LAYERS("UpsampleDarknet")
+class UpsampleDarknet(Upsample):
+    """Each value stride x stride times. bottom: N x C x H x W; top: N x C x H stride x W stride.
+
+    Options: stride (1).
+    """
+
+    message = "upsample_darknet_param"
+    options = frozenset({"stride"})
+    bottoms = (1, 1)
+    labels = ()
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        stride = proto.upsample_darknet_param.stride
+        if len(bottoms[0]) != 4:
+            raise NetError("its bottom needs 4 axes, N x C x H x W")
+        if stride < 1:
+            raise NetError(f"stride must be positive, not {stride}")
+        return cls((stride, stride))
 
 
 def _repeats(p: UpsampleParameter) -> Size:

@@ -158,6 +158,13 @@ def _unpooled(x):
 
 
 def _resampling(make_case):
+    for name, options, shape in (
+        ("squeeze", "", (2, 3)), ("squeeze_axis", "squeeze_param { axis: -1 }", (2, 1, 3)),
+        ("squeeze_dim", "squeeze_param { dim: 1 dim: 3 }", (2, 3)),
+    ):  # fmt: skip
+        yield _case(
+            make_case, name, "Squeeze", options, lambda x, shape=shape: [x.reshape(shape)], [_random(2, 1, 3, 1)]
+        )
     x = _random(2, 2, 3, 4)
     rules = (
         ("zoom", "zoom_factor: 3", x, lambda x: [_interpolated(x, 7, 10)]),
@@ -168,6 +175,14 @@ def _resampling(make_case):
     )  # fmt: skip
     for name, options, bottom, formula in rules:
         yield _case(make_case, f"interp_{name}", "Interp", f"interp_param {{ {options} }}", formula, [bottom])
+    yield _case(
+        make_case, "interp_like", "Interp", "interp_param { use_blob_size: true zoom_factor: 2 pad_end: -1 }",
+        lambda x, a: [_interpolated(x[:, :, :-1, :-1], 4, 2)], [x, _random(2, 1, 4, 2)],
+    )  # fmt: skip
+    yield _case(
+        make_case, "upsample_darknet", "UpsampleDarknet", "upsample_darknet_param { stride: 2 }",
+        lambda x: [np.kron(x, np.ones((2, 2)))], [_random(2, 1, 2, 3)],
+    )  # fmt: skip
     mask = np.random.default_rng(0).permuted(np.tile(np.arange(15), (2, 2, 1)), axis=2)[:, :, :12].reshape(x.shape)
     yield _case(
         make_case, "upsample", "Upsample", "upsample_param { scale: 2 upsample_h: 3 upsample_w: 5 }",
@@ -296,6 +311,11 @@ def _learnt(x, scale, shift, eps=1e-9):
 
 
 def _normalisations(make_case):
+    yield _case(
+        make_case, "batchnorm_eps_after_sqrt", "BatchNorm", "batch_norm_param { add_eps_before_sqrt: false eps: 0.5 }",
+        lambda x, mean, variance, factor: [(x - mean / factor) / (np.sqrt(variance / factor) + 0.5)],
+        [_random(2, 3)], [_random(3), np.array([0, 1, 2]), np.array([4])], fixed=(1, 2, 3),
+    )  # fmt: skip
     x, (scale, shift, mean) = _random(2, 3, 2, 2), _random(3, 1, 3, 1, 1)
     variance = np.array([0.5, 1, 2]).reshape(1, 3, 1, 1)
     stored = lambda x, scale, shift, mean, variance: [scale * (x - mean) / np.sqrt(variance + 0.01) + shift]  # noqa: E731

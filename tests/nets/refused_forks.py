@@ -51,8 +51,24 @@ Interp | 1x4x4x5 | 1 | interp_param { height: 2 width: 2 pad_beg: -2 pad_end: -2
     its top would be of 2x2, from what pad_beg and pad_end leave of its bottom
 Interp | 1x4x4x5 | 1 | interp_param { height: 0 width: 2 }
     its top would be of 0x2
-Interp | 1x4x4x5 | 1 | interp_param { height: 3 width: 3 mode: NEAREST use_blob_size: true }
-    option interp_param.mode is not supported; layer 'l' (Interp): option interp_param.use_blob_size is not supported
+Interp | 1x4x4x5 | 1 | interp_param { height: 3 width: 3 mode: NEAREST }
+    option interp_param.mode is not supported
+Interp | 1x4x4x5 | 1 | interp_param { use_blob_size: true }
+    a second bottom, which the top has the size of, goes with use_blob_size
+Interp | 1x4x4x5 1x4x4x5 | 1 | interp_param { height: 3 width: 3 }
+    a second bottom, which the top has the size of, goes with use_blob_size
+Interp | 1x4x4x5 1x4 | 1 | interp_param { use_blob_size: true }
+    its second bottom needs 4 axes, N x C x H x W
+UpsampleDarknet | 1x4x4 | 1 |
+    its bottom needs 4 axes, N x C x H x W
+UpsampleDarknet | 1x4x4x5 | 1 | upsample_darknet_param { stride: 0 }
+    stride must be positive, not 0
+Squeeze | 1x4x1 | 1 | squeeze_param { axis: 0 axis: 1 }
+    axis 1 has a size of 4: only an axis of 1 can go
+Squeeze | 1x4 | 1 | squeeze_param { axis: 2 }
+    axis 2 does not exist in a blob of 2 axes
+BatchNorm | 4x2 | 1 | batch_norm_param { add_eps_before_sqrt: false }
+    add_eps_before_sqrt: false goes with stored statistics alone, as in TEST
 Upsample | 1x4x4 | 1 | upsample_param { scale: 2 }
     its bottom needs 4 axes, N x C x H x W
 Upsample | 1x4x4x5 | 1 |

@@ -357,7 +357,9 @@ def test_a_gradient_into_a_selector_is_refused():
         net(torch.zeros(2, 3), torch.ones(2, requires_grad=True))
 
 
-@pytest.mark.parametrize("kind", ["AbsVal", "Flatten", "Interp", "Reorg", "Reshape", "Reverse", "ShuffleChannel"])
+@pytest.mark.parametrize(
+    "kind", ["AbsVal", "Flatten", "Interp", "Reorg", "Reshape", "Reverse", "ShuffleChannel", "Squeeze"]
+)
 def test_what_cannot_work_in_place_is_refused(kind):
     net = source(kind, [(2, 3)], 1, "").replace('top: "y0"', 'top: "x0"')
     with pytest.raises(NetError, match="does not work in place: give its top a name of its own"):
