@@ -26,7 +26,7 @@ _INFIX = {
     operator.pow: "**",
 }
 # What of aten stands under `torch`, or is a method of a tensor, with the same arguments.
-_FUNCTIONS = frozenset(dir(torch._C._VariableFunctions))
+_FUNCTIONS = frozenset(name for name in dir(torch._C._VariableFunctions) if hasattr(torch, name))
 _METHODS = frozenset(name for name in dir(Tensor) if isinstance(getattr(Tensor, name), types.MethodDescriptorType))
 _SIZE = torch.ops.aten.sym_size.int
 _OF_COURSE: Mapping[str, Any] = {"pin_memory": False, "layout": torch.strided}

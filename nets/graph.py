@@ -116,7 +116,7 @@ def _is_known(type: str) -> bool:
 def _unknown_type(type: str) -> str:
     known = [*LAYERS, *SOURCES, INPUT]
     extended = [name for name in known if len(type) > len(name) + 1 and (type.startswith(name) or type.endswith(name))]
-    meant = "" if suggest(type, extended) else suggest(type, known)  # ROIPooling is no slip for Pooling
+    meant = "" if suggest(type, extended) else suggest(type, known)  # StripPooling is no slip for Pooling
     return f"no layer of this type is known{meant}"
 
 

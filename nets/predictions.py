@@ -75,7 +75,7 @@ class _Walk:
         follows = bool(self.gone & {*node.bottoms})
         if isinstance(layer, Loss) and not follows:
             self.judges.append(node.name)
-            self.gone |= {*node.tops[:1]}
+            self.gone |= {top for i, top in enumerate(node.tops) if i != 1 or not layer.activates}
             self.used.add(node.bottoms[0])
             self.losses[node.tops[0]] = self._of_loss(node, layer)
         elif isinstance(layer, Accuracy | LabelsequenceAccuracy) or follows:
@@ -88,7 +88,7 @@ class _Walk:
 
     def _of_loss(self, node: Node, layer: Loss) -> list[Prediction]:
         if layer.activates:
-            return [Prediction(node.tops[-1], node.bottoms[0], node.name)]
+            return [Prediction(node.tops[:2][-1], node.bottoms[0], node.name)]
         made = [blob for blob in node.bottoms if blob in self.made] or list(node.bottoms)
         return [Prediction(blob, blob) for blob in made[: layer.predicted]]
 
@@ -113,7 +113,7 @@ def predictions(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         wanted = [one for one in planned.predictions if one.loss == node.name]
         if wanted and isinstance(layer, Loss):
             made[wanted[0].name] = layer.predict(blobs[wanted[0].blob])
-            blobs |= {top: made[top] for top in node.tops[1:]}  # the probabilities, which others may take
+            blobs |= {top: made[top] for top in node.tops[1:2]}  # the probabilities, which others may take
         elif missing.keys() & {*node.bottoms}:
             missing |= dict.fromkeys(node.tops)
         elif node.name not in planned.judges:

@@ -3,6 +3,7 @@
 from nets.layers import (
     activation,
     bn,
+    box_loss,
     channels,
     convolution,
     correlation,
@@ -22,6 +23,7 @@ from nets.layers import (
     recurrent,
     regions,
     resampling,
+    rois,
     sequence,
     shape,
     spatial,
@@ -32,6 +34,7 @@ from nets.layers import (
 __all__ = [
     "activation",
     "bn",
+    "box_loss",
     "channels",
     "convolution",
     "correlation",
@@ -51,6 +54,7 @@ __all__ = [
     "recurrent",
     "regions",
     "resampling",
+    "rois",
     "sequence",
     "shape",
     "spatial",

@@ -49,10 +49,10 @@ def normalization(param: LossParameter, default: str) -> str:
     return default
 
 
-def unsupported(param: LossParameter) -> Iterable[str]:
-    """Options of loss_param that only forks know."""
+def unsupported(param: LossParameter, known: frozenset[str] = LOSS_OPTIONS) -> Iterable[str]:
+    """Options of loss_param that are not among those *known*."""
     for field, value in param.ListFields():
-        if field.name not in LOSS_OPTIONS and (field.is_repeated or value != field.default_value):
+        if field.name not in known and (field.is_repeated or value != field.default_value):
             yield f"option loss_param.{field.name} is not supported"
 
 
@@ -93,8 +93,8 @@ def check_positions(x: Sequence[int], label: Sequence[int], axis: int) -> None:
         )
 
 
-class _SoftmaxLoss(Loss):
-    """What the two losses with a softmax inside share. Logits are brought to (outer, classes, any)."""
+class SoftmaxLoss(Loss):
+    """What the losses with a softmax inside share. Logits are brought to (outer, classes, any)."""
 
     activates = True
     tops = (1, 2)
@@ -109,7 +109,16 @@ class _SoftmaxLoss(Loss):
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
-        return unsupported(proto.loss_param)
+        return unsupported(proto.loss_param, cls.loss_options)
+
+    @classmethod
+    def checked(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, int | None]:
+        """The axis of softmax_param and the label that is ignored. Raises NetError where the bottoms do not fit."""
+        x, label = bottoms
+        axis = canonical_axis(proto.softmax_param.axis, len(x))
+        check_items(x, label)
+        check_positions(x, label, axis)
+        return axis, ignored(proto.loss_param)
 
     def logits(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """*x* as (outer, classes, any) and *label* as whole numbers (outer, any)."""
@@ -151,7 +160,7 @@ def floored(x: Tensor, least: float) -> Tensor:
 
 
 @LAYERS("SoftmaxWithLoss")
-class SoftmaxWithLoss(_SoftmaxLoss):
+class SoftmaxWithLoss(SoftmaxLoss):
     """-log softmax(x)[label], summed and normalised. bottoms: N x C x any, labels N x any (whole numbers below C);
     tops: scalar, and the probabilities if there is a second one.
 
@@ -167,12 +176,8 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        x, label = bottoms
-        axis = canonical_axis(proto.softmax_param.axis, len(x))
-        check_items(x, label)
-        check_positions(x, label, axis)
-        mode = normalization(proto.loss_param, "VALID")
-        return cls(axis, mode, ignored(proto.loss_param), len(proto.top) == 2)
+        axis, ignore = cls.checked(proto, bottoms)
+        return cls(axis, normalization(proto.loss_param, "VALID"), ignore, len(proto.top) == 2)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
@@ -188,7 +193,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
 
 @LAYERS("InfogainLoss")
-class InfogainLoss(_SoftmaxLoss):
+class InfogainLoss(SoftmaxLoss):
     """-sum over k of H[label, k] log softmax(x)[k], normalised. bottoms: N x C x any, labels N x any, and H
     (C x C values) unless it is in a file; tops: scalar, and the probabilities if there is a second one.
 

@@ -11,7 +11,7 @@ from protos.errors import CaffeError
 from protos.files import read, replacing
 from protos.schema import LayerParameter
 
-ORDINALS = ("first", "second", "third")
+ORDINALS = ("first", "second", "third", "fourth")
 BEGIN, END = "<!-- layers -->", "<!-- /layers -->"
 HEAD = "| type | what it computes | options (and their defaults) | TRAIN and TEST | gradient |\n|---|---|---|---|---|"
 

@@ -18,7 +18,9 @@ FIXED_BATCH = {
     "continuation_indicator", "ctc_loss", "ctc_loss_weight",
 }  # fmt: skip
 # What counts the items of the whole batch, so that its inputs cannot be made longer alike.
-WHOLE_BATCH = {case.name for case in CASES if "batchreindex" in case.name} | {"crop_all_axes", "lstm_fork_clip"}
+WHOLE_BATCH = {"crop_all_axes", "lstm_fork_clip"} | {
+    case.name for case in CASES if "batchreindex" in case.name or case.name.endswith("_of_items")
+}
 
 
 def load(case: Case) -> nets.Net:

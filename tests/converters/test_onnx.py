@@ -24,7 +24,7 @@ from nets.weights import save_weights
 from protos import text
 from protos.errors import CaffeError, NetError
 
-NO_FORM = {"Filter", "HDF5Output", "Python"}
+NO_FORM = {"BoxAnnotatorOHEM", "Filter", "HDF5Output", "Python"}
 LENET = "protos/zoo/lenet/train_val.prototxt"
 
 
@@ -65,6 +65,7 @@ def test_every_type_is_exported_or_known_to_have_no_form():
     covered = set().union(*(kinds(case) for case in CASES if case in EXPORTED))
     judged = {
         "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "LabelsequenceAccuracy", "MultinomialLogisticLoss",
+        "SmoothL1Loss", "SmoothL1LossOHEM",
     }  # fmt: skip
     assert set(nets.LAYERS) - covered <= NO_FORM | judged
 

@@ -10,11 +10,13 @@ import converters
 import nets
 from nets import runtime
 from nets.layers.boxes import CODES, areas, decode, encode, overlaps, suppress
+from nets.predictions import plan, predict
+from nets.recording import recording
 from nets.weights import save_weights
 from protos import text
 from protos.errors import NetError
-from tests.nets.cases_detection import PRIOR_COUNT, detections, found_by, overlap
-from tests.nets.test_refusals import load
+from tests.nets.cases_detection import PRIOR_COUNT, detections, found_by, overlap, regions
+from tests.nets.test_refusals import load, source
 
 # type | shapes of the bottoms | number of tops | options, and what the message says of it
 REFUSED = r"""
@@ -68,6 +70,44 @@ DetectionOutput | 2x8 2x6 1x2x8 | 1 | detection_output_param { num_classes: 3 ou
     option detection_output_param.output_logits is not supported
 DetectionOutput | 2x8 2x6 1x2x8 1x2 1x2 | 1 | detection_output_param { num_classes: 3 objectness_score: 0.5 }
     has 5 bottoms where it takes 3 to 4
+ROIPooling | 2x3x4 6x5 | 1 | roi_pooling_param { pooled_h: 2 pooled_w: 2 }
+    its first bottom needs 4 axes, N x C x H x W
+ROIPooling | 2x3x4x4 6x4 | 1 | roi_pooling_param { pooled_h: 2 pooled_w: 2 }
+    its second bottom, the regions, needs rows of item, x1, y1, x2, y2, not 6x4
+ROIPooling | 2x3x4x4 6x5 | 1 | roi_pooling_param { pooled_h: 2 }
+    pooled_h and pooled_w must be set and positive
+ROIPooling | 2x3x4x4 6x5 | 1 | roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: -1 }
+    spatial_scale -1 must be positive
+ROIPooling | 2x3x4x4 6x5 | 1 | roi_pooling_param { pooled_size: [2, 2] }
+    option roi_pooling_param.pooled_size is not supported
+PSROIPooling | 2x8x4x4 6x5 | 1 | psroi_pooling_param { output_dim: 2 group_size: 2 }
+    spatial_scale, output_dim and group_size must be set and positive
+PSROIPooling | 2x9x4x4 6x5 | 1 | psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 1 }
+    needs 8 channels, output_dim group_size^2
+SmoothL1Loss | 2x4 2x3 | 1 |
+    its bottoms must have as many values
+SmoothL1Loss | 2x4 2x4 1x8 | 1 |
+    its bottoms must have the same number of items
+SmoothL1Loss | 2x4 2x4 | 1 | smooth_l1_loss_param { sigma: 0 }
+    sigma 0 must be positive
+SmoothL1LossOHEM | 2x4 2x3 | 1 |
+    its bottoms must have as many values
+SmoothL1LossOHEM | 2x4 2x4 | 1 | loss_param { ignore_label: 3 }
+    option loss_param.ignore_label is not supported
+SoftmaxWithLossOHEM | 2x4 3 | 1 |
+    its bottoms must have the same number of items
+SoftmaxWithLossOHEM | 2x4 2 | 1 | loss_param { label_smoothing: 0.1 }
+    option loss_param.label_smoothing is not supported
+SoftmaxWithLossOHEM | 2x4 2 | 4 |
+    has 4 tops where it takes 1 to 3
+BoxAnnotatorOHEM | 6x5 6 6 6x8 | 2 |
+    roi_per_img must be set and positive
+BoxAnnotatorOHEM | 6x4 6 6 6x8 | 2 | box_annotator_ohem_param { roi_per_img: 2 }
+    its first bottom, the regions, needs five figures each, not 6x4
+BoxAnnotatorOHEM | 6x5 6 6x2 6x8 | 2 | box_annotator_ohem_param { roi_per_img: 2 }
+    needs 6 losses and labels, one for each region
+BoxAnnotatorOHEM | 6x5 6 6 6x8x2 | 2 | box_annotator_ohem_param { roi_per_img: 2 }
+    its last bottom, the weights, 6x8x2 must lie as the regions do
 """
 
 
@@ -177,6 +217,98 @@ def test_eight_thousand_boxes_of_twenty_classes_take_no_seconds():
     found = net(loc, conf, torch.cat((prior, torch.full_like(prior, 0.1)), 1))["y0"]
     assert found.shape == (1, 1, 200, 7)
     assert (found[0, 0, :, 2] > 0.99).all()
+
+
+# ---- regions
+
+ROI = "roi_pooling_param { pooled_h: 3 pooled_w: 4 spatial_scale: 0.0625 }"
+PSROI = "psroi_pooling_param { output_dim: 5 group_size: 3 spatial_scale: 0.0625 }"
+
+
+def test_of_a_tie_the_first_pixel_of_a_bin_takes_the_gradient():
+    """All values are equal: each bin's share goes to its first pixel."""
+    options = "roi_pooling_param { pooled_h: 2 pooled_w: 2 }"
+    net = load("ROIPooling", [(1, 1, 5, 6), (1, 5)], 1, options)
+    x = torch.ones(1, 1, 5, 6, requires_grad=True)
+    net(x, torch.tensor([[0.0, 1, 0, 5, 4]]))["y0"].sum().backward()
+    wanted = torch.zeros(5, 6)
+    wanted[[0, 0, 2, 2], [1, 3, 1, 3]] = 1
+    assert torch.equal(x.grad[0, 0], wanted)
+
+
+@pytest.mark.parametrize("kind", ["ROIPooling", "PSROIPooling"])
+def test_an_item_that_is_not_there_is_refused(kind):
+    net = load(kind, [(2, 45, 5, 6), (1, 5)], 1, ROI if kind == "ROIPooling" else PSROI)
+    with pytest.raises(NetError, match=r"layer 'l'.* item 2 of a region is out of range: there are 2 items"):
+        net(torch.zeros(2, 45, 5, 6), torch.tensor([[2.0, 0, 0, 1, 1]]))
+    with pytest.raises(NetError, match="no gradient can flow back into its bottom 'x1'"):
+        net(torch.zeros(2, 45, 5, 6), torch.zeros(1, 5, requires_grad=True))
+
+
+@pytest.mark.parametrize(("kind", "options"), [("ROIPooling", ROI), ("PSROIPooling", PSROI)])
+def test_regions_are_those_of_opencv(kind, options, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    net = load(kind, [(2, 45, 15, 21), (40, 5)], 1, options)
+    rois = regions(40, 16 * 21, 2)
+    x = np.random.RandomState(0).normal(size=(2, 45, 15, 21)).astype(np.float32)
+    (tmp_path / "net.prototxt").write_text(source(kind, [(2, 45, 15, 21), (40, 5)], 1, options))
+    other = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"))
+    other.setInput(x, "x0")
+    other.setInput(rois, "x1")
+    found = net(torch.from_numpy(x), torch.from_numpy(rois))["y0"]
+    np.testing.assert_allclose(found, other.forward("l"), rtol=1e-5, atol=1e-6)
+
+
+def test_a_recorded_pass_finds_the_same_regions():
+    net = load("ROIPooling", [(2, 3, 15, 21), (40, 5)], 1, ROI)
+    x, rois = torch.randn(2, 3, 15, 21), torch.from_numpy(regions(40, 16 * 21, 2))
+    wanted = net(x, rois)["y0"]
+    with recording():
+        assert torch.equal(net(x, rois)["y0"], wanted)
+
+
+def test_what_is_mined_trains_a_net_and_leaves_its_scores():
+    """R-FCN's way: the losses of all regions choose those that count."""
+    param = text.parse_net(MINED)
+    net = nets.load(param, phase="TRAIN")
+    torch.manual_seed(0)
+    inputs = {
+        "x": torch.randn(12, 6), "rois": torch.from_numpy(regions(12, 50, 2)), "targets": torch.randn(12, 4),
+        "labels": torch.randint(0, 3, (12,)).float(), "weights": torch.ones(12, 4),
+    }  # fmt: skip
+    blobs = net.activations(**inputs)
+    kept = blobs["kept"].flatten()
+    assert [int((kept[inputs["rois"][:, 0] == i] >= 0).sum()) for i in (0, 1)] == [3, 3]
+    net.loss(blobs).backward()
+    mined = kept >= 0
+    assert (net.layer("cls").weight.grad != 0).any()
+    losses = torch.nn.functional.cross_entropy(blobs["cls"], inputs["labels"].long(), reduction="none")
+    assert torch.allclose(blobs["loss_cls"], losses[mined].mean())
+    assert [one.name for one in plan(net).predictions] == ["box", "prob"]
+    assert set(predict(net, {"x": inputs["x"]})) == {"prob", "box"}
+
+
+MINED = """
+layer { name: "in" type: "Input" top: "x" top: "rois" top: "labels" top: "targets" top: "weights" input_param {
+  shape { dim: [12, 6] } shape { dim: [12, 5] } shape { dim: 12 } shape { dim: [12, 4] } shape { dim: [12, 4] } } }
+layer { name: "cls" type: "InnerProduct" bottom: "x" top: "cls" inner_product_param { num_output: 3
+  weight_filler { type: "xavier" } } }
+layer { name: "box" type: "InnerProduct" bottom: "x" top: "box" inner_product_param { num_output: 4
+  weight_filler { type: "xavier" } } }
+layer { name: "all_cls" type: "SoftmaxWithLossOHEM" bottom: "cls" bottom: "labels" top: "mean_cls" top: "prob"
+  top: "each_cls" loss_weight: [0, 0, 0] propagate_down: [false, false] }
+layer { name: "all_box" type: "SmoothL1LossOHEM" bottom: "box" bottom: "targets" bottom: "weights" top: "mean_box"
+  top: "each_box" loss_weight: [0, 0] propagate_down: [false, false, false] }
+layer { name: "flat_cls" type: "Reshape" bottom: "each_cls" top: "flat_cls" reshape_param { shape { dim: [0, 1] } } }
+layer { name: "flat_box" type: "Reshape" bottom: "each_box" top: "flat_box" reshape_param { shape { dim: [0, 1] } } }
+layer { name: "each" type: "Eltwise" bottom: "flat_cls" bottom: "flat_box" top: "each" }
+layer { name: "choose" type: "BoxAnnotatorOHEM" bottom: "rois" bottom: "each" bottom: "labels" bottom: "weights"
+  top: "kept" top: "used" box_annotator_ohem_param { roi_per_img: 3 } propagate_down: [false, false, false, false] }
+layer { name: "loss_cls" type: "SoftmaxWithLossOHEM" bottom: "cls" bottom: "kept" top: "loss_cls"
+  loss_param { ignore_label: -1 normalize: true } }
+layer { name: "loss_box" type: "SmoothL1LossOHEM" bottom: "box" bottom: "targets" bottom: "used" top: "loss_box"
+  loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 6 } }
+"""
 
 
 # ---- whole nets

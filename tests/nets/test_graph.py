@@ -183,8 +183,8 @@ def test_a_problem_of_several_layers_is_reported_once_with_all_their_names():
     ("type", "said"),
     [
         ("ReLU5", ", did you mean ReLU or RReLU?"),
-        ("SoftmaxWithLos", ", did you mean SoftmaxWithLoss?"),
-        ("ROIPooling", ""),
+        ("SoftmaxWithLos", ", did you mean SoftmaxWithLoss or SoftmaxWithLossOHEM?"),
+        ("StripPooling", ""),
         ("WeightedSoftmaxWithLoss", ""),
     ],
 )
