@@ -37,7 +37,7 @@ def preprocessing(net: Net, inputs: Collection[str]) -> dict[str, str]:
     about: dict[str, str] = {}
     for source in net.graph.sources:
         top = source.top[0]
-        if top in inputs and source.type in ("Data", "ImageData", "MemoryData"):
+        if top in inputs and source.type in ("Data", "DenseImageData", "ImageData", "MemoryData"):
             shape = net.shapes[top]
             about |= {f"{top}.{key}": said for key, said in _transform(source.transform_param, shape)}
     return about

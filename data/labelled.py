@@ -11,7 +11,7 @@ from data.digits import ensure_shipped_store
 from data.feed import Feed, Recipe, open_feed
 from data.order import Order
 from data.records import ImageRecords, Records, StoreRecords
-from data.source import SOURCES, Place, Shapes, Source, check_batch_size, check_options, check_tops
+from data.source import SOURCES, Place, Shape, Shapes, Source, check_batch_size, check_options, check_tops
 from data.transform import HONOURED, Transform
 from protos.errors import DataError
 from protos.schema import LayerParameter
@@ -35,8 +35,7 @@ class LabelledSource(Source):
         self._feed: Feed | None = None
         try:
             shape = self._records.first[0].shape
-            self._transform = Transform(layer.transform_param, phase, shape[0])
-            self.shapes = _shapes(layer, self._batch_size, self._transform.shape(shape))
+            self._transform, self.shapes = self._treat(layer, phase, self._batch_size, shape)
         except DataError:
             self._records.close()
             raise
@@ -57,8 +56,14 @@ class LabelledSource(Source):
         batch_size, _, _ = cls._plan(layer)
         records = cls._open_records(layer)
         records.close()
-        shape = records.first[0].shape
-        return _shapes(layer, batch_size, Transform(layer.transform_param, phase, shape[0]).shape(shape))
+        return cls._treat(layer, phase, batch_size, records.first[0].shape)[1]
+
+    @classmethod
+    def _treat(cls, layer: LayerParameter, phase: str, batch_size: int, shape: Shape) -> tuple[Transform, Shapes]:
+        """The transform of records of this *shape*, and the shapes of the tops."""
+        transform = Transform(layer.transform_param, phase, shape[0])
+        tops = (batch_size, *transform.shape(shape)), (batch_size,)
+        return transform, dict(zip(layer.top, tops, strict=False))
 
     def _batch(self, number: int) -> dict[str, Tensor]:
         if self._feed is None:
@@ -149,7 +154,3 @@ class ImageDataSource(LabelledSource):
         param = layer.image_data_param
         size = (param.new_height, param.new_width) if param.new_height else None
         return ImageRecords(param.source, param.root_folder, param.is_color, size)
-
-
-def _shapes(layer: LayerParameter, batch_size: int, shape: tuple[int, ...]) -> Shapes:
-    return dict(zip(layer.top, ((batch_size, *shape), (batch_size,)), strict=False))
