@@ -19,6 +19,7 @@ def detection_cases(make_case):
         *(_smooth_l1_ohem(make_case, name, options, *how) for name, options, how in SMOOTH_OHEM),
         *(_softmax_ohem(make_case, name, options, *how) for name, options, how in SOFTMAX_OHEM),
         _box_annotator(make_case),
+        *(_proposal(make_case, name, options, *how) for name, options, how in PROPOSALS),
     )
 
 
@@ -388,4 +389,72 @@ def _box_annotator(make_case):
         "TRAIN", bottom__rois=rois, bottom__losses=losses, bottom__labels=labels, bottom__weights=weights,
         top__kept=np.where(kept, labels, -7).reshape(9, 1, 1, 1), top__y=2 * weights,
         top__used=np.where(kept, weights, 0).reshape(9, 8, 1, 1),
+    )  # fmt: skip
+
+
+# ---- Proposal
+
+# options; then stride, base, ratios, scales, the least side, how many before and after, the threshold, the tops, facts
+PROPOSALS = (
+    ("proposal", "", (16, 16, (0.5, 1, 2), (8, 16, 32), 16, 6000, 300, 0.7, "rois", [[48, 64, 1]])),
+    (
+        "proposal_scores",
+        "feat_stride: 8 base_size: 12 ratio: [0.4, 1.5] scale: [1, 2.5] min_size: 9 pre_nms_topn: 30 post_nms_topn: 7 "
+        "nms_thresh: 0.3",
+        (8, 12, (0.4, 1.5), (1, 2.5), 9, 30, 7, 0.3, "rois best", [[24, 32, 1, 1.2], [20, 25, 0.5, 1]]),
+    ),
+    (
+        "proposal_all",
+        "scale: 2 ratio: 1 pre_nms_topn: 0 post_nms_topn: 0 min_size: 30",
+        (16, 16, (1,), (2,), 30, None, None, 0.7, "rois", [[48, 64, 1]]),
+    ),
+)
+
+
+def _anchors(base, ratios, scales):
+    """py-faster-rcnn's: sides are rounded, half up, before they are scaled."""
+    for ratio in ratios:
+        width = np.floor(np.sqrt(base * base / ratio) + 0.5)
+        height = np.floor(width * ratio + 0.5)
+        for scale in scales:
+            half = np.array([width * scale - 1, height * scale - 1]) / 2
+            yield np.array([*((base - 1) / 2 - half), *((base - 1) / 2 + half)])
+
+
+def proposals(scores, offsets, facts, stride, boxes, least, before, after, threshold):
+    """The regions of one item, and their scores, box by box."""
+    count, found = len(boxes), []
+    height, width, *scales = facts
+    for row, column in np.ndindex(scores.shape[1:]):
+        for a, anchor in enumerate(boxes):
+            box = anchor + np.array([column, row] * 2) * stride
+            sides, move = box[2:] - box[:2] + 1, offsets[4 * a : 4 * a + 4, row, column]
+            center, half = box[:2] + sides / 2 + move[:2] * sides, np.exp(move[2:]) * sides / 2
+            moved = np.clip([*(center - half), *(center + half)], 0, [width - 1, height - 1] * 2)
+            shortest = least * np.array([scales[-1], scales[0]])
+            if (moved[2:] - moved[:2] + 1 >= shortest).all():
+                found.append((scores[count + a, row, column], moved))
+    found = sorted(found, key=lambda one: -one[0])[:before]
+    kept = []
+    for score, box in found:
+        if all(overlap(box, other, 1) <= threshold for _, other in kept):
+            kept.append((score, box))
+    return kept[:after]
+
+
+def _proposal(make_case, name, options, stride, base, ratios, scales, least, before, after, threshold, tops, facts):
+    boxes = list(_anchors(base, ratios, scales))
+    chance = np.random.RandomState(len(boxes))
+    scores = chance.uniform(size=(2, 2 * len(boxes), 3, 4)).astype(np.float32)
+    offsets = chance.normal(scale=0.3, size=(2, 4 * len(boxes), 3, 4)).astype(np.float32)
+    rows = []
+    for item in range(2):
+        row = np.array(facts[item % len(facts)], np.float32)
+        for score, box in proposals(scores[item], offsets[item], row, stride, boxes, least, before, after, threshold):
+            rows.append([item, *box, score])
+    found = np.array(rows)
+    values = {"top__rois": found[:, :5]} | ({"top__best": found[:, 5]} if "best" in tops else {})
+    return make_case(
+        name, layer("Proposal", "scores offsets facts", tops, f"proposal_param {{ {options} }}"), "TEST",
+        bottom__scores=scores, bottom__offsets=offsets, bottom__facts=facts, **values,
     )  # fmt: skip

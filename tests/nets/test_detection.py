@@ -108,6 +108,16 @@ BoxAnnotatorOHEM | 6x5 6 6x2 6x8 | 2 | box_annotator_ohem_param { roi_per_img: 2
     needs 6 losses and labels, one for each region
 BoxAnnotatorOHEM | 6x5 6 6 6x8x2 | 2 | box_annotator_ohem_param { roi_per_img: 2 }
     its last bottom, the weights, 6x8x2 must lie as the regions do
+Proposal | 1x4x3x4 1x36x3x4 1x3 | 1 |
+    its first bottom, the scores, must be N x 18 x H x W, not 1x4x3x4
+Proposal | 1x18x3x4 1x36x3x5 1x3 | 1 |
+    its second bottom, the offsets, must be N x 36 x H x W
+Proposal | 2x18x3x4 2x36x3x4 2x2 | 1 |
+    its third bottom needs a row of height, width and scale, or one for each item
+Proposal | 2x18x3x4 2x36x3x4 3x3 | 1 |
+    its third bottom needs a row of height, width and scale, or one for each item
+Proposal | 2x18x3x4 2x36x3x4 1x3 | 1 | proposal_param { ratio: -1 }
+    feat_stride, base_size, ratio and scale must be positive
 """
 
 
@@ -223,6 +233,30 @@ def test_eight_thousand_boxes_of_twenty_classes_take_no_seconds():
 
 ROI = "roi_pooling_param { pooled_h: 3 pooled_w: 4 spatial_scale: 0.0625 }"
 PSROI = "psroi_pooling_param { output_dim: 5 group_size: 3 spatial_scale: 0.0625 }"
+
+
+def test_proposals_are_those_of_opencv(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    options = (  # OpenCV knows no min_size
+        "feat_stride: 16 base_size: 16 min_size: 1 ratio: [0.5, 1, 2] scale: [2, 4, 8] pre_nms_topn: 200 "
+        "post_nms_topn: 50 nms_thresh: 0.6"
+    )
+    shapes = [(1, 18, 10, 12), (1, 36, 10, 12), (1, 3)]
+    net = load("Proposal", shapes, 1, f"proposal_param {{ {options} }}")
+    chance = np.random.RandomState(0)
+    facts = np.array([[160, 192, 1]], np.float32)
+    inputs = (
+        chance.uniform(size=shapes[0]).astype(np.float32),
+        chance.normal(0, 0.2, shapes[1]).astype(np.float32),
+        facts,
+    )
+    (tmp_path / "net.prototxt").write_text(source("Proposal", shapes, 1, f"proposal_param {{ {options} }}"))
+    other = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"))
+    for i, x in enumerate(inputs):
+        other.setInput(x, f"x{i}")
+    found = net(*map(torch.from_numpy, inputs))["y0"]
+    assert found.shape == (50, 5)
+    np.testing.assert_allclose(found, other.forward("l").reshape(-1, 5), rtol=1e-4, atol=1e-4)
 
 
 def test_of_a_tie_the_first_pixel_of_a_bin_takes_the_gradient():
