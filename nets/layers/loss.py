@@ -166,26 +166,52 @@ class SoftmaxWithLoss(SoftmaxLoss):
 
     Options: softmax_param.axis (1); loss_param.ignore_label (none), normalization (VALID: by the labels that count;
     FULL: by all, BATCH_SIZE: by N, NONE), normalize (old: VALID or BATCH_SIZE). The divisor is at least 1, a single
-    loss at most 87.34. torch's cross_entropy has neither.
+    loss at most 87.34. torch's cross_entropy has neither. Of SegNet's fork: weight_by_label_freqs (false) with
+    class_weighting, by which the losses of each of the C labels count; the divisor stays that of the unweighted.
     """
 
     message = "softmax_param"
     options = frozenset({"axis"})
     hints = frozenset({"engine"})
     labels = (1,)
+    loss_options = LOSS_OPTIONS | {"weight_by_label_freqs", "class_weighting"}
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        axis: int,
+        normalization: str,
+        ignore_label: int | None,
+        with_prob: bool,
+        weights: Sequence[float] = (),
+    ) -> None:
+        super().__init__(axis, normalization, ignore_label, with_prob)
+        self._given = weights
+        self.register_buffer("weights", torch.empty(len(weights)) if weights else None, persistent=False)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         axis, ignore = cls.checked(proto, bottoms)
-        return cls(axis, normalization(proto.loss_param, "VALID"), ignore, len(proto.top) == 2)
+        weights = list(proto.loss_param.class_weighting)
+        wanted = bottoms[0][axis] if proto.loss_param.weight_by_label_freqs else 0
+        if len(weights) != wanted:
+            raise NetError(f"has {len(weights)} class_weighting: weight_by_label_freqs takes one for each class")
+        mode = normalization(proto.loss_param, "VALID")
+        return cls(axis, mode, ignore, len(proto.top) == 2, weights)
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Put the weights of the classes in their place."""
+        if self.weights is not None:
+            self.weights.copy_(torch.tensor(self._given))
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
         logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
-        mean = self.ignore_label is None and self.normalization in ("VALID", "FULL") and index.numel() > 0
+        plain = self.ignore_label is None and self.weights is None
+        mean = plain and self.normalization in ("VALID", "FULL") and index.numel() > 0
         try:
             skip = NO_LABEL if self.ignore_label is None else self.ignore_label
-            loss = F.nll_loss(logs, index, ignore_index=skip, reduction="mean" if mean else "sum")
+            loss = F.nll_loss(logs, index, self.weights, ignore_index=skip, reduction="mean" if mean else "sum")
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise

@@ -352,7 +352,29 @@ def _normalisations(make_case):
     )  # fmt: skip
 
 
+def _weighted(x, label, weights, ignore):
+    """The losses of all but the label *ignore*, weighted, by their number."""
+    logs = x - np.log(np.exp(x).sum(1, keepdims=True))
+    losses = [-weights[k] * logs[n, k, i, j] for (n, i, j), k in np.ndenumerate(label.astype(int)) if k != ignore]
+    return np.asarray(sum(losses) / len(losses))
+
+
+def _losses(make_case):
+    label = np.array([[[0, 1], [2, 3]], [[1, 1], [3, 0]]])
+    yield _case(
+        make_case, "loss_softmax_classes", "SoftmaxWithLoss",
+        "loss_param { weight_by_label_freqs: true ignore_label: 3 class_weighting: [0.5, 2, 1.5, 9] }",
+        lambda x, label: [_weighted(x, label, [0.5, 2, 1.5, 9], 3)], [_random(2, 4, 2, 2), label], fixed=(1,),
+    )  # fmt: skip
+    yield _case(
+        make_case, "loss_softmax_classes_all", "SoftmaxWithLoss",
+        "loss_param { weight_by_label_freqs: true class_weighting: 0.5 class_weighting: 2 class_weighting: 1 "
+        "class_weighting: 3 }",
+        lambda x, label: [_weighted(x, label, [0.5, 2, 1, 3], None)], [_random(2, 4, 2, 2), label], fixed=(1,),
+    )  # fmt: skip
+
+
 def fork_cases(make_case):
     """The cases, through *make_case*(name, layers, phase, **values)."""
-    groups = (_convolutions, _channels, _resampling, _patches_and_sequences, _normalisations)
+    groups = (_convolutions, _channels, _resampling, _patches_and_sequences, _normalisations, _losses)
     return tuple(case for group in groups for case in group(make_case))

@@ -1,6 +1,12 @@
 """What the layer types of forks refuse, in the form of ``test_refusals.REFUSED``."""
 
 REFUSED = r"""
+SoftmaxWithLoss | 2x3 2 | 1 | loss_param { weight_by_label_freqs: true class_weighting: [1, 2] }
+    has 2 class_weighting: weight_by_label_freqs takes one for each class
+SoftmaxWithLoss | 2x3 2 | 1 | loss_param { weight_by_label_freqs: true }
+    has 0 class_weighting: weight_by_label_freqs takes one for each class
+SoftmaxWithLoss | 2x3 2 | 1 | loss_param { class_weighting: [1, 2, 3] }
+    has 3 class_weighting: weight_by_label_freqs takes one for each class
 DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 4 group: 2 }
     group 2 must be left out, or be the number of its channels, 4
 DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 6 }
