@@ -68,7 +68,7 @@ class _Open:
     def __init__(self, net: Net, inputs: Mapping[str, Shape]) -> None:
         self.net = net
         self.base_inputs = dict(inputs)
-        self.base = _shapes(net, inputs)
+        self.base = top_shapes(net, inputs)
         self.inputs: dict[str, list[Dim]] = {name: list(shape) for name, shape in inputs.items()}
         self.tops: list[list[Dims]] = [list(shapes) for shapes in self.base]
 
@@ -81,7 +81,7 @@ class _Open:
         for name, axis in places.items():
             moved[name][axis] = moved[name][axis] * factor + more
         try:
-            tops = _shapes(self.net, {name: tuple(shape) for name, shape in moved.items()})
+            tops = top_shapes(self.net, {name: tuple(shape) for name, shape in moved.items()})
         except NetError as error:
             if complaint is None:
                 return
@@ -97,7 +97,7 @@ class _Open:
         """Leave *axis* of the tops of *layer*, which only values decide, and what follows from it open as "N_TOP"."""
         symbol = f"{BATCH}_{top}"
         try:
-            grown = _shapes(self.net, self.base_inputs, layer, axis)
+            grown = top_shapes(self.net, self.base_inputs, layer, axis)
         except NetError:
             return  # a later layer works with this size alone
         at = [node.name for node, _ in self.net.nodes].index(layer)
@@ -124,7 +124,7 @@ def _merged(known: Dims, before: Shape, after: Shape, symbol: str, of_input: tup
     return tuple(sizes)
 
 
-def _shapes(net: Net, inputs: Mapping[str, Shape], grown: str = "", axis: int = 0) -> _Tops:
+def top_shapes(net: Net, inputs: Mapping[str, Shape], grown: str = "", axis: int = 0) -> _Tops:
     """The shapes of all layers' tops for *inputs*, with blobs of the net's shapes.
 
     The tops of the layer *grown* are longer by 1 along *axis* than they are.

@@ -1,4 +1,5 @@
-"""``python -m converters.run SCRIPT.py [args]``: a script for Theano, Lasagne or nolearn, with these in their place."""
+"""``python -m converters.run SCRIPT.py [args]``: a script for pycaffe, Theano, Lasagne or nolearn, with these in their
+place."""
 
 import os
 import sys
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from converters import pycaffe
 from converters.lasagne.importing import old_modules_beside
 from converters.lasagne.installing import install
 from converters.lasagne.modern import code_of, old_modules
@@ -30,6 +32,7 @@ def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[s
     except OSError as error:
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
     install()
+    pycaffe.install()
     old_modules()
     directory = path.resolve().parent
     code = code_of(content, str(path), namesakes=namesakes(directory))

@@ -49,8 +49,9 @@ class Action(Enum):
 class Solver:
     """Trains a net as its SolverParameter says: ``Solver.load("solver.prototxt").solve()`` does all that the file asks.
 
-    ``net`` is the training net, ``test_nets`` share its blobs, ``iter`` counts the finished iterations. ``losses`` are
-    the raw training losses of the last 10,000 iterations that this object ran, each that of the last micro-batch.
+    ``net`` is the training net, ``test_nets`` share its blobs; ``inputs`` and ``test_inputs`` feed them. ``iter`` says
+    how many are done. ``losses`` are the raw training losses of the last 10,000 iterations that this object ran,
+    each that of the last micro-batch.
     ``poll`` is called between iterations; ``on_iteration`` after each one, with the solver.
 
     *options* say how to compute. Files named in the message are looked for in the working folder, then beside the
@@ -84,21 +85,21 @@ class Solver:
         self._seed = ranks.agreed_seed(param.random_seed if param.random_seed >= 0 else None)
         if self._seed is not None:
             torch.manual_seed(self._seed + ranks.rank)
-        self.net, self._inputs = self._open(train_job(param, self._read), ranks)
+        self.net, self.inputs = self._open(train_job(param, self._read), ranks)
         self.test_nets: list[Net] = []
-        self._test_inputs: list[Inputs] = []
+        self.test_inputs: list[Inputs] = []
         for job in test_jobs(param, self._read) if ranks.is_first else ():
             net, inputs = self._open(job, ALONE)
             share_blobs(net, self.net)
             self.test_nets.append(net)
-            self._test_inputs.append(inputs)
+            self.test_inputs.append(inputs)
         update = lasagne_updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
         self._plateau = lr_policy.Plateau()
         self._update = update
         spread = ranks.spread(self.net, self.device)
         run = torch.compile(spread) if options.compile else spread if ranks.together else self.net.forward_with_loss
         graph = options.graph and not ranks.together
-        self._step = Step(self.net, run, self._inputs, update, param, self.device, replace(options, graph=graph))
+        self._step = Step(self.net, run, self.inputs, update, param, self.device, replace(options, graph=graph))
         self._losses = Trace(LOSSES_KEPT)
         self._displayed = Trace(param.average_loss)
         self._unchecked = 0
@@ -146,7 +147,7 @@ class Solver:
     def close(self) -> None:
         """Let go of the stores, and of the other ranks."""
         self._ranks.leave()
-        for inputs in (self._inputs, *self._test_inputs):
+        for inputs in (self.inputs, *self.test_inputs):
             inputs.close()
 
     # ---- training
@@ -164,7 +165,7 @@ class Solver:
             log.info("Optimization stopped early.")
             return
         if self.param.display and self.iter % self.param.display == 0 and self._ranks.is_first:
-            batch = self._inputs.next()
+            batch = self.inputs.next()
             with torch.no_grad(), nullcontext() if self._step.debug is None else self._step.debug.watching(batch):
                 _, loss = self.net.forward_with_loss(batch)
             self._displayed.append(loss)
@@ -176,6 +177,11 @@ class Solver:
     def step(self, iterations: int = 1) -> None:
         """Run *iterations* training iterations, with the tests and snapshots that fall among them."""
         self._run(self.iter + iterations)
+
+    def apply_update(self) -> None:
+        """Update the blobs by the gradients that they hold, which makes an iteration of its own."""
+        self._step.update(self._rate(None))
+        self.iter += 1
 
     def _run(self, end: int) -> bool:
         """Train up to iteration *end*; False when it was stopped before."""
@@ -289,7 +295,7 @@ class Solver:
             elif action == Action.STOP:
                 log.info("Test interrupted.")
                 return None
-            batch = self._test_inputs[i].next()
+            batch = self.test_inputs[i].next()
             with DebugInfo(net).watching(batch) if self.param.debug_info else nullcontext():
                 outputs, loss = net.forward_with_loss(batch)
             total = loss if total is None else total + loss
@@ -353,8 +359,8 @@ class Solver:
         return {
             **own[0],
             "others": own[1:],
-            "inputs": self._inputs.state(),
-            "test_inputs": [inputs.state() for inputs in self._test_inputs],
+            "inputs": self.inputs.state(),
+            "test_inputs": [inputs.state() for inputs in self.test_inputs],
             "test_carried": [resume.carried(net) for net in self.test_nets],
             "displayed": self._displayed.last(self.param.average_loss),
             "plateau": [self._plateau.step, self._plateau.last_event, self._plateau.minimum_loss],
@@ -381,21 +387,21 @@ class Solver:
         if state.extra:
             self._restore_extra(state.extra, found)
             return
-        self._inputs.seek(self.iter * self.param.iter_size)
-        for inputs, batches in zip(self._test_inputs, self.param.test_iter, strict=False):
+        self.inputs.seek(self.iter * self.param.iter_size)
+        for inputs, batches in zip(self.test_inputs, self.param.test_iter, strict=False):
             inputs.seek(self._tests_so_far() * batches)
 
     def _restore_extra(self, extra: Mapping[str, Any], path: Path) -> None:
         rank = self._ranks.rank
         try:
-            self._inputs.restore(extra["inputs"])
+            self.inputs.restore(extra["inputs"])
             own = [extra, *extra.get("others", ())][rank : rank + 1]  # none where there were fewer ranks
             for one in own:
                 resume.restore_chance(one, self.device)
                 resume.restore_carried(self.net, one.get("carried", {}))
             if not self._ranks.is_first:
                 return
-            for inputs, cursors in zip(self._test_inputs, extra["test_inputs"], strict=True):
+            for inputs, cursors in zip(self.test_inputs, extra["test_inputs"], strict=True):
                 inputs.restore(cursors)
             for net, states in zip(self.test_nets, extra.get("test_carried", ()), strict=False):
                 resume.restore_carried(net, states)

@@ -32,13 +32,15 @@ class Options:
     """How to compute. ``precision``: one of fp32, tf32, bf16 and fp16, the last two by autocast.
 
     ``compile``: through torch.compile; ``deterministic``: only algorithms that give the same bits each time;
-    ``graph``: where that can be, replay the iteration as one CUDA graph on a GPU, its passes as a script on a CPU.
+    ``graph``: where that can be, replay the iteration as one CUDA graph on a GPU, its passes as a script on a CPU;
+    ``diffs``: leave in each blob's gradient what the update took from it, as the original does.
     """
 
     precision: str = "fp32"
     compile: bool = False
     deterministic: bool = False
     graph: bool = True
+    diffs: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -117,7 +119,7 @@ class Step:
         self._device = device
         self._options = options
         self._run = run
-        self._keeps_diffs = param.snapshot_diff
+        self._keeps_diffs = param.snapshot_diff or options.diffs
         scaled = options.precision == "fp16" and device.type == "cuda"
         self._scaler = torch.amp.GradScaler(device.type) if scaled else None
         self._eager_left = EAGER_FIRST if self._can_capture(net, param) else None
@@ -131,7 +133,7 @@ class Step:
         held = {node.type for node, _ in net.nodes} & UNREPEATABLE
         reasons = [f"of its {', '.join(sorted(held))} layers"] if held else []
         reasons += ["iter_size is above 1"] if self._iter_size > 1 else []
-        reasons += ["snapshot_diff keeps the updates"] if param.snapshot_diff else []
+        reasons += ["snapshot_diff keeps the updates"] if self._keeps_diffs else []
         reasons += ["debug_info reads every blob"] if param.debug_info else []
         reasons += ["its rate waits for the loss"] if param.lr_policy == "plateau" else []
         reasons += ["of fp16's loss scaling"] if self._scaler is not None else []
@@ -181,13 +183,18 @@ class Step:
             outputs, loss = self._pass(self._inputs.next())
             total = total + loss
         mean = total if self._iter_size == 1 else total / self._iter_size
-        self._update.rate = used = rate(mean)
+        used = rate(mean)
+        self.update(used)
+        return Result(outputs, loss, mean, used)
+
+    def update(self, rate: float) -> None:
+        """Update the blobs by the gradients that they hold."""
+        self._update.rate = rate
         blobs = self._update.tensors if self._keeps_diffs else []
         before = [blob.detach().clone() for blob in blobs]
         self._apply()
         for blob, old in zip(blobs, before, strict=True):
             blob.grad = old - blob.detach()  # what the original leaves in the diff, for its snapshots
-        return Result(outputs, loss, mean, used)
 
     def _pass(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         if self.debug is None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from protos import schema
 from protos.errors import NetError
 from protos.registry import suggest
 from protos.scan import descriptor_of
@@ -123,6 +124,28 @@ class NetSpec:
         net = NetParameter(name=self._name) if self._name else NetParameter()
         _Writer(net, self._things)
         return net
+
+
+def to_proto(*tops: Top) -> NetParameter:
+    """The net that makes *tops* as a message; what has no name gets that of its type and a number."""
+    net = NetParameter()
+    writer = _Writer(net, {})
+    for top in tops:
+        writer.add(top.layer)
+    return net
+
+
+class _Params:
+    """``P.Pooling.MAX``: a value of an enumeration, in the message of a layer type's options."""
+
+    def __getattr__(self, kind: str) -> Any:
+        message = getattr(schema, f"{kind}Parameter", None)
+        if kind.startswith("__") or message is None:
+            raise AttributeError(kind)
+        return message
+
+
+P = _Params()
 
 
 class _Writer:

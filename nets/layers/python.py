@@ -8,6 +8,7 @@ is put in its place.
 import importlib
 import importlib.util
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from math import prod
 from types import ModuleType
@@ -25,7 +26,44 @@ from protos.errors import NetError
 from protos.schema import TEST, TRAIN, LayerParameter
 
 
-class ArrayBlob:
+class Sized(ABC):
+    """What has a ``shape``, of which scripts ask in the original's words."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """The sizes of all axes."""
+
+    @property
+    def count(self) -> int:
+        """The number of values."""
+        return prod(self.shape)
+
+    def _legacy(self, axis: int) -> int:
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    @property
+    def num(self) -> int:
+        """The size of axis 0."""
+        return self._legacy(0)
+
+    @property
+    def channels(self) -> int:
+        """The size of axis 1."""
+        return self._legacy(1)
+
+    @property
+    def height(self) -> int:
+        """The size of axis 2."""
+        return self._legacy(2)
+
+    @property
+    def width(self) -> int:
+        """The size of axis 3."""
+        return self._legacy(3)
+
+
+class ArrayBlob(Sized):
     """A blob as a Python layer sees it: ``data`` and ``diff`` are float arrays of ``shape``."""
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
@@ -59,34 +97,6 @@ class ArrayBlob:
     def shape(self) -> Shape:
         """The sizes of all axes."""
         return self.data.shape
-
-    @property
-    def count(self) -> int:
-        """The number of values."""
-        return self.data.size
-
-    def _legacy(self, axis: int) -> int:
-        return self.shape[axis] if axis < len(self.shape) else 1
-
-    @property
-    def num(self) -> int:
-        """The size of axis 0."""
-        return self._legacy(0)
-
-    @property
-    def channels(self) -> int:
-        """The size of axis 1."""
-        return self._legacy(1)
-
-    @property
-    def height(self) -> int:
-        """The size of axis 2."""
-        return self._legacy(2)
-
-    @property
-    def width(self) -> int:
-        """The size of axis 3."""
-        return self._legacy(3)
 
 
 class ArrayBlobs(list[ArrayBlob]):

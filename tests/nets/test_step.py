@@ -48,7 +48,7 @@ def test_graph_draws_new_dropout_masks(work: Path) -> None:
     solver.step(EAGER_FIRST + 4)
     outputs = []
     for _ in range(2):
-        solver._inputs.restore([{**cursor, "batches": 0} for cursor in solver._inputs.state()])
+        solver.inputs.restore([{**cursor, "batches": 0} for cursor in solver.inputs.state()])
         solver.step(1)
         outputs.append(solver.losses[-1])
     assert outputs[0] != outputs[1]

@@ -1,0 +1,102 @@
+"""Blobs as scripts of pycaffe see them: NumPy arrays that stand for what the net computes with."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nets.layer import Shape
+from nets.layers.python import Sized
+
+Array = NDArray[np.float32]
+
+
+class Memory:
+    """Values on a device and the array that a script has of them, which stays the same one while their shape does.
+
+    On a CPU both are one memory. On a GPU the array is a copy, made when it is first asked for and brought back
+    whenever the values are used.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values.data  # with no count of versions: scripts write as they like
+        self._array: Array | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of all axes."""
+        return tuple(self._values.shape)
+
+    @property
+    def _is_copied(self) -> bool:
+        return self._values.device.type != "cpu"
+
+    def array(self) -> Array:
+        """The values, to read and to write."""
+        if self._array is None:
+            if any(step == 0 for step in self._values.stride()):
+                self._values = self._values.clone(memory_format=torch.contiguous_format)  # one place for each value
+            self._array = self._values.cpu().numpy()
+        return self._array
+
+    def values(self) -> Tensor:
+        """The values on their device, with what was written to the array."""
+        if self._array is not None and self._is_copied:
+            self._values.copy_(torch.from_numpy(self._array))
+        return self._values.data
+
+    def put(self, values: Tensor) -> None:
+        """Take other values; an array that was given out shows them where it has their shape."""
+        if self._array is None or values.shape != self._values.shape:
+            self._values, self._array = values.data, None
+            return
+        self._values.copy_(values.detach())
+        if self._is_copied:
+            np.copyto(self._array, self._values.cpu().numpy())
+
+
+class Blob(Sized):
+    """``data`` and ``diff`` are float32 arrays of ``shape``; what is written to them is what the net goes on with."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = Memory(values)
+        self._gradient = Memory(torch.zeros_like(values))
+
+    @property
+    def gradient(self) -> Memory:
+        """The memory of ``diff``, of the shape of ``data``."""
+        if self._gradient.shape != self.shape:
+            self._gradient = Memory(torch.zeros_like(self.values.values()))
+        return self._gradient
+
+    @property
+    def data(self) -> Array:
+        """The values."""
+        return self.values.array()
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        self.data[...] = values
+
+    @property
+    def diff(self) -> Array:
+        """The gradient."""
+        return self.gradient.array()
+
+    @diff.setter
+    def diff(self, values: Any) -> None:
+        self.diff[...] = values
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of all axes."""
+        return self.values.shape
+
+    def reshape(self, *shape: int) -> None:
+        """Take another shape; the values are kept where their number stays the same, and zero otherwise."""
+        values, sizes = self.values.values(), tuple(map(int, shape))
+        same = prod(sizes) == values.numel()
+        self.values = Memory(values.reshape(sizes) if same else values.new_zeros(sizes))

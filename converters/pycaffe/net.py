@@ -1,0 +1,506 @@
+"""``caffe.Net``: a net that runs layer by layer, forwards and backwards, on blobs that scripts read and write."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from converters.layout import top_shapes
+from converters.pycaffe import mode
+from converters.pycaffe.blob import Array, Blob
+from data.memory import MemoryData
+from nets.graph import Node
+from nets.inputs import Inputs
+from nets.layer import Layer, Shape
+from nets.model import load
+from nets.net import Net as Module
+from nets.placement import place
+from nets.solver import share_blobs
+from nets.weights import load_weights, save_weights
+from protos.errors import CaffeError, NetError
+from protos.registry import suggest
+from protos.schema import TEST, TRAIN, LayerParameter
+
+Path_ = str | os.PathLike[str]
+Callback = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """A layer of ``net.layers``: its ``type`` and its ``blobs``."""
+
+    type: str
+    blobs: list[Blob]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A layer in its place: one that computes, or one that feeds (``layer`` None)."""
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    node: Node | None = None
+    layer: Layer | None = None
+
+
+class Net:
+    """``Net(prototxt, phase)``, ``Net(prototxt, weights, phase)`` or ``Net(prototxt, phase, weights=..., level=0,
+    stages=())``, with phase ``caffe.TRAIN`` or ``caffe.TEST``.
+
+    ``blobs`` and ``params`` are ordered dicts of name to blob, and to list of blobs. ``module`` is the `nets.Net` that
+    computes. There are no Split layers and none of their blobs: a blob has one name for all who take it. Python layers
+    run their code, as they did.
+    """
+
+    def __init__(
+        self,
+        network_file: Path_,
+        *arguments: Any,
+        phase: int | None = None,
+        weights: Path_ | None = None,
+        level: int = 0,
+        stages: Iterable[str] | None = None,
+    ) -> None:
+        file, said = _constructed(arguments, phase)
+        name = "TRAIN" if said == TRAIN else "TEST"
+        net = load(network_file, None, name, level, stages or (), allow_python=True)
+        self._take(place(net, mode.device()), None)
+        for path in (file, weights):
+            if path is not None:
+                self.copy_from(path)
+
+    @classmethod
+    def around(cls, module: Module, inputs: Inputs) -> "Net":
+        """The net that *module* is, which draws its batches from *inputs*."""
+        made = cls.__new__(cls)
+        made._take(module, inputs)
+        return made
+
+    def _take(self, module: Module, inputs: Inputs | None) -> None:
+        self.module = module
+        self._feeding = inputs
+        self._steps = _steps(module)
+        self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._callbacks: dict[str, list[Callback]] = {}
+        device = next((x.device for x in (*module.parameters(), *module.buffers())), mode.device())
+        self.blobs: OrderedDict[str, Blob] = OrderedDict()
+        for step in self._steps:
+            for top in step.tops:
+                self.blobs.setdefault(top, Blob(torch.zeros(module.shapes[top], device=device)))
+        self.params: OrderedDict[str, list[Blob]] = OrderedDict()
+        shown: dict[int, Blob] = {}  # layers that share a tensor share what a script sees of it
+        for step in self._steps:
+            if step.layer is not None and step.layer.blobs:
+                self.params[step.name] = [shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs]
+        self._prepare_losses()
+        self._gets = _differentiated(self._steps, self.module.graph.param.force_backward)
+
+    def _prepare_losses(self) -> None:
+        """Put the weight of each loss in its diff, where the backward pass begins."""
+        for step in self._steps:
+            if step.node is not None:
+                for top, weight in zip(step.tops, step.node.loss_weights, strict=True):
+                    if weight:
+                        self.blobs[top].gradient.values().fill_(weight)
+
+    # ---- what there is
+
+    @property
+    def inputs(self) -> list[str]:
+        """The blobs that no data layer fills."""
+        fed = {top for source in self.module.graph.sources for top in source.top}
+        return [name for name in self.module.graph.inputs if name not in fed]
+
+    @property
+    def outputs(self) -> list[str]:
+        """The tops that nobody takes."""
+        return list(self.module.graph.outputs)
+
+    @property
+    def layers(self) -> list[LayerView]:
+        """All layers in their order."""
+        return [LayerView(step.type, self.params.get(step.name, [])) for step in self._steps]
+
+    @property
+    def layer_dict(self) -> "OrderedDict[str, LayerView]":
+        """All layers by their names."""
+        return OrderedDict(zip(self._layer_names, self.layers, strict=True))
+
+    @property
+    def _layer_names(self) -> list[str]:
+        return [step.name for step in self._steps]
+
+    @property
+    def top_names(self) -> "OrderedDict[str, list[str]]":
+        """Layer to the names of its tops."""
+        return OrderedDict((step.name, list(step.tops)) for step in self._steps)
+
+    @property
+    def bottom_names(self) -> "OrderedDict[str, list[str]]":
+        """Layer to the names of its bottoms."""
+        return OrderedDict((step.name, list(step.bottoms)) for step in self._steps)
+
+    @property
+    def blob_loss_weights(self) -> "OrderedDict[str, float]":
+        """Blob to its weight in the loss."""
+        weights = OrderedDict.fromkeys(self.blobs, 0.0)
+        for step in self._steps:
+            if step.node is not None:
+                weights.update({top: w for top, w in zip(step.tops, step.node.loss_weights, strict=True) if w})
+        return weights
+
+    # ---- forwards
+
+    def forward(
+        self, blobs: Sequence[str] | None = None, start: str | None = None, end: str | None = None, **kwargs: Any
+    ) -> dict[str, Array]:
+        """Run the layers from *start* to *end*, both included, on the inputs in *kwargs*: {blob: data}.
+
+        Without *kwargs* the inputs are what their blobs hold. The blobs given back are the outputs, or the tops of
+        *end*, and *blobs*.
+        """
+        self._fill(kwargs, self.inputs, "Input blob arguments do not match net inputs.")
+        first, last = self._place(start, 0), self._place(end, len(self._steps) - 1)
+        self._forward(first, last)
+        wanted = self.outputs if end is None else list(self._steps[last].tops)
+        return {name: self._blob(name).data for name in dict.fromkeys([*wanted, *(blobs or ())])}
+
+    def _fill(self, given: Mapping[str, Any], names: Iterable[str], complaint: str) -> None:
+        if not given:
+            return
+        if set(given) != set(names):
+            raise NetError(f"{complaint[:-1]}: given {', '.join(sorted(given))}; there are {', '.join(names)}")
+        for name, values in given.items():
+            blob = self.blobs[name]
+            if len(values) != blob.shape[0]:
+                raise NetError(f"Input is not batch sized: '{name}' has {len(values)} items, its blob {blob.shape[0]}")
+            blob.data[...] = values
+
+    def _place(self, name: str | None, default: int) -> int:
+        if name is None:
+            return default
+        if name not in self._layer_names:
+            raise NetError(f"the net has no layer '{name}'{suggest(name, self._layer_names)}")
+        return self._layer_names.index(name)
+
+    def _blob(self, name: str) -> Blob:
+        if name not in self.blobs:
+            raise NetError(f"the net has no blob '{name}'{suggest(name, self.blobs)}")
+        return self.blobs[name]
+
+    def _forward(self, first: int, last: int) -> None:
+        self.bring_parameters()
+        for i in range(first, last + 1):
+            self._call_back("before_forward", i)
+            self._run(i)
+            self._call_back("after_forward", i)
+
+    def bring_parameters(self) -> None:
+        """Let the module see what was written to the arrays of its blobs."""
+        for blobs in self.params.values():
+            for blob in blobs:
+                blob.values.values()
+
+    def _run(self, i: int) -> None:
+        step = self._steps[i]
+        if step.layer is None or step.node is None:
+            if step.type != "Input":
+                self._take_batch(step)
+            return
+        bottoms = [self.blobs[name].values.values() for name in step.bottoms]
+        wanted = self._gets[i]
+        leaves = [x.detach().requires_grad_(want) for x, want in zip(bottoms, wanted.bottoms, strict=True)]
+        with torch.set_grad_enabled(wanted.any):
+            tops = self.module.run_layer(step.node, step.layer, leaves)
+        tops = list(tops) if isinstance(tops, tuple) else [tops]
+        self._tape[i] = (leaves, tops)
+        for name, top in zip(step.tops, tops, strict=True):
+            self.blobs[name].values.put(top)
+
+    def _take_batch(self, step: _Step) -> None:
+        source = [source.name for source in self.module.graph.sources].index(step.name)
+        for top, values in self._feed().sources[source].next().items():
+            self.blobs[top].values.put(values)
+
+    def _feed(self) -> Inputs:
+        """What feeds the net, opened when it is first needed."""
+        if self._feeding is None:
+            self._feeding = Inputs(self.module.graph, next(iter(self.blobs.values())).values.values().device, None)
+        return self._feeding
+
+    def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Array]:
+        """``forward`` on inputs of any number of items, batch by batch: {blob: data of all items}."""
+        found: dict[str, list[Array]] = {}
+        for batch in self._batch(kwargs):
+            for name, values in self.forward(blobs=blobs, **batch).items():
+                found.setdefault(name, []).extend(values.copy())
+        return self._whole(found, kwargs)
+
+    def forward_backward_all(
+        self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """``forward`` and ``backward``, batch by batch; *kwargs* are inputs, and diffs of the outputs."""
+        inputs = {name: kwargs[name] for name in self.inputs if name in kwargs}
+        gradients = {name: kwargs[name] for name in self.outputs if name in kwargs}
+        found: dict[str, list[Array]] = {}
+        back: dict[str, list[Array]] = {}
+        none: dict[str, Any] = {}
+        for batch, of_tops in zip_longest(self._batch(inputs), self._batch(gradients), fillvalue=none):
+            for name, values in self.forward(blobs=blobs, **batch).items():
+                found.setdefault(name, []).extend(values.copy())
+            for name, values in self.backward(diffs=diffs, **of_tops).items():
+                back.setdefault(name, []).extend(values.copy())
+        return self._whole(found, inputs), self._whole(back, inputs)
+
+    def _batch(self, blobs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """*blobs* in batches of the net's size, the last one filled up with zeros."""
+        if not blobs:
+            return
+        count = len(next(iter(blobs.values())))
+        size = self.blobs[next(iter(blobs))].shape[0]
+        for at in range(0, count, size):
+            parts = {name: np.asarray(values[at : at + size], np.float32) for name, values in blobs.items()}
+            missing = size - len(next(iter(parts.values())))
+            yield {
+                name: np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)]) if missing else part
+                for name, part in parts.items()
+            }
+
+    @staticmethod
+    def _whole(found: Mapping[str, list[Array]], inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """The items that were asked for, without those that filled up the last batch."""
+        count = len(next(iter(inputs.values()))) if inputs else None
+        return {name: np.asarray(values[:count]) for name, values in found.items()}
+
+    # ---- backwards
+
+    def backward(
+        self, diffs: Sequence[str] | None = None, start: str | None = None, end: str | None = None, **kwargs: Any
+    ) -> dict[str, Array]:
+        """Run the layers backwards from *start* to *end*, both included: {blob: diff}.
+
+        It begins with the diffs of the tops of *start*, those in *kwargs* or else those that the blobs hold; a loss
+        holds its weight. The diffs of learnable blobs are added to what they hold, all others are replaced. The blobs
+        given back are the inputs, or the bottoms of *end*, and *diffs*.
+        """
+        if kwargs:
+            self._fill_diffs(kwargs)
+        first, last = self._place(start, len(self._steps) - 1), self._place(end, 0)
+        self._backward(first, last)
+        wanted = self.inputs if end is None else list(self._steps[last].bottoms)
+        return {name: self._blob(name).diff for name in dict.fromkeys([*wanted, *(diffs or ())])}
+
+    def _fill_diffs(self, given: Mapping[str, Any]) -> None:
+        if set(given) != set(self.outputs):
+            names = f"given {', '.join(sorted(given))}; there are {', '.join(self.outputs)}"
+            raise NetError(f"Top diff arguments do not match net outputs: {names}")
+        for name, values in given.items():
+            blob = self.blobs[name]
+            if np.ndim(values) and len(values) != (blob.shape or (1,))[0]:
+                raise NetError(f"Diff is not batch sized: '{name}' has {len(values)} items, its blob {blob.shape[0]}")
+            blob.diff[...] = values
+
+    def _backward(self, first: int, last: int) -> None:
+        renewed: set[str] = set()
+        for i in range(first, last - 1, -1):
+            self._call_back("before_backward", i)
+            if self._gets[i].any:
+                self._run_back(i, renewed)
+            self._call_back("after_backward", i)
+
+    def _run_back(self, i: int, renewed: set[str]) -> None:
+        """The diffs of a layer's bottoms and blobs; *renewed*: the bottoms that got theirs in this pass."""
+        step, layer = self._steps[i], self._steps[i].layer
+        if i not in self._tape or layer is None:
+            raise NetError(f"layer '{step.name}' ({step.type}) ran no forward pass that it could go back on")
+        leaves, tops = self._tape[i]
+        ends = [(top, self.blobs[name].gradient.values()) for name, top in zip(step.tops, tops, strict=True)]
+        ends = [(top, gradient.reshape(top.shape).to(top.dtype)) for top, gradient in ends if top.requires_grad]
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        learned = [blob for blob in layer.blobs if blob.requires_grad]
+        sources = [*wanted, *learned]
+        found = torch.autograd.grad(
+            [top for top, _ in ends], sources, [gradient for _, gradient in ends], retain_graph=True, allow_unused=True
+        )
+        by_source = {id(x): g for x, g in zip(sources, found, strict=True) if g is not None}
+        self._store_bottoms(step, leaves, by_source, renewed)
+        for blob, shown in zip(layer.blobs, self.params.get(step.name, ()), strict=True):
+            if id(blob) in by_source:
+                shown.gradient.put(shown.gradient.values() + by_source[id(blob)])
+
+    def _store_bottoms(
+        self, step: _Step, leaves: list[Tensor], by_source: Mapping[int, Tensor], renewed: set[str]
+    ) -> None:
+        renewed -= {*step.tops}  # in place, or a new blob: what comes now is all that there is
+        for name, leaf in zip(step.bottoms, leaves, strict=True):
+            if leaf.requires_grad:
+                gradient = by_source.get(id(leaf), torch.zeros_like(leaf)).detach()
+                memory = self.blobs[name].gradient
+                memory.put(memory.values() + gradient if name in renewed else gradient)
+                renewed.add(name)
+
+    def clear_param_diffs(self) -> None:
+        """Set the diffs of all learnable blobs to zero."""
+        for blobs in self.params.values():
+            for blob in blobs:
+                blob.gradient.put(torch.zeros_like(blob.gradient.values()))
+
+    # ---- callbacks
+
+    def _call_back(self, when: str, i: int) -> None:
+        for function in self._callbacks.get(when, ()):
+            function(i)
+
+    def before_forward(self, function: Callback) -> None:
+        """Call *function* with a layer's index before it runs forwards."""
+        self._callbacks.setdefault("before_forward", []).append(function)
+
+    def after_forward(self, function: Callback) -> None:
+        """Call *function* with a layer's index after it ran forwards."""
+        self._callbacks.setdefault("after_forward", []).append(function)
+
+    def before_backward(self, function: Callback) -> None:
+        """Call *function* with a layer's index before it runs backwards."""
+        self._callbacks.setdefault("before_backward", []).append(function)
+
+    def after_backward(self, function: Callback) -> None:
+        """Call *function* with a layer's index after it ran backwards."""
+        self._callbacks.setdefault("after_backward", []).append(function)
+
+    # ---- shapes, inputs, files
+
+    def reshape(self) -> None:
+        """Give all blobs the shapes that follow from those of the inputs, as ``forward`` does by itself."""
+        inputs = {name: self.blobs[name].shape for name in self.module.graph.inputs}
+        shapes: dict[str, Shape] = {}
+        for (node, _), made in zip(self.module.nodes, top_shapes(self.module, inputs), strict=True):
+            shapes.update(zip(node.tops, made, strict=True))
+        for name, shape in shapes.items():
+            if self.blobs[name].shape != shape:
+                self.blobs[name].reshape(*shape)
+
+    def set_input_arrays(self, data: Array, labels: Array) -> None:
+        """Let the MemoryData layer go round in *data* (B x C x H x W) and *labels* (B)."""
+        for source in self._feed().sources if self.module.graph.sources else ():
+            if isinstance(source, MemoryData):
+                source.set_arrays(data, labels)
+                return
+        raise NetError("set_input_arrays: the net has no MemoryData layer")
+
+    def copy_from(self, path: Path_) -> None:
+        """Take the blobs of the layers that the weights file at *path* has, by their names."""
+        load_weights(self.module, path)
+        self.show({}, {})
+
+    def show(self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        """Let the blobs have these *values* and *gradients*, and the learnable ones what the module's tensors hold."""
+        for name, x in values.items():
+            self.blobs[name].values.put(x)
+        for name, x in gradients.items():
+            self.blobs[name].gradient.put(x)
+        for tensor, blob in self._learnable():
+            blob.values.put(tensor)
+            if tensor.grad is not None:
+                blob.gradient.put(tensor.grad)
+
+    def bring_gradients(self) -> None:
+        """Let the module's tensors have the diffs of their blobs as gradients."""
+        for tensor, blob in self._learnable():
+            if tensor.requires_grad:
+                tensor.grad = blob.gradient.values().clone().reshape(tensor.shape)
+
+    def _learnable(self) -> Iterator[tuple[Tensor, Blob]]:
+        for step in self._steps:
+            if step.layer is not None:
+                yield from zip(step.layer.blobs, self.params.get(step.name, ()), strict=True)
+
+    load_hdf5 = copy_from
+
+    def save(self, path: Path_) -> None:
+        """Write the weights as a ``.caffemodel``."""
+        self.bring_parameters()
+        save_weights(self.module, path)
+
+    def save_hdf5(self, path: Path_) -> None:
+        """Write the weights as HDF5; the name has to end in ``.h5``."""
+        if not os.fspath(path).endswith(".h5"):
+            raise CaffeError(f"{os.fspath(path)}: name a file that ends in .h5")
+        self.save(path)
+
+    def share_with(self, other: "Net") -> None:
+        """Use the learnable blobs of *other*'s layers of the same names."""
+        share_blobs(self.module, other.module)
+        self.show_blobs_of(other)
+
+    def show_blobs_of(self, other: "Net") -> None:
+        """Let the learnable blobs of layers that share them with *other* be the same to a script, too."""
+        shown = {id(tensor): blob for tensor, blob in other._learnable()}
+        for step in self._steps:
+            if step.name in self.params and step.layer is not None:
+                own = zip(step.layer.blobs, self.params[step.name], strict=True)
+                self.params[step.name] = [shown.get(id(tensor), blob) for tensor, blob in own]
+
+
+def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ | None, int]:
+    """The weights file and the phase, from the two orders in which they are given."""
+    if len(arguments) == 1 and phase is None and isinstance(arguments[0], int):
+        return None, arguments[0]
+    if len(arguments) == 2 and phase is None:
+        return arguments[0], int(arguments[1])
+    if len(arguments) <= 1 and phase is not None:
+        return (arguments[0] if arguments else None), phase
+    raise CaffeError("caffe.Net takes a prototxt, perhaps a weights file, and a phase: caffe.TRAIN or caffe.TEST")
+
+
+def _steps(module: Module) -> list[_Step]:
+    """The layers of *module* in the file's order, with those that feed it."""
+    computing = {node.name: (node, layer) for node, layer in module.nodes}
+    return [_step(proto, *computing.get(proto.name, (None, None))) for proto in module.graph.param.layer]
+
+
+def _step(proto: LayerParameter, node: Node | None, layer: Layer | None) -> _Step:
+    if node is None:
+        return _Step(proto.name, proto.type, (), tuple(proto.top))
+    return _Step(node.name, node.type, node.bottoms, node.tops, node, layer)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What of a layer takes a gradient: each bottom, and anything at all."""
+
+    bottoms: tuple[bool, ...]
+    any: bool
+
+
+def _differentiated(steps: list[_Step], force: bool) -> list[_Wanted]:
+    """What takes a gradient, layer by layer: what learnable blobs come before, or everything with force_backward."""
+    needing: set[str] = set()
+    found = []
+    for step in steps:
+        if step.layer is None or step.node is None:
+            needing |= {*step.tops} if force else set()
+            found.append(_Wanted((), False))
+            continue
+        down = list(step.node.proto.propagate_down) or [True] * len(step.bottoms)
+        bottoms = tuple(
+            keep and name in needing and step.layer.differentiable and i not in step.layer.labels
+            for i, (name, keep) in enumerate(zip(step.bottoms, down, strict=True))
+        )
+        learns = any(blob.requires_grad for blob in step.layer.blobs)
+        found.append(_Wanted(bottoms, learns or any(bottoms)))
+        if learns or any(bottoms):
+            needing |= {*step.tops}
+        else:
+            needing -= {*step.tops}
+    return found
+
+
+__all__ = ["TEST", "TRAIN", "Net"]

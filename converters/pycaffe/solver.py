@@ -1,0 +1,166 @@
+"""``caffe.SGDSolver`` and its kin: `nets.Solver`, whose nets are seen as pycaffe's."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+import nets
+from converters.pycaffe import mode
+from converters.pycaffe.net import Net
+from nets import lr_policy
+from nets.graph import Node
+from nets.step import Options
+from protos import files, text
+from protos.schema import SolverParameter
+
+Path_ = str | os.PathLike[str]
+
+
+class Solver:
+    """``net`` is the training net and ``test_nets`` the others, on the same blobs.
+
+    After ``step`` their blobs hold the data and the diffs of the last iteration, and the diffs of learnable blobs what
+    the last update took from them. It computes where ``caffe.set_mode_gpu`` and ``caffe.set_device`` say.
+    """
+
+    rule: ClassVar[str] = ""  # the type of solver, whatever the file says; "" for the file's own
+
+    def __init__(self, solver_file: Path_) -> None:
+        path = files.find(solver_file)
+        self.param = text.read_solver(path)
+        if self.rule:
+            self.param.type = self.rule
+        options = Options(graph=False, diffs=True)  # every pass runs layer by layer, so that it can be watched
+        self.solver = nets.Solver(self.param, mode.device(), path, allow_python=True, options=options)
+        self.net = Net.around(self.solver.net, self.solver.inputs)
+        tests = zip(self.solver.test_nets, self.solver.test_inputs, strict=True)
+        self.test_nets = [Net.around(net, inputs) for net, inputs in tests]
+        for net in self.test_nets:
+            net.show_blobs_of(self.net)
+
+    @property
+    def iter(self) -> int:
+        """The number of finished iterations."""
+        return self.solver.iter
+
+    @property
+    def lr(self) -> float:
+        """The rate of the last update."""
+        return lr_policy.rate(self.param, max(0, self.iter - 1))
+
+    def step(self, iterations: int) -> None:
+        """Train for so many iterations, with the tests and snapshots that fall among them."""
+        self._watched(partial(self.solver.step, iterations))
+
+    def solve(self, resume_file: Path_ | None = None) -> None:
+        """Train to the end that the file names, from the solver state *resume_file* if it is given."""
+        if resume_file is not None:
+            self.restore(resume_file)
+        self._watched(self.solver.solve)
+
+    def _watched(self, train: Callable[[], None]) -> None:
+        """Train, and let the blobs of the training net show its last pass."""
+        self.net.bring_parameters()
+        seen = _Seen(self.solver.net.nodes)
+        with ExitStack() as hooks:
+            for node, layer in self.solver.net.nodes:
+                hooks.callback(layer.register_forward_hook(partial(seen.look, node)).remove)
+            train()
+        self.net.show(seen.values, seen.gradients)
+
+    def apply_update(self) -> None:
+        """Update the learnable blobs by the diffs that they hold."""
+        self.net.bring_parameters()
+        self.net.bring_gradients()
+        self.solver.apply_update()
+        self.net.show({}, {})
+
+    def restore(self, state_file: Path_) -> None:
+        """Go on from a ``.solverstate``."""
+        self.solver.restore(Path(state_file))
+        self.net.show({}, {})
+
+    def snapshot(self) -> None:
+        """Write the weights and the state."""
+        self.net.bring_parameters()
+        self.solver.snapshot()
+
+    def share_weights(self, net: Net) -> None:
+        """Let *net* use the learnable blobs of the training net."""
+        net.share_with(self.net)
+
+    def add_callback(self, *_: Any) -> None:
+        """The callbacks of the original's training on several GPUs."""
+        raise NotImplementedError("Solver.add_callback is not supported: call step(1), and what is yours between")
+
+
+class _Seen:
+    """What passes through the layers: the ``values`` and ``gradients`` of the last pass, by blob."""
+
+    def __init__(self, nodes: list[tuple[Node, nets.Layer]]) -> None:
+        self.values: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
+        self._made = {top for node, _ in nodes for top in node.tops}
+
+    def look(
+        self, node: Node, layer: nn.Module, bottoms: tuple[Tensor, ...], tops: Tensor | tuple[Tensor, ...]
+    ) -> None:
+        """A hook of *layer*."""
+        inputs = zip(node.bottoms, bottoms, strict=True)
+        self.values |= {name: x.detach() for name, x in inputs if name not in self._made}
+        for name, top in zip(node.tops, tops if isinstance(tops, tuple) else (tops,), strict=True):
+            self.values[name] = top.detach()
+            if top.requires_grad:
+                top.register_hook(partial(self.gradients.__setitem__, name))  # type: ignore[no-untyped-call]  # torch's
+
+
+class SGDSolver(Solver):
+    """Stochastic gradient descent with momentum."""
+
+    rule = "SGD"
+
+
+class NesterovSolver(Solver):
+    """Nesterov's accelerated gradient."""
+
+    rule = "Nesterov"
+
+
+class AdaGradSolver(Solver):
+    """AdaGrad."""
+
+    rule = "AdaGrad"
+
+
+class RMSPropSolver(Solver):
+    """RMSProp."""
+
+    rule = "RMSProp"
+
+
+class AdaDeltaSolver(Solver):
+    """AdaDelta."""
+
+    rule = "AdaDelta"
+
+
+class AdamSolver(Solver):
+    """Adam."""
+
+    rule = "Adam"
+
+
+def get_solver(solver_file: Path_) -> Solver:
+    """The solver of the type that the file names."""
+    return Solver(solver_file)
+
+
+__all__ = [
+    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "RMSPropSolver", "SGDSolver", "Solver",
+    "SolverParameter", "get_solver",
+]  # fmt: skip

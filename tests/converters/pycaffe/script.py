@@ -1,0 +1,236 @@
+"""A script as people wrote them for pycaffe. ``run(folder)`` gives all that it saw, in order.
+
+`tests/golden/pycaffe/script.npz` is what it saw with the original: ``python script.py OUT.npz`` wrote it there.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import caffe
+import numpy as np
+from caffe import layers as L
+from caffe import params as P
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+FILLER = {"weight_filler": {"type": "xavier"}}
+
+
+class Notes(list):
+    """Names and values."""
+
+    def note(self, name, value):
+        self.append((name, np.array(value)))
+
+
+def draw(net, seed):
+    """Weights that do not depend on a filler's random numbers."""
+    chance = np.random.RandomState(seed)
+    for blobs in net.params.values():
+        for blob in blobs:
+            blob.data[...] = chance.randn(*blob.data.shape) * 0.3
+
+
+def small_net(folder):
+    n = caffe.NetSpec()
+    n.data = L.Input(shape=[{"dim": [4, 3, 12, 12]}])
+    n.conv1 = L.Convolution(n.data, kernel_size=3, num_output=5, **FILLER)
+    n.relu1 = L.ReLU(n.conv1, in_place=True)
+    n.pool1 = L.Pooling(n.relu1, kernel_size=2, stride=2, pool=P.Pooling.MAX)
+    n.norm = L.LRN(n.pool1, local_size=3, alpha=0.1)
+    n.branch = L.Convolution(n.pool1, kernel_size=1, num_output=5, **FILLER)
+    n.sum = L.Eltwise(n.norm, n.branch)
+    n.ip = L.InnerProduct(n.sum, num_output=6, **FILLER)
+    n.prob = L.Softmax(n.ip)
+    path = folder + "/net.prototxt"
+    Path(path).write_text("force_backward: true\n" + str(n.to_proto()))
+    return path
+
+
+def looks(seen, path):
+    """What there is in a net."""
+    message = caffe_pb2.NetParameter()
+    text_format.Merge(Path(path).read_text(), message)
+    seen.note("layers of the file", [layer.name for layer in message.layer])
+    net = caffe.Net(path, caffe.TEST)
+    seen.note("inputs and outputs", list(net.inputs) + list(net.outputs))
+    seen.note("params", [f"{name} {list(blobs[0].data.shape)}" for name, blobs in net.params.items()])
+    seen.note("layer names", [name for name in net._layer_names if "split" not in name])
+    seen.note("layer types", [layer.type for layer in net.layers if layer.type != "Split"])
+    seen.note("blobs", [name for name in net.blobs if "split" not in name])
+    seen.note("tops and bottoms", [*net.top_names["conv1"], *net.bottom_names["conv1"]])
+    data = net.blobs["data"]
+    seen.note("sizes", [data.num, data.channels, data.height, data.width, data.count])
+
+
+def passes(seen, path):
+    """Forwards and backwards, whole and in part, with hands on the blobs."""
+    chance = np.random.RandomState(1)
+    net = caffe.Net(path, caffe.TEST)
+    draw(net, 2)
+    x, g = chance.randn(4, 3, 12, 12), chance.randn(4, 6)
+    seen.note("forward", net.forward(data=x)["prob"])
+    net.blobs["data"].data[...] = x * 2
+    seen.note("forward to pool1", net.forward(end="pool1")["pool1"])
+    net.blobs["pool1"].data[...] *= 0.5
+    found = net.forward(start="norm", blobs=["norm", "sum"])
+    for name in ("prob", "norm", "sum"):
+        seen.note(f"forward from norm: {name}", found[name])
+    net.forward()
+    seen.note("backward", net.backward(prob=g)["data"])
+    seen.note("backward again", net.backward(prob=g, diffs=["conv1", "pool1"])["conv1"])
+    for name, blobs in net.params.items():
+        for blob in blobs:
+            seen.note(f"diffs of {name} add up", blob.diff)
+    net.clear_param_diffs()
+    net.blobs["sum"].diff[...] = net.blobs["sum"].data
+    net.backward(start="sum", end="conv1")
+    seen.note("backward from the middle", net.blobs["data"].diff)
+    seen.note("its diff", net.params["conv1"][0].diff)
+    calls = []
+    net.before_forward(lambda layer: calls.append(net._layer_names[layer]))
+    net.forward(end="conv1")
+    seen.note("calls", calls)
+
+
+def batches(seen, path):
+    """Other numbers of items."""
+    chance = np.random.RandomState(3)
+    net = caffe.Net(path, caffe.TEST)
+    draw(net, 4)
+    net.blobs["data"].reshape(2, 3, 12, 12)
+    net.reshape()
+    seen.note("shape of prob", list(net.blobs["prob"].data.shape))
+    net.blobs["data"].data[...] = chance.randn(2, 3, 12, 12)
+    seen.note("two items", net.forward()["prob"])
+    net.blobs["data"].reshape(4, 3, 12, 12)
+    xs = chance.randn(10, 3, 12, 12)
+    found = net.forward_all(data=xs, blobs=["norm"])
+    seen.note("ten items", found["prob"])
+    seen.note("their norm", found["norm"])
+    found, back = net.forward_backward_all(data=xs, prob=chance.randn(10, 6))
+    seen.note("ten items back", back["data"])
+
+
+def files(seen, path, folder):
+    """Weights in and out, shared, and cut."""
+    x = np.random.RandomState(5).randn(4, 3, 12, 12)
+    net = caffe.Net(path, caffe.TEST)
+    draw(net, 6)
+    net.save(folder + "/w.caffemodel")
+    again = caffe.Net(path, folder + "/w.caffemodel", caffe.TEST)
+    seen.note("saved", again.forward(data=x)["prob"])
+    third = caffe.Net(path, caffe.TEST, weights=folder + "/w.caffemodel")
+    seen.note("by keyword", third.forward(data=x)["prob"])
+    third.share_with(again)
+    again.params["ip"][1].data[...] = 1
+    seen.note("shared", third.forward(data=x)["prob"])
+    third.params["branch"][0].data.flat = again.params["conv1"][0].data.flat[:25]
+    seen.note("cut", third.forward(data=x)["prob"])
+
+
+def classifier(seen, path, folder):
+    """Ten crops of images, and their centres."""
+    images = [np.random.RandomState(7).rand(16, 18, 3).astype(np.float32) for _ in range(3)]
+    mean = np.array([0.1, 0.2, 0.3])
+    net = caffe.Classifier(
+        path, folder + "/w.caffemodel", image_dims=(16, 18), mean=mean, raw_scale=2.0, input_scale=0.5,
+        channel_swap=(2, 1, 0),
+    )  # fmt: skip
+    seen.note("ten crops", net.predict(images))
+    seen.note("centres", net.predict(images, oversample=False))
+    made = net.transformer.preprocess("data", images[0][:12, :12])
+    seen.note("preprocessed", made)
+    seen.note("deprocessed", net.transformer.deprocess("data", made))
+
+
+def train_net(folder):
+    n = caffe.NetSpec()
+    n.data, n.label = L.DummyData(
+        shape=[{"dim": [8, 3, 5, 5]}, {"dim": [8]}],
+        data_filler=[{"type": "constant", "value": 0.7}, {"type": "constant", "value": 2}],
+        ntop=2,
+    )
+    n.scale = L.Power(n.data, scale=2)
+    n.ip1 = L.InnerProduct(n.scale, num_output=7, **FILLER)
+    n.act = L.TanH(n.ip1)
+    n.score = L.InnerProduct(n.act, num_output=4, **FILLER)
+    n.loss = L.SoftmaxWithLoss(n.score, n.label)
+    n.acc = L.Accuracy(n.score, n.label)
+    path = folder + "/train.prototxt"
+    Path(path).write_text(str(n.to_proto()))
+    return path
+
+
+def training(seen, folder, rule, make):
+    """Steps, by the solver and by hand, and what they leave in the blobs."""
+    path = train_net(folder)
+    Path(folder, "solver.prototxt").write_text(
+        f'train_net: "{path}" test_net: "{path}" test_iter: 1 test_interval: 1000 base_lr: 0.05 momentum: 0.9 '
+        f'lr_policy: "step" gamma: 0.5 stepsize: 3 weight_decay: 0.01 type: "{rule}" max_iter: 12 '
+        f'snapshot_prefix: "{folder}/snap" random_seed: 1 solver_mode: CPU'
+    )
+    solver = make(folder + "/solver.prototxt")
+    draw(solver.net, 8)
+    for _ in range(5):
+        solver.step(1)
+        for name in ("loss", "score", "act"):
+            seen.note(f"{rule}: {name}", solver.net.blobs[name].data)
+            seen.note(f"{rule}: diff of {name}", solver.net.blobs[name].diff)
+        for name, blobs in solver.net.params.items():
+            seen.note(f"{rule}: {name}", blobs[0].data)
+            seen.note(f"{rule}: update of {name}", blobs[0].diff)
+    tests = solver.test_nets[0]
+    seen.note(f"{rule}: test loss", tests.forward()["loss"])
+    tests.forward(start="ip1")
+    seen.note(f"{rule}: test score", tests.blobs["score"].data)
+    solver.net.clear_param_diffs()
+    solver.net.forward()
+    solver.net.backward()
+    seen.note(f"{rule}: diff by hand", solver.net.params["ip1"][0].diff)
+    solver.apply_update()
+    seen.note(f"{rule}: by hand", solver.net.params["ip1"][0].data)
+    seen.note(f"{rule}: iter", solver.iter)
+    solver.snapshot()
+    solver.solve()
+    seen.note(f"{rule}: solved", solver.net.params["score"][0].data)
+    seen.note(f"{rule}: last iter", solver.iter)
+    again = make(folder + "/solver.prototxt")
+    again.restore(folder + "/snap_iter_6.solverstate")
+    again.step(2)
+    seen.note(f"{rule}: restored", again.net.params["score"][0].data)
+
+
+def messages(seen):
+    """caffe.io's messages."""
+    values = np.random.RandomState(9).rand(2, 3, 4)
+    datum = caffe.io.array_to_datum(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), 7)
+    seen.note("Datum", np.frombuffer(datum.SerializeToString(), np.uint8))
+    seen.note("its values", caffe.io.datum_to_array(datum))
+    seen.note("floats", caffe.io.datum_to_array(caffe.io.array_to_datum(values)))
+    blob = caffe.io.array_to_blobproto(values, values * 2)
+    seen.note("blob", caffe.io.blobproto_to_array(blob))
+    seen.note("its diff", caffe.io.blobproto_to_array(blob, return_diff=True))
+    seen.note("crops", caffe.io.oversample([values.transpose(1, 2, 0)], (2, 3)))
+    seen.note("types", [kind in caffe.layer_type_list() for kind in ("Convolution", "Data", "Input")])
+
+
+def run(folder):
+    caffe.set_mode_cpu()
+    seen = Notes()
+    path = small_net(folder)
+    looks(seen, path)
+    passes(seen, path)
+    batches(seen, path)
+    files(seen, path, folder)
+    classifier(seen, path, folder)
+    for rule, make in (("SGD", caffe.SGDSolver), ("Adam", caffe.AdamSolver), ("Nesterov", caffe.get_solver)):
+        training(seen, folder, rule, make)
+    messages(seen)
+    return seen
+
+
+if __name__ == "__main__":
+    found = run(tempfile.mkdtemp())
+    np.savez_compressed(sys.argv[1], **{f"{i:03} {name}": value for i, (name, value) in enumerate(found)})

@@ -1,0 +1,175 @@
+"""caffe.Net and the solvers: what scripts saw with the original, they see here."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cases import golden
+
+from converters.run import main
+from protos.errors import CaffeError, CaffeWarning, NetError
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+HERE = Path(__file__).parent
+# Their gradients were worked out here, for the original had computed none: it needs force_backward.
+FORMULAS = {"batchreindex", "filter"}
+LAYERS = [case for case in golden() if case.part("top_diff") and case.name not in FORMULAS]
+
+NET = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 4 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 3 } }
+layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }"""
+
+
+@pytest.fixture
+def small(tmp_path, caffe):
+    """The path of a small net's prototxt."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(NET)
+    return str(path)
+
+
+def agree(found, wanted, name):
+    assert found.shape == wanted.shape, name
+    if wanted.dtype.kind in "US":
+        assert found.tolist() == wanted.tolist(), name
+    else:
+        near_zero = max(1e-5, 1e-6 * float(np.abs(wanted).max(initial=0)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=near_zero, err_msg=name)
+
+
+def test_a_script_sees_what_it_saw_with_the_original(caffe, tmp_path):
+    seen = runpy.run_path(str(HERE / "script.py"))["run"](str(tmp_path))
+    with np.load(GOLDEN / "pycaffe" / "script.npz") as stored:
+        assert [f"{i:03} {name}" for i, (name, _) in enumerate(seen)] == list(stored)
+        for (name, found), wanted in zip(seen, stored.values(), strict=True):
+            agree(found, wanted, name)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in LAYERS])
+def test_every_layer_runs_back_by_itself(case, caffe, tmp_path):
+    """Layer by layer from the diffs in the blobs, not by one graph of autograd from a loss."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(case.prototxt)
+    net = caffe.Net(str(path), caffe.TRAIN if case.phase == "TRAIN" else caffe.TEST)
+    for key, value in case.part("param").items():
+        layer, i = key.rsplit("/", 1)
+        net.params[layer][int(i)].data[...] = value
+    for name, value in case.part("bottom").items():
+        net.blobs[name].data[...] = value
+    net.forward()
+    for name, value in case.part("top").items():
+        agree(net.blobs[name].data, value, name)
+    for name, value in case.part("top_diff").items():
+        net.blobs[name].diff[...] = value
+    net.backward()
+    for name, value in case.part("bottom_diff").items():
+        np.testing.assert_allclose(net.blobs[name].diff, value, rtol=1e-3, atol=1e-4, err_msg=name)
+    for key, value in case.part("param_diff").items():
+        layer, i = key.rsplit("/", 1)
+        np.testing.assert_allclose(net.params[layer][int(i)].diff, value, rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+def test_a_net_with_a_store_takes_a_batch_with_each_pass(caffe, monkeypatch):
+    monkeypatch.chdir(GOLDEN / "formats")
+    net = caffe.Net("data_plain.prototxt", caffe.TEST)
+    assert (net.inputs, net._layer_names) == ([], ["data"])
+    with np.load("data_plain.npz") as stored:
+        for number in range(2):
+            found = net.forward()
+            np.testing.assert_array_equal(found["data"], stored[f"data/{number}"])
+            np.testing.assert_array_equal(found["label"], stored[f"label/{number}"])
+
+
+def test_arrays_of_one_s_own_are_batches(caffe, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        """layer { name: "in" type: "MemoryData" top: "data" top: "label"
+            memory_data_param { batch_size: 2 channels: 1 height: 1 width: 3 } }
+        layer { name: "double" type: "Power" bottom: "data" top: "double" power_param { scale: 2 } }"""
+    )
+    net = caffe.Net(str(path), caffe.TEST)
+    data = np.arange(12, dtype=np.float32).reshape(4, 1, 1, 3)
+    net.set_input_arrays(data, np.arange(4, dtype=np.float32))
+    for part in (data[:2], data[2:], data[:2]):
+        np.testing.assert_array_equal(net.forward()["double"], part * 2)
+
+
+def test_arrays_that_were_given_out_stay_the_net_s(small, caffe):
+    net = caffe.Net(small, caffe.TEST)
+    data, weight, prob = net.blobs["data"].data, net.params["ip"][0].data, net.blobs["prob"].data
+    data[...] = 1
+    weight[...] = np.arange(12).reshape(3, 4)
+    net.forward()
+    wanted = torch.softmax(torch.tensor([6.0, 22.0, 38.0]), 0)
+    np.testing.assert_allclose(prob, wanted.repeat(2, 1), rtol=1e-6)
+    assert prob is net.blobs["prob"].data
+
+
+def test_mistakes_are_named(small, caffe):
+    net = caffe.Net(small, caffe.TEST)
+    for wrong, message in (
+        (lambda: net.forward(dta=np.zeros((2, 4))), "do not match net inputs: given dta; there are data"),
+        (lambda: net.forward(data=np.zeros((3, 4))), "Input is not batch sized: 'data' has 3 items, its blob 2"),
+        (lambda: net.forward(end="prb"), "the net has no layer 'prb', did you mean prob"),
+        (lambda: net.forward(blobs=["ipp"]), "the net has no blob 'ipp', did you mean ip"),
+        (lambda: net.backward(ip=np.zeros((2, 3))), "do not match net outputs: given ip; there are prob"),
+        (lambda: net.backward(prob=np.zeros((1, 3))), "Diff is not batch sized: 'prob' has 1 items, its blob 2"),
+        (lambda: caffe.Net(small, caffe.TEST).backward(), r"'prob' \(Softmax\) ran no forward pass"),
+        (lambda: net.set_input_arrays(np.zeros(1), np.zeros(1)), "the net has no MemoryData layer"),
+        (lambda: net.save_hdf5("x.caffemodel"), "x.caffemodel: name a file that ends in .h5"),
+        (lambda: caffe.Net(small), "caffe.Net takes a prototxt, perhaps a weights file, and a phase"),
+    ):
+        with pytest.raises((NetError, CaffeError), match=message):
+            wrong()
+    for name in ("Detector", "NCCL", "coord_map"):
+        with pytest.raises(NotImplementedError, match=f"caffe.{name} is not supported: "):
+            getattr(caffe, name)
+    with pytest.raises(AttributeError, match="module 'caffe' has no attribute 'Nett'"):
+        _ = caffe.Nett
+
+
+def test_weights_as_hdf5(small, caffe, tmp_path):
+    net = caffe.Net(small, caffe.TEST)
+    net.params["ip"][0].data[...] = np.arange(12).reshape(3, 4)
+    net.save_hdf5(str(tmp_path / "w.h5"))
+    other = caffe.Net(small, caffe.TEST)
+    seen = other.params["ip"][0].data
+    other.load_hdf5(str(tmp_path / "w.h5"))
+    np.testing.assert_array_equal(seen, np.arange(12).reshape(3, 4))
+
+
+def test_without_a_gpu_the_cpu_computes(small, caffe, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    caffe.set_device(0)
+    caffe.set_mode_gpu()
+    with pytest.warns(CaffeWarning, match="there is no GPU, so that the CPU computes"):
+        caffe.Net(small, caffe.TEST)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_script_sees_the_same_on_a_gpu(caffe, tmp_path, monkeypatch):
+    monkeypatch.setattr(caffe, "set_mode_cpu", caffe.set_mode_gpu)  # which is what the script calls
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    seen = runpy.run_path(str(HERE / "script.py"))["run"](str(tmp_path))
+    with np.load(GOLDEN / "pycaffe" / "script.npz") as stored:
+        for (name, found), wanted in zip(seen, stored.values(), strict=True):
+            agree(found, wanted, name)
+
+
+def test_a_script_of_python_2_runs(small, caffe, tmp_path, capsys):
+    script = tmp_path / "classify.py"
+    script.write_text(
+        f"""import sys
+sys.path.insert(0, '/home/me/caffe/python')
+import caffe, numpy as np
+from caffe.io import Transformer
+net = caffe.Net('{small}', caffe.TEST)
+print net.forward_all(data=np.zeros((3, 4)))['prob'].shape
+for name, blobs in net.params.iteritems():
+    print name, blobs[0].data.shape
+"""
+    )
+    assert main([str(script)]) == 0
+    assert capsys.readouterr().out == "(3, 3)\nip (3, 4)\n"
