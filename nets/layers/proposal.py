@@ -23,7 +23,8 @@ def anchors(base: int, ratios: Sequence[float], scales: Sequence[float]) -> list
     >>> anchors(16, [0.5], [8])
     [(-84.0, -40.0, 99.0, 55.0)]
     """
-    center, found = (base - 1) / 2, []
+    center = (base - 1) / 2
+    found: list[tuple[float, ...]] = []
     for ratio in ratios:
         width = float(int((base * base / ratio) ** 0.5 + 0.5))
         height = float(int(width * ratio + 0.5))

@@ -18,6 +18,8 @@ from protos.schema import NetParameter
 from tests.nets.cases_detection import detection_cases
 from tests.nets.cases_forks import fork_cases
 from tests.nets.cases_lasagne import lasagne_cases
+from tests.nets.cases_multibox import multibox_cases
+from tests.nets.cases_rois import roi_cases
 
 Values = Mapping[str, NDArray[np.float32]]
 
@@ -236,4 +238,12 @@ def own() -> tuple[Case, ...]:
     )
 
 
-CASES: tuple[Case, ...] = (*golden(), *own(), *lasagne_cases(_own), *detection_cases(_own), *fork_cases(_own))
+CASES: tuple[Case, ...] = (
+    *golden(),
+    *own(),
+    *lasagne_cases(_own),
+    *detection_cases(_own),
+    *roi_cases(_own),
+    *multibox_cases(_own),
+    *fork_cases(_own),
+)

@@ -15,7 +15,8 @@ from nets.recording import recording
 from nets.weights import save_weights
 from protos import text
 from protos.errors import NetError
-from tests.nets.cases_detection import PRIOR_COUNT, detections, found_by, overlap, regions
+from tests.nets.cases_detection import PRIOR_COUNT, detections, found_by, overlap
+from tests.nets.cases_rois import regions
 from tests.nets.test_refusals import load, source
 
 # type | shapes of the bottoms | number of tops | options, and what the message says of it
@@ -118,6 +119,28 @@ Proposal | 2x18x3x4 2x36x3x4 3x3 | 1 |
     its third bottom needs a row of height, width and scale, or one for each item
 Proposal | 2x18x3x4 2x36x3x4 1x3 | 1 | proposal_param { ratio: -1 }
     feat_stride, base_size, ratio and scale must be positive
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 |
+    num_classes must be set and positive
+MultiBoxLoss | 2x8 2x8 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 }
+    needs 6 confidences an item for 2 prior boxes, not 2x8
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x7 | 1 | multibox_loss_param { num_classes: 3 }
+    its fourth bottom, the ground truth, must be 1 x 1 x G x 8, not 1x1x3x7
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 background_label_id: 3 }
+    background_label_id 3 must be one of 3 classes
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 map_object_to_agnostic: true }
+    map_object_to_agnostic needs num_classes 2, not 3
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 mining_type: 2 sample_size: 0 }
+    sample_size 0 must be positive
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 do_neg_mining: false }
+    do_neg_mining is old and says other than mining_type: leave it out, NONE is without mining
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 share_location: false }
+    mining needs share_location: set mining_type: NONE
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 nms_param { eta: 0.5 } }
+    option multibox_loss_param.nms_param.eta is not supported
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | multibox_loss_param { num_classes: 3 ignore_difficult_gt: true }
+    option multibox_loss_param.ignore_difficult_gt is not supported
+MultiBoxLoss | 2x8 2x6 1x2x8 1x1x3x8 | 1 | loss_param { ignore_label: 1 }
+    option loss_param.ignore_label is not supported
 """
 
 
@@ -227,6 +250,37 @@ def test_eight_thousand_boxes_of_twenty_classes_take_no_seconds():
     found = net(loc, conf, torch.cat((prior, torch.full_like(prior, 0.1)), 1))["y0"]
     assert found.shape == (1, 1, 200, 7)
     assert (found[0, 0, :, 2] > 0.99).all()
+
+
+# ---- MultiBoxLoss
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([3, 1, 0, 0, 0, 1, 1, 0], "ground truth of item 3 is out of range: there are 2 items"),
+        ([0, 4, 0, 0, 0, 1, 1, 0], "class 4 of ground truth is out of range: there are 4 classes"),
+        ([0, 0, 0, 0, 0, 1, 1, 0], "ground truth has the class 0 of the background"),
+    ],
+)
+def test_ground_truth_that_cannot_be_is_refused(row, message):
+    loc, conf, prior = map(torch.from_numpy, found_by(1))
+    shapes = [loc.shape, (2, PRIOR_COUNT * 4), prior.shape, (1, 1, 1, 8)]
+    net = load("MultiBoxLoss", shapes, 1, "multibox_loss_param { num_classes: 4 }")
+    with pytest.raises(NetError, match=message):
+        net(loc, conf.reshape(2, -1), prior, torch.tensor([[[row]]], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("mining", ["MAX_NEGATIVE", "HARD_EXAMPLE", "NONE"])
+def test_without_ground_truth_mining_leaves_no_loss(mining):
+    loc, conf, prior = map(torch.from_numpy, found_by(1))
+    shapes = [loc.shape, (2, PRIOR_COUNT * 4), prior.shape, (1, 1, 1, 8)]
+    net = load("MultiBoxLoss", shapes, 1, f"multibox_loss_param {{ num_classes: 4 mining_type: {mining} }}")
+    loc.requires_grad_()
+    loss = net(loc, conf.reshape(2, -1), prior, torch.full((1, 1, 1, 8), -1.0))["y0"]
+    loss.backward()
+    assert not loc.grad.any()
+    assert (loss == 0) == (mining != "NONE")
 
 
 # ---- regions
@@ -437,3 +491,42 @@ def test_an_ssd_net_is_that_of_opencv_and_leaves_as_onnx(tmp_path, monkeypatch):
     again = nets.load("net.prototxt", weights="net.caffemodel")
     with torch.no_grad():
         assert torch.equal(again(x)["found"], blobs["found"])
+
+
+def test_an_ssd_net_learns_where_its_boxes_are():
+    """Two images, a bright square in each: after some steps it is found where it is."""
+    training = (
+        SSD[: SSD.index('layer { name: "rows"')]
+        + """
+layer { name: "truth" type: "Input" top: "truth" input_param { shape { dim: [1, 1, 2, 8] } } }
+layer { name: "loss" type: "MultiBoxLoss" bottom: "loc_flat" bottom: "conf_flat" bottom: "prior" bottom: "truth"
+  top: "loss" propagate_down: [true, true, false, false] loss_param { normalization: VALID }
+  multibox_loss_param { num_classes: 4 code_type: CENTER_SIZE neg_overlap: 0.5 } }
+"""
+    )
+    torch.manual_seed(0)
+    net = nets.load(text.parse_net(training), phase="TRAIN")
+    corners, size = torch.tensor([[8, 12], [36, 30]]), 20
+    x = torch.randn(2, 3, 64, 64) * 0.1
+    for image, (left, top) in zip(x, corners.tolist(), strict=True):
+        image[:, top : top + size, left : left + size] += 2
+    boxes = torch.cat((corners, corners + size), 1) / 64
+    truth = torch.tensor([[0, 2, 0], [1, 3, 0]])
+    rows = torch.cat((truth, boxes, torch.zeros(2, 1)), 1)[None, None]
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    losses = []
+    for _ in range(80):
+        optimizer.zero_grad()
+        losses.append(net.loss(net(data=x, truth=rows)))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 10
+    deploy = nets.load(text.parse_net(SSD))
+    deploy.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        found = deploy(x)["found"][0, 0]
+    for item in range(2):
+        best = found[found[:, 0] == item]
+        best = best[best[:, 2].argmax()]
+        assert best[1] == truth[item, 1]
+        assert overlap(best[3:].tolist(), boxes[item].tolist()) > 0.7
