@@ -18,6 +18,7 @@ from data.memory import MemoryData
 from nets.graph import Node
 from nets.inputs import Inputs
 from nets.layer import Layer, Shape
+from nets.layers.python import Python, UserLayer
 from nets.model import load
 from nets.net import Net as Module
 from nets.placement import place
@@ -125,12 +126,15 @@ class Net:
         return list(self.module.graph.outputs)
 
     @property
-    def layers(self) -> list[LayerView]:
-        """All layers in their order."""
-        return [LayerView(step.type, self.params.get(step.name, [])) for step in self._steps]
+    def layers(self) -> list[LayerView | UserLayer]:
+        """All layers in their order; of a Python layer the script's own object."""
+        return [
+            step.layer.user if isinstance(step.layer, Python) else LayerView(step.type, self.params.get(step.name, []))
+            for step in self._steps
+        ]
 
     @property
-    def layer_dict(self) -> "OrderedDict[str, LayerView]":
+    def layer_dict(self) -> "OrderedDict[str, LayerView | UserLayer]":
         """All layers by their names."""
         return OrderedDict(zip(self._layer_names, self.layers, strict=True))
 

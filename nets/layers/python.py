@@ -111,6 +111,7 @@ class ArrayBlobs(list[ArrayBlob]):
 class UserLayer:
     """What ``caffe.Layer`` is in the original: the base of the user's class."""
 
+    type = "Python"
     param_str: str = ""
     phase: int = TEST
     blobs: ArrayBlobs

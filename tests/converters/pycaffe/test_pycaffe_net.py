@@ -82,6 +82,29 @@ def test_a_net_with_a_store_takes_a_batch_with_each_pass(caffe, monkeypatch):
             np.testing.assert_array_equal(found["label"], stored[f"label/{number}"])
 
 
+def test_a_python_layer_is_the_script_s_own_object(caffe, tmp_path, monkeypatch):
+    """As py-faster-rcnn gives its data layer the images: ``net.layers[0].set_roidb(...)``."""
+    (tmp_path / "my_layers.py").write_text(
+        """import caffe
+class Shelf(caffe.Layer):
+    def setup(self, bottom, top): self.item = 1
+    def reshape(self, bottom, top): top[0].reshape(1, 2)
+    def forward(self, bottom, top): top[0].data[...] = self.item
+    def backward(self, top, propagate_down, bottom): pass
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        """layer { name: "shelf" type: "Python" top: "data" python_param { module: "my_layers" layer: "Shelf" } }
+        layer { name: "double" type: "Power" bottom: "data" top: "double" power_param { scale: 2 } }"""
+    )
+    net = caffe.Net(str(path), caffe.TRAIN)
+    assert [layer.type for layer in net.layers] == ["Python", "Power"]
+    net.layers[0].item = 7
+    np.testing.assert_array_equal(net.forward()["double"], [[14, 14]])
+
+
 def test_arrays_of_one_s_own_are_batches(caffe, tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(
