@@ -143,7 +143,7 @@ class Pooling(Layer):
     by the window clipped to the padded image. A window wholly outside gives the lowest float. torch rounds down.
     Options: pool (MAX; AVE, STOCHASTIC), kernel_size or kernel_h and kernel_w, stride (1) or stride_h and stride_w,
     pad (0) or pad_h and pad_w, global_pooling (false), round_mode (CEIL; FLOOR); of forks: ceil_mode (true),
-    avg_include_pad (true), AVE_EXC_PAD, and pad_t, pad_b, pad_l, pad_r, added to pad.
+    avg_include_pad (true), AVE_EXC_PAD or its old name AVE_TF, and pad_t, pad_b, pad_l, pad_r, added to pad.
     """
 
     phases = "STOCHASTIC draws in TRAIN, weighs in TEST"
@@ -178,7 +178,7 @@ class Pooling(Layer):
             raise NetError("its bottom needs 4 axes, N x C x H x W")
         method = PoolingParameter.PoolMethod.Name(p.pool)
         include_pad = p.avg_include_pad if p.HasField("avg_include_pad") else True
-        if method == "AVE_EXC_PAD":
+        if method in ("AVE_EXC_PAD", "AVE_TF"):
             method, include_pad = "AVE", False
         if method not in ("MAX", "AVE", "STOCHASTIC"):
             raise NetError(f"pool {method} is not supported")

@@ -19,6 +19,7 @@ from tests.nets.cases_detection import detection_cases
 from tests.nets.cases_forks import fork_cases
 from tests.nets.cases_lasagne import lasagne_cases
 from tests.nets.cases_multibox import multibox_cases
+from tests.nets.cases_resampling import resampling_cases
 from tests.nets.cases_rois import roi_cases
 
 Values = Mapping[str, NDArray[np.float32]]
@@ -246,4 +247,5 @@ CASES: tuple[Case, ...] = (
     *roi_cases(_own),
     *multibox_cases(_own),
     *fork_cases(_own),
+    *resampling_cases(_own),
 )

@@ -1,56 +1,8 @@
-"""Cases of the layer types of Caffe's forks: their formulas written out with NumPy, in double precision.
-
-The gradients are difference quotients of these, so that nobody has to derive them.
-"""
+"""Cases of the layer types of Caffe's forks: their formulas written out with NumPy, in double precision."""
 
 import numpy as np
 
-STEP = 1e-5
-
-
-def _random(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape)
-
-
-def _quotients(formula, tops, values, i):
-    """The gradient of sum(top * random) to *values*[i]; of each top that *formula* gives as a list."""
-    gradient = np.zeros(values[i].size)
-    for k in range(values[i].size):
-        ends = []
-        for step in (STEP, -STEP):
-            moved = [value.copy() for value in values]
-            moved[i].reshape(-1)[k] += step
-            ends.append(sum((g * y).sum() for g, y in zip(tops, formula(*moved), strict=True)))
-        gradient[k] = (ends[0] - ends[1]) / (2 * STEP)
-    return gradient.reshape(values[i].shape)
-
-
-def _stated(values):
-    """*values* as the layers get them: rounded to single precision."""
-    return [np.asarray(value, np.float32).astype(float) for value in values]
-
-
-def _case(make_case, name, kind, options, formula, bottoms, params=(), *, fixed=(), phase="TEST", more=None):
-    """A case of one layer: *formula*(*bottoms, *params) gives its tops; no gradient goes to the bottoms *fixed*."""
-    values = _stated([*bottoms, *params])
-    tops = formula(*values)
-    names = "xabcd"[: len(bottoms)]
-    said = "".join(f'bottom: "{b}" ' for b in names) + "".join(f'top: "y{i}" ' for i in range(len(tops)))
-    layer = f'layer {{ name: "layer" type: "{kind}" {said} {options} }}'
-    given = {f"bottom__{b}": value for b, value in zip(names, values, strict=False)}
-    given |= {f"param__layer__{i}": value for i, value in enumerate(values[len(bottoms) :])}
-    given |= {f"top__y{i}": y for i, y in enumerate(tops)}
-    flows = [np.float32(_random(*y.shape, seed=1)) for y in tops]
-    for i, b in enumerate(names):
-        if i not in fixed:
-            given[f"bottom_diff__{b}"] = _quotients(formula, flows, values, i)
-    for i in range(len(params)):
-        if len(bottoms) + i not in fixed:
-            given[f"param_diff__layer__{i}"] = _quotients(formula, flows, values, len(bottoms) + i)
-    if any("_diff__" in key for key in given):
-        given |= {f"top_diff__y{i}": flow for i, flow in enumerate(flows)}
-    return make_case(name, layer, phase, **given, **(more or {}))
-
+from tests.nets.quotients import layer_case, random, stated
 
 # ---- convolutions with a filter for each channel
 
@@ -67,17 +19,17 @@ def _correlate(x, w, b, stride=1, dilation=1):
 
 
 def _convolutions(make_case):
-    yield _case(
+    yield layer_case(
         make_case, "depthwise_convolution", "DepthwiseConvolution",
         "convolution_param { num_output: 6 group: 3 kernel_size: 3 stride: 2 pad: 1 }",
         lambda x, w, b: [_correlate(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), w, b, stride=2)],
-        [_random(2, 3, 5, 4)], [_random(6, 1, 3, 3), _random(6)],
+        [random(2, 3, 5, 4)], [random(6, 1, 3, 3), random(6)],
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "convolution_depthwise", "ConvolutionDepthwise",
         "convolution_param { num_output: 2 kernel_h: 3 kernel_w: 2 dilation: 2 pad: 1 pad_b: 1 pad_r: 2 }",
         lambda x, w, b: [_correlate(np.pad(x, ((0, 0), (0, 0), (1, 2), (1, 3))), w, b, dilation=2)],
-        [_random(2, 2, 4, 3)], [_random(2, 1, 3, 2), _random(2)],
+        [random(2, 2, 4, 3)], [random(2, 1, 3, 2), random(2)],
     )  # fmt: skip
 
 
@@ -97,112 +49,28 @@ def _darknet(shape, stride, forward):
 
 
 def _channels(make_case):
-    x = _random(2, 3, 2, 2)
-    yield _case(
+    x = random(2, 3, 2, 2)
+    yield layer_case(
         make_case, "relu6", "ReLU6", "relu6_param { negative_slope: 0.1 threshold: 0.5 }",
         lambda x: [np.where(x > 0, np.minimum(x, 0.5), 0.1 * x)], [x],
     )  # fmt: skip
-    yield _case(
-        make_case, "axpy", "Axpy", "", lambda a, x, b: [a * x + b], [_random(2, 3, 1, 1), x, x[::-1]],
+    yield layer_case(
+        make_case, "axpy", "Axpy", "", lambda a, x, b: [a * x + b], [random(2, 3, 1, 1), x, x[::-1]],
     )  # fmt: skip
-    yield _case(
-        make_case, "axpy_rows", "Axpy", "", lambda a, x, b: [a[:, :, None, None] * x + b], [_random(2, 3), x, x[::-1]],
+    yield layer_case(
+        make_case, "axpy_rows", "Axpy", "", lambda a, x, b: [a[:, :, None, None] * x + b], [random(2, 3), x, x[::-1]],
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "shuffle_channel", "ShuffleChannel", "shuffle_channel_param { group: 3 }",
-        lambda x: [x[:, [0, 2, 4, 1, 3, 5]]], [_random(2, 6, 2, 3)],
+        lambda x: [x[:, [0, 2, 4, 1, 3, 5]]], [random(2, 6, 2, 3)],
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "reorg", "Reorg", "reorg_param { stride: 2 }",
-        lambda x: [x.reshape(2, -1)[:, _darknet((4, 2, 6), 2, False)].reshape(2, 16, 1, 3)], [_random(2, 4, 2, 6)],
+        lambda x: [x.reshape(2, -1)[:, _darknet((4, 2, 6), 2, False)].reshape(2, 16, 1, 3)], [random(2, 4, 2, 6)],
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "reorg_reverse", "Reorg", "reorg_param { stride: 2 reverse: true }",
-        lambda x: [x.reshape(2, -1)[:, _darknet((8, 2, 3), 2, True)].reshape(2, 2, 4, 6)], [_random(2, 8, 2, 3)],
-    )  # fmt: skip
-
-
-# ---- other sizes
-
-
-def _line(n, size):
-    """The matrix that takes *n* values to *size*, linearly, ends to ends."""
-    found = np.zeros((size, n))
-    for i in range(size):
-        place = i * (n - 1) / (size - 1) if size > 1 else 0
-        left = min(int(place), n - 1)
-        found[i, left] += 1 - (place - left)
-        found[i, min(left + 1, n - 1)] += place - left
-    return found
-
-
-def _interpolated(x, height, width):
-    return np.einsum("ih,nchw,jw->ncij", _line(x.shape[2], height), x, _line(x.shape[3], width))
-
-
-def _spread(x, mask, height, width):
-    y = np.zeros((*x.shape[:2], height * width))
-    for n, c in np.ndindex(x.shape[:2]):
-        for place, value in zip(mask[n, c].astype(int).flat, x[n, c].flat, strict=True):
-            y[n, c, place] = value
-    return y.reshape(*x.shape[:2], height, width)
-
-
-def _unpooled(x):
-    """The greatest value of each 2 x 2 window (the last ones smaller) where it was, zeros elsewhere."""
-    y = np.zeros_like(x)
-    for n, c, i, j in np.ndindex(*x.shape[:2], 3, 2):
-        window = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
-        y[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = np.where(window == window.max(), window, 0)
-    return y
-
-
-def _resampling(make_case):
-    for name, options, shape in (
-        ("squeeze", "", (2, 3)), ("squeeze_axis", "squeeze_param { axis: -1 }", (2, 1, 3)),
-        ("squeeze_dim", "squeeze_param { dim: 1 dim: 3 }", (2, 3)),
-    ):  # fmt: skip
-        yield _case(
-            make_case, name, "Squeeze", options, lambda x, shape=shape: [x.reshape(shape)], [_random(2, 1, 3, 1)]
-        )
-    x = _random(2, 2, 3, 4)
-    rules = (
-        ("zoom", "zoom_factor: 3", x, lambda x: [_interpolated(x, 7, 10)]),
-        ("size_cut", "height: 2 width: 5 pad_beg: -1 pad_end: -1", _random(1, 2, 5, 4),
-         lambda x: [_interpolated(x[:, :, 1:4, 1:3], 2, 5)]),
-        ("shrink_zoom", "shrink_factor: 2 zoom_factor: 2", _random(2, 1, 5, 4), lambda x: [_interpolated(x, 5, 3)]),
-        ("shrink", "shrink_factor: 3 height: 9 width: 9", _random(2, 1, 5, 7), lambda x: [_interpolated(x, 2, 3)]),
-    )  # fmt: skip
-    for name, options, bottom, formula in rules:
-        yield _case(make_case, f"interp_{name}", "Interp", f"interp_param {{ {options} }}", formula, [bottom])
-    yield _case(
-        make_case, "interp_like", "Interp", "interp_param { use_blob_size: true zoom_factor: 2 pad_end: -1 }",
-        lambda x, a: [_interpolated(x[:, :, :-1, :-1], 4, 2)], [x, _random(2, 1, 4, 2)],
-    )  # fmt: skip
-    yield _case(
-        make_case, "upsample_darknet", "UpsampleDarknet", "upsample_darknet_param { stride: 2 }",
-        lambda x: [np.kron(x, np.ones((2, 2)))], [_random(2, 1, 2, 3)],
-    )  # fmt: skip
-    mask = np.random.default_rng(0).permuted(np.tile(np.arange(15), (2, 2, 1)), axis=2)[:, :, :12].reshape(x.shape)
-    yield _case(
-        make_case, "upsample", "Upsample", "upsample_param { scale: 2 upsample_h: 3 upsample_w: 5 }",
-        lambda x, mask: [_spread(x, mask, 3, 5)], [x, mask], fixed=(1,),
-    )  # fmt: skip
-    yield _case(
-        make_case, "upsample_repeats", "Upsample", "upsample_param { scale: 3 }",
-        lambda x: [x.repeat(3, 2).repeat(3, 3)], [_random(2, 1, 2, 3)],
-    )  # fmt: skip
-    x = _stated([_random(2, 2, 5, 4)])[0]
-    flow = np.float32(_random(2, 2, 5, 4, seed=1))
-    layers = (
-        'layer { name: "pool" type: "Pooling" bottom: "x" top: "small" top: "mask" '
-        "pooling_param { kernel_size: 2 stride: 2 } }\n"
-        'layer { name: "layer" type: "Upsample" bottom: "small" bottom: "mask" top: "y" '
-        "upsample_param { scale: 2 pad_out_h: true } }"
-    )
-    yield make_case(
-        "upsample_pooled", layers, "TRAIN", bottom__x=x, top__y=_unpooled(x), top_diff__y=flow,
-        bottom_diff__x=_quotients(lambda x: [_unpooled(x)], [flow], [x], 0),
+        lambda x: [x.reshape(2, -1)[:, _darknet((8, 2, 3), 2, True)].reshape(2, 2, 4, 6)], [random(2, 8, 2, 3)],
     )  # fmt: skip
 
 
@@ -261,31 +129,31 @@ def _clipped_back(x, weight, recurrent, bias, keep, flow, most):
 
 
 def _patches_and_sequences(make_case):
-    a, b = _random(2, 2, 2, 5, 4)
-    yield _case(
+    a, b = random(2, 2, 2, 5, 4)
+    yield layer_case(
         make_case, "correlation", "Correlation",
         "correlation_param { pad: 3 kernel_size: 3 max_displacement: 3 stride_1: 2 stride_2: 2 }",
         lambda a, b: [_alike(a, b, 3, 3, 3, 2, 2, np.multiply)], [a, b],
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "correlation_subtract", "Correlation",
         "correlation_param { pad: 1 kernel_size: 1 max_displacement: 1 correlation_type: SUBTRACT }",
         lambda a, b: [_alike(a, b, 1, 1, 1, 1, 1, lambda a, b: np.abs(a - b))], [a, b],
     )  # fmt: skip
-    x, blobs = _random(4, 2, 3), [_random(8, 3), _random(8, 2), _random(8)]
+    x, blobs = random(4, 2, 3), [random(8, 3), random(8, 2), random(8)]
     through = np.vstack([np.zeros((1, 2)), np.ones((3, 2))])
-    yield _case(
+    yield layer_case(
         make_case, "lstm_fork", "Lstm", "lstm_param { num_output: 2 }",
         lambda *values: [_lstm(*values, through)[0]], [x], blobs,
     )  # fmt: skip
     clip = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
-    yield _case(
+    yield layer_case(
         make_case, "lstm_fork_clip", "Lstm", "lstm_param { num_output: 2 batch_size: 2 }",
         lambda x, clip, *blobs: [_lstm(x.reshape(4, 2, 3), *blobs, clip.reshape(4, 2))[0].reshape(8, 2)],
         [x.reshape(8, 3), clip.reshape(8)], blobs, fixed=(1,),
     )  # fmt: skip
-    x, *blobs = _stated([x, *blobs])
-    flow = np.float32(_random(4, 2, 2, seed=1)).astype(float)
+    x, *blobs = stated([x, *blobs])
+    flow = np.float32(random(4, 2, 2, seed=1)).astype(float)
     gradients = _clipped_back(x, *blobs, clip, flow, 0.05)
     yield make_case(
         "lstm_fork_clipping",
@@ -311,42 +179,42 @@ def _learnt(x, scale, shift, eps=1e-9):
 
 
 def _normalisations(make_case):
-    yield _case(
+    yield layer_case(
         make_case, "batchnorm_eps_after_sqrt", "BatchNorm", "batch_norm_param { add_eps_before_sqrt: false eps: 0.5 }",
         lambda x, mean, variance, factor: [(x - mean / factor) / (np.sqrt(variance / factor) + 0.5)],
-        [_random(2, 3)], [_random(3), np.array([0, 1, 2]), np.array([4])], fixed=(1, 2, 3),
+        [random(2, 3)], [random(3), np.array([0, 1, 2]), np.array([4])], fixed=(1, 2, 3),
     )  # fmt: skip
-    x, (scale, shift, mean) = _random(2, 3, 2, 2), _random(3, 1, 3, 1, 1)
+    x, (scale, shift, mean) = random(2, 3, 2, 2), random(3, 1, 3, 1, 1)
     variance = np.array([0.5, 1, 2]).reshape(1, 3, 1, 1)
     stored = lambda x, scale, shift, mean, variance: [scale * (x - mean) / np.sqrt(variance + 0.01) + shift]  # noqa: E731
     train = {"fixed": (3, 4), "phase": "TRAIN"}
-    yield _case(
+    yield layer_case(
         make_case, "bn_learn", "BN", "bn_param { scale_filler { value: 1 } }",
         lambda x, scale, shift: [_learnt(x, scale, shift)], [x], [scale, shift],
     )  # fmt: skip
-    (given,) = _stated([x])
+    (given,) = stated([x])
     yield make_case(
         "bn_learn_statistics",
         'layer { name: "layer" type: "BN" bottom: "x" top: "y" top: "mean" top: "variance" '
         "bn_param { scale_filler { value: 1 } } }",
         "TEST", bottom__x=given, param__layer__0=scale, param__layer__1=shift,
-        top__y=_learnt(given, *_stated([scale, shift])), top__mean=_moments(given)[0], top__variance=_moments(given)[1],
+        top__y=_learnt(given, *stated([scale, shift])), top__mean=_moments(given)[0], top__variance=_moments(given)[1],
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "bn_inference", "BN", "bn_param { bn_mode: INFERENCE }",
         lambda x, scale, shift: [scale * x + shift], [x], [scale, shift],
     )  # fmt: skip
-    after = [0.75 * old + 0.25 * new for old, new in zip(_stated([mean, variance]), _moments(given), strict=True)]
-    yield _case(
+    after = [0.75 * old + 0.25 * new for old, new in zip(stated([mean, variance]), _moments(given), strict=True)]
+    yield layer_case(
         make_case, "bn_moving_train", "BN", "bn_param { slope_filler { value: 1 } momentum: 0.75 eps: 0.01 }",
         lambda x, scale, shift, mean, variance: [_learnt(x, scale, shift, 0.01)], [x], [scale, shift, mean, variance],
         more={"param_after__layer__2": after[0], "param_after__layer__3": after[1]}, **train,
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "bn_moving", "BN", "bn_param { momentum: 0.75 eps: 0.01 }", stored, [x],
         [scale, shift, mean, variance], fixed=(3, 4),
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "bn_frozen", "BN", "bn_param { frozen: true eps: 0.01 } param { lr_mult: 1 }", stored, [x],
         [scale, shift, mean, variance], fixed=(1, 2, 3, 4), phase="TRAIN",
     )  # fmt: skip
@@ -361,20 +229,20 @@ def _weighted(x, label, weights, ignore):
 
 def _losses(make_case):
     label = np.array([[[0, 1], [2, 3]], [[1, 1], [3, 0]]])
-    yield _case(
+    yield layer_case(
         make_case, "loss_softmax_classes", "SoftmaxWithLoss",
         "loss_param { weight_by_label_freqs: true ignore_label: 3 class_weighting: [0.5, 2, 1.5, 9] }",
-        lambda x, label: [_weighted(x, label, [0.5, 2, 1.5, 9], 3)], [_random(2, 4, 2, 2), label], fixed=(1,),
+        lambda x, label: [_weighted(x, label, [0.5, 2, 1.5, 9], 3)], [random(2, 4, 2, 2), label], fixed=(1,),
     )  # fmt: skip
-    yield _case(
+    yield layer_case(
         make_case, "loss_softmax_classes_all", "SoftmaxWithLoss",
         "loss_param { weight_by_label_freqs: true class_weighting: 0.5 class_weighting: 2 class_weighting: 1 "
         "class_weighting: 3 }",
-        lambda x, label: [_weighted(x, label, [0.5, 2, 1, 3], None)], [_random(2, 4, 2, 2), label], fixed=(1,),
+        lambda x, label: [_weighted(x, label, [0.5, 2, 1, 3], None)], [random(2, 4, 2, 2), label], fixed=(1,),
     )  # fmt: skip
 
 
 def fork_cases(make_case):
     """The cases, through *make_case*(name, layers, phase, **values)."""
-    groups = (_convolutions, _channels, _resampling, _patches_and_sequences, _normalisations, _losses)
+    groups = (_convolutions, _channels, _patches_and_sequences, _normalisations, _losses)
     return tuple(case for group in groups for case in group(make_case))

@@ -147,4 +147,18 @@ Lstm | 4x2x3 | 1 | lstm_param { num_output: 2 clipping_threshold: -1 }
     clipping_threshold must not be negative, not -1
 Lstm | 4x2x3 | 1 | lstm_param { num_output: 2 scale_in: 2 }
     option lstm_param.scale_in is not supported
+ResizeBilinear | 1x2x3 | 1 |
+    its bottom needs 4 axes, N x H x W x C, or with data_format NCHW N x C x H x W
+ResizeBilinear | 1x2x3x4 | 1 | resize_bilinear_param { data_format: "NCHWD" }
+    data_format NCHWD is neither NHWC nor NCHW
+ResizeBilinear | 1x2x3x4 | 1 | resize_bilinear_param { align_corners: true half_pixel_centers: true }
+    align_corners and half_pixel_centers exclude each other
+ResizeBilinear | 1x2x3x4 | 1 | resize_bilinear_param { scale_height: 0.2 }
+    its top would be of 0x3: set output_height and output_width, or scales
+ResizeBilinear | 1x2x3x4 | 1 | resize_bilinear_param { output_scale: 0.5 output_depth: 2 }
+    option resize_bilinear_param.output_depth is not supported
+ResizeNearestNeighbor | 1x2x3x4 | 1 | resize_nearest_neighbor_param { half_pixel_onnx: true }
+    option resize_nearest_neighbor_param.half_pixel_onnx is not supported
+Pad | 2x3 | 1 | pad_param { paddings: [1, 2, 3] }
+    paddings need 4 figures, two for each axis of its bottom, not 3
 """

@@ -358,7 +358,8 @@ def test_a_gradient_into_a_selector_is_refused():
 
 
 @pytest.mark.parametrize(
-    "kind", ["AbsVal", "Flatten", "Interp", "Reorg", "Reshape", "Reverse", "ShuffleChannel", "Squeeze"]
+    "kind",
+    ["AbsVal", "Flatten", "Interp", "Reorg", "Reshape", "ResizeBilinear", "Reverse", "ShuffleChannel", "Squeeze"],
 )
 def test_what_cannot_work_in_place_is_refused(kind):
     net = source(kind, [(2, 3)], 1, "").replace('top: "y0"', 'top: "x0"')

@@ -135,7 +135,7 @@ def test_damage_is_one_line_or_nothing(data):
     """Whatever is cut out, doubled or put in, the answer is a message or a ParseError."""
     source = (
         'name: "n" input: "x" input_dim: [1, 2, 3, 4] layers { type: LRN blobs_lr: 2 lrn_param < k: 1e-4 > } '
-        "layer { pad_param { axis: 2 } type: CONVOLUTION pooling_param { pool: MAX; pad: 1, } }"
+        "layer { multi_stage_meanfield_param { axis: 2 } type: CONVOLUTION pooling_param { pool: MAX; pad: 1, } }"
     )
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(source))] * 2)))
     piece = data.draw(st.sampled_from(["", "{", "}", "[", "<", '"', "'", "\\", ":", "x: y", "\ud800", "é", "0x"]))
@@ -153,5 +153,5 @@ def test_damage_is_one_line_or_nothing(data):
 
 @given(st.text("ab:{}<>[]\"'\\\n#1 ", max_size=12))
 def test_any_verbatim_text_comes_back(content):
-    net = NetParameter(layer=[LayerParameter(pad_param={"text": content})])
+    net = NetParameter(layer=[LayerParameter(multi_stage_meanfield_param={"text": content})])
     assert text.parse_net(text.to_text(net)) == net

@@ -177,16 +177,16 @@ def test_enum_by_number():
 
 
 def test_a_parameter_that_nobody_published_is_kept_as_it_stands():
-    source = 'layer { pad_param { axis: 2 # two\n axis: [3, 4], s < t: "a\\"b\'" > } }'
+    source = 'layer { multi_stage_meanfield_param { axis: 2 # two\n axis: [3, 4], s < t: "a\\"b\'" > } }'
     net = text.parse_net(source)
     kept = 'axis: 2 axis: [ 3, 4 ], s < t: "a\\"b\'" >'
-    assert net.layer[0].pad_param.text == kept
-    assert f"pad_param {{\n    {kept}\n  }}" in text.to_text(net)
+    assert net.layer[0].multi_stage_meanfield_param.text == kept
+    assert f"multi_stage_meanfield_param {{\n    {kept}\n  }}" in text.to_text(net)
     assert text.parse_net(text.to_text(net)) == net
 
 
 def test_place_of_an_error_behind_mended_text():
-    source = "layer { type: CONVOLUTION pad_param { axis: 2 } lrn_param { local_size: -3 } }"
+    source = "layer { type: CONVOLUTION multi_stage_meanfield_param { axis: 2 } lrn_param { local_size: -3 } }"
     refused(text.parse_net, source, f"prototxt:1:{source.index('-3') + 1}: Value out of range: -3, at '-3'")
 
 
