@@ -17,6 +17,10 @@ from protos.upgrade import upgrade_net
 
 INPUT = "Input"
 
+MANY_RULES = {  # layer types of forks whose nets do not say what they mean
+    "ROIAlign": "forks give this name to several rules, means and maxima of samples at other places, with one message",
+}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -114,6 +118,8 @@ def _is_known(type: str) -> bool:
 
 
 def _unknown_type(type: str) -> str:
+    if type in MANY_RULES:
+        return f"no layer of this type is known: {MANY_RULES[type]}"
     known = [*LAYERS, *SOURCES, INPUT]
     extended = [name for name in known if len(type) > len(name) + 1 and (type.startswith(name) or type.endswith(name))]
     meant = "" if suggest(type, extended) else suggest(type, known)  # StripPooling is no slip for Pooling

@@ -493,6 +493,66 @@ def test_an_ssd_net_is_that_of_opencv_and_leaves_as_onnx(tmp_path, monkeypatch):
         assert torch.equal(again(x)["found"], blobs["found"])
 
 
+FASTER = (
+    'name: "faster"\nlayer { name: "in" type: "Input" top: "data" top: "im_info" input_param { '
+    "shape { dim: [1, 3, 96, 128] } shape { dim: [1, 3] } } }\n"
+    + convolution("conv1", "data", 8, "kernel_size: 5 pad: 2 stride: 4")
+    + 'layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }\n'
+    + convolution("conv2", "conv1", 12, "kernel_size: 3 pad: 1 stride: 4")
+    + convolution("rpn_score", "conv2", 12, "kernel_size: 1")
+    + convolution("rpn_bbox", "conv2", 24, "kernel_size: 1", deviation=0.01)
+    + """
+layer { name: "pairs" type: "Reshape" bottom: "rpn_score" top: "pairs" reshape_param { shape { dim: [0, 2, -1, 0] } } }
+layer { name: "soft" type: "Softmax" bottom: "pairs" top: "soft" }
+layer { name: "scores" type: "Reshape" bottom: "soft" top: "scores" reshape_param { shape { dim: [0, 12, -1, 0] } } }
+layer { name: "rois" type: "Proposal" bottom: "scores" bottom: "rpn_bbox" bottom: "im_info" top: "rois" proposal_param {
+  feat_stride: 16 base_size: 16 min_size: 1 ratio: [0.5, 1, 2] scale: [1, 2]
+  pre_nms_topn: 100 post_nms_topn: 20 nms_thresh: 0.7 } }
+layer { name: "pool" type: "ROIPooling" bottom: "conv2" bottom: "rois" top: "pool"
+  roi_pooling_param { pooled_h: 3 pooled_w: 3 spatial_scale: 0.0625 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 16
+  weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "fc" top: "fc" }
+layer { name: "bbox" type: "InnerProduct" bottom: "fc" top: "bbox" inner_product_param { num_output: 16
+  weight_filler { type: "xavier" } } }
+layer { name: "cls" type: "InnerProduct" bottom: "fc" top: "cls" inner_product_param { num_output: 4
+  weight_filler { type: "xavier" } } }
+layer { name: "prob" type: "Softmax" bottom: "cls" top: "prob" }
+"""
+)
+
+
+def test_a_faster_rcnn_net_is_that_of_opencv_and_leaves_as_onnx(tmp_path, monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    net = nets.load(text.parse_net(FASTER))
+    inputs = {"data": torch.randn(1, 3, 96, 128), "im_info": torch.tensor([[96.0, 128, 1]])}
+    with torch.no_grad():
+        blobs = net.activations(**inputs)
+    (tmp_path / "net.prototxt").write_text(FASTER)
+    save_weights(net, "net.caffemodel")
+    other = cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")
+    for name in ("rois", "bbox", "prob"):
+        for blob, x in inputs.items():
+            other.setInput(x.numpy(), blob)
+        np.testing.assert_allclose(
+            other.forward(name).reshape(-1, blobs[name].shape[1]), blobs[name], rtol=1e-4, atol=1e-4
+        )
+    for batch in (None, 1):
+        converters.export_onnx(net, "net.onnx", batch=batch)
+        session = runtime.open_session("net.onnx", threads=1)
+        for info in ((96, 128, 1), (12, 12, 1)):  # other images have other numbers of regions
+            inputs["im_info"] = torch.tensor([info]).float()
+            found = session.run({name: x.numpy() for name, x in inputs.items()})
+            with torch.no_grad():
+                wanted = net(**inputs)
+            assert found.keys() == wanted.keys() == {"bbox", "prob"}
+            for name, top in wanted.items():
+                np.testing.assert_allclose(found[name], top, rtol=1e-4, atol=1e-5)
+    assert wanted["prob"].shape[0] < net.shapes["prob"][0] == 20
+
+
 def test_an_ssd_net_learns_where_its_boxes_are():
     """Two images, a bright square in each: after some steps it is found where it is."""
     training = (

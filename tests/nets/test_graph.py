@@ -185,6 +185,10 @@ def test_a_problem_of_several_layers_is_reported_once_with_all_their_names():
         ("ReLU5", ", did you mean ReLU or RReLU?"),
         ("SoftmaxWithLos", ", did you mean SoftmaxWithLoss or SoftmaxWithLossOHEM?"),
         ("StripPooling", ""),
+        (
+            "ROIAlign",
+            ": forks give this name to several rules, means and maxima of samples at other places, with one message",
+        ),
         ("WeightedSoftmaxWithLoss", ""),
     ],
 )
