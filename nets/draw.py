@@ -25,6 +25,7 @@ COLOURS = {
     "depthwise": ("#dbe9f6", "#2f6ba8"),
     "dense": ("#dbe9f6", "#2f6ba8"),
     "recurrent": ("#dbe9f6", "#2f6ba8"),
+    "lstm": ("#dbe9f6", "#2f6ba8"),
     "pooling": ("#fde8d0", "#c46a11"),
     "normalization": ("#e6e0f0", "#6b4fa0"),
     "bn": ("#e6e0f0", "#6b4fa0"),
@@ -32,6 +33,7 @@ COLOURS = {
     "elementwise": ("#fff6cc", "#a08500"),
     "loss": ("#f9dcdc", "#b83232"),
     "metrics": ("#f9dcdc", "#b83232"),
+    "ctc": ("#f9dcdc", "#b83232"),
 }
 OTHER = ("#f0f0f0", "#666666")
 INPUT = ("#ffffff", "#333333")

@@ -36,7 +36,7 @@ def _by_row(layer: Layer, bottom: Shape, top: Shape) -> int:
 
 def _by_step(layer: Layer, bottom: Shape, top: Shape) -> int:
     """Each item at each time goes through all matrices."""
-    return bottom[0] * bottom[1] * sum(blob.numel() for blob in layer.blobs if blob.dim() == 2)
+    return prod(top[:-1]) * sum(blob.numel() for blob in layer.blobs if blob.dim() == 2)
 
 
 def _by_value(layer: Layer, bottom: Shape, top: Shape) -> int:
@@ -50,6 +50,7 @@ MULTIPLY_ADDS: dict[str, Count] = {
     "Deconvolution": _by_input,
     "InnerProduct": _by_row,
     "LSTM": _by_step,
+    "Lstm": _by_step,
     "RNN": _by_step,
     "BatchNorm": _by_value,
     "BN": _by_value,

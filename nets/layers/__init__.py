@@ -32,6 +32,7 @@ from nets.layers import (
     shape,
     spatial,
     squeeze,
+    transpose,
     windows,
 )
 
@@ -67,5 +68,6 @@ __all__ = [
     "shape",
     "spatial",
     "squeeze",
+    "transpose",
     "windows",
 ]

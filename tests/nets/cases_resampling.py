@@ -97,6 +97,19 @@ def _resampling(make_case):
         yield layer_case(
             make_case, name, "Squeeze", options, lambda x, shape=shape: [x.reshape(shape)], [random(2, 1, 3, 1)]
         )
+    yield layer_case(
+        make_case, "transpose", "Transpose", "transpose_param { dim: 2 dim: 0 dim: 1 }",
+        lambda x: [np.einsum("abc->cab", x)], [random(2, 2, 3)],
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "pad", "Pad", "pad_param { paddings: [0, 0, 1, 0, 2, 1] constant_values: 0.5 }",
+        lambda x: [np.pad(x, ((0, 0), (1, 0), (2, 1)), constant_values=0.5)], [random(2, 2, 3)],
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "pool_ave_tf", "Pooling", "pooling_param { pool: AVE_TF kernel_size: 2 stride: 2 pad_b: 1 }",
+        lambda x: [np.stack([x[:, :, rows].mean((2, 3)) for rows in (slice(2), slice(2, 3))], 2)[..., None]],
+        [random(2, 2, 3, 2)],
+    )  # fmt: skip
     x = random(2, 2, 3, 4)
     rules = (
         ("zoom", "zoom_factor: 3", x, lambda x: [_interpolated(x, 7, 10)]),

@@ -161,4 +161,6 @@ ResizeNearestNeighbor | 1x2x3x4 | 1 | resize_nearest_neighbor_param { half_pixel
     option resize_nearest_neighbor_param.half_pixel_onnx is not supported
 Pad | 2x3 | 1 | pad_param { paddings: [1, 2, 3] }
     paddings need 4 figures, two for each axis of its bottom, not 3
+Transpose | 2x3x4 | 1 | transpose_param { dim: [0, 2] }
+    dim [0, 2] must name the axes of its bottom, 0 to 2, each once
 """
