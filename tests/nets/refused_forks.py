@@ -163,4 +163,10 @@ Pad | 2x3 | 1 | pad_param { paddings: [1, 2, 3] }
     paddings need 4 figures, two for each axis of its bottom, not 3
 Transpose | 2x3x4 | 1 | transpose_param { dim: [0, 2] }
     dim [0, 2] must name the axes of its bottom, 0 to 2, each once
+Pooling | 1x1x5x5 | 1 | pooling_param { kernel_size: 2 pool: AVE_EXC_PAD pad_type: 1 }
+    option pooling_param.pad_type is not supported
+Pooling | 1x1x5x5 | 1 | pooling_param { kernel_size: 2 pool: LOWRES }
+    pool LOWRES is not supported
+BN | 4x2 | 1 | bn_param { frozen: true icnet: true }
+    option bn_param.icnet is not supported
 """

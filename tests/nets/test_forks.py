@@ -175,3 +175,16 @@ def test_another_reader_of_caffe_nets_agrees(kind, options, tmp_path):
     other = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
     other.setInput(x, "data")
     np.testing.assert_allclose(net(torch.from_numpy(x))["y"].detach(), other.forward(), rtol=1e-5, atol=1e-5)
+
+
+def test_states_go_on_in_the_next_pass_where_the_clip_says_so():
+    shape = "shape { dim: 6 dim: 2 dim: 4 } shape { dim: 6 dim: 2 }"
+    inputs = f'layer {{ name: "in" type: "Input" top: "x" top: "clip" input_param {{ {shape} }} }}\n'
+    net = nets.load(text.parse_net(inputs + layer("y", "Lstm", "x clip", LSTM)))
+    x, clip = torch.randn(6, 2, 4), torch.ones(6, 2)
+    clip[0] = clip[2, 1] = 0
+    whole = net(x=x, clip=clip)["y"]
+    parts = [net(x=x[i : i + 2], clip=clip[i : i + 2])["y"] for i in (0, 2, 4)]
+    torch.testing.assert_close(torch.cat(parts), whole)
+    alone = net(x=x[:2], clip=torch.zeros(2, 2))["y"]
+    torch.testing.assert_close(alone[0], whole[0])
