@@ -28,7 +28,6 @@ sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is call
 import nets  # noqa: E402
 from benchmarks.turns import Steps, add_flags, measure, place, wait  # noqa: E402
 from data.stores import create_store  # noqa: E402
-from protos import text  # noqa: E402
 from protos.schema import Datum  # noqa: E402
 
 CLASSES = 10
@@ -210,28 +209,36 @@ def _module_step(job: Job, device: torch.device) -> Callable[[Tensor, Tensor], N
 
 def our_steps(name: str, device: torch.device) -> Steps:
     logging.disable(logging.INFO)
-    job = JOBS[name]
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
-    store = Path(folder.name) / "store"
-    with create_store(store) as writer:
-        for i, (image, label) in enumerate(zip(*records(job), strict=True)):
-            channels, height, width = job.shape
-            datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
-            writer.put(b"%08d" % i, datum.SerializeToString())
-    net = (
-        'layer { name: "in" type: "Data" top: "data" top: "label" transform_param { scale: 0.00390625 } '
-        f'data_param {{ source: "{store}" batch_size: {job.batch} backend: LMDB }} }}\n{job.layers}'
-        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "out" bottom: "label" top: "loss" }'
-    )
-    rule = "base_lr: 0.001 momentum: 0.9 weight_decay: 0.0005 lr_policy: 'fixed'"
-    solver = nets.Solver(text.parse_solver(f"net_param {{ {net} }} {rule}"), device)
+    solver = nets.Solver.load(write_job(name, Path(folder.name)), device)
 
     def steps(count: int) -> None:
         solver.step(count)
         wait(device)
 
     return steps
+
+
+def write_job(name: str, folder: Path) -> Path:
+    """The path of a solver in *folder*, with its net and a store of the records."""
+    job, store = JOBS[name], folder / "store"
+    with create_store(store) as writer:
+        for i, (image, label) in enumerate(zip(*records(job), strict=True)):
+            channels, height, width = job.shape
+            datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
+            writer.put(b"%08d" % i, datum.SerializeToString())
+    (folder / "net.prototxt").write_text(
+        'layer { name: "in" type: "Data" top: "data" top: "label" transform_param { scale: 0.00390625 } '
+        f'data_param {{ source: "{store}" batch_size: {job.batch} backend: LMDB }} }}\n{job.layers}'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "out" bottom: "label" top: "loss" }'
+    )
+    solver = folder / "solver.prototxt"
+    solver.write_text(
+        f'train_net: "{folder}/net.prototxt" base_lr: 0.001 momentum: 0.9 weight_decay: 0.0005 lr_policy: "fixed" '
+        "snapshot_after_train: false"
+    )
+    return solver
 
 
 def main() -> None:

@@ -3,22 +3,24 @@
 import argparse
 import multiprocessing
 import statistics
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
 import torch
 
 Steps = Callable[[int], None]  # runs that many steps, to their end
 Build = Callable[[], Steps]  # makes them; it travels to another process
+Command = list[str]  # or a program that reads numbers of steps, a line each, and writes the seconds that they took
 
 
-def measure(contenders: dict[str, Build], seconds: float, first: int = 3) -> dict[str, float]:
+def measure(contenders: Mapping[str, Build | Command], seconds: float, first: int = 3) -> dict[str, float]:
     """Steps a second of each: the median of turns of about a second each; *first* steps tell how many fit in one.
 
     Each runs in a process of its own, so that none has another's memory, threads or settings.
     """
-    runners = {name: _Runner(build) for name, build in contenders.items()}
+    runners = {name: _Program(one) if isinstance(one, list) else _Runner(one) for name, one in contenders.items()}
     try:
         counts = {}
         for name, runner in runners.items():
@@ -54,6 +56,28 @@ class _Runner:
         """Stop the process."""
         self._pipe.close()
         self._process.join()
+
+
+class _Program:
+    """A contender that is a program."""
+
+    def __init__(self, command: Command) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def seconds(self, count: int) -> float:
+        """How long *count* steps take."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self._process.args!r} ended without an answer")
+        return float(answer)
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._process.communicate()
 
 
 def _serve(pipe: Connection, build: Build) -> None:
