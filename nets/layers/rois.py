@@ -5,6 +5,7 @@ from itertools import product
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed, plus, times
@@ -182,6 +183,17 @@ def _greater(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor
     return torch.maximum(a[0], b[0]), torch.where(second, b[1], a[1])
 
 
+def sums_before(x: Tensor) -> Tensor:
+    """The sums of all that is above and left of each corner of a pixel, N x C x (H + 1) x (W + 1), in float64.
+
+    The sum of a rectangle is four of them, and exact enough.
+    """
+    if torch.are_deterministic_algorithms_enabled():  # which running sums of floats on a GPU are not
+        low, high = (torch.ones(n + 1, n, dtype=torch.float64, device=x.device).tril(-1) for n in x.shape[2:])
+        return low @ x.double() @ high.mT
+    return F.pad(x.double(), (1, 0, 1, 0)).cumsum(2).cumsum(3)
+
+
 @LAYERS("PSROIPooling")
 class PSROIPooling(Layer):
     """The mean of each of group_size x group_size bins of each region, each bin over channels of its own.
@@ -221,8 +233,7 @@ class PSROIPooling(Layer):
         sides = (ends - starts).clamp(min=0.1)
         top, bottom = (edge[:, None, :, None] for edge in bins(starts[:, 1], sides[:, 1], self.group, x.shape[2]))
         left, right = (edge[:, None, None, :] for edge in bins(starts[:, 0], sides[:, 0], self.group, x.shape[3]))
-        # Sums of all that is above and left, of which the sum of a bin is four figures; doubles keep them exact.
-        sums = torch.nn.functional.pad(x.double(), (1, 0, 1, 0)).cumsum(2).cumsum(3)
+        sums = sums_before(x)
         places = items[:, None, None, None], self._channels(x.device)
         total = sums[*places, bottom, right] - sums[*places, top, right]
         total = total - sums[*places, bottom, left] + sums[*places, top, left]

@@ -10,6 +10,7 @@ import converters
 import nets
 from nets import runtime
 from nets.layers.boxes import CODES, areas, decode, encode, overlaps, suppress
+from nets.layers.rois import sums_before
 from nets.predictions import plan, predict
 from nets.recording import recording
 from nets.weights import save_weights
@@ -353,6 +354,16 @@ def test_a_recorded_pass_finds_the_same_regions():
     wanted = net(x, rois)["y0"]
     with recording():
         assert torch.equal(net(x, rois)["y0"], wanted)
+
+
+def test_sums_that_are_deterministic_are_the_same():
+    x = torch.randn(2, 3, 5, 7)
+    wanted = sums_before(x)
+    torch.use_deterministic_algorithms(True)
+    try:
+        torch.testing.assert_close(sums_before(x), wanted)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_what_is_mined_trains_a_net_and_leaves_its_scores():
