@@ -13,11 +13,12 @@ from torch import Tensor
 
 from converters.layout import top_shapes
 from converters.pycaffe import mode
+from converters.pycaffe.batches import Whole, batches, count_of
 from converters.pycaffe.blob import Array, Blob
+from converters.pycaffe.steps import Step, differentiated, steps_of
 from data.memory import MemoryData
-from nets.graph import Node
 from nets.inputs import Inputs
-from nets.layer import Layer, Shape
+from nets.layer import Shape
 from nets.layers.python import Python, UserLayer
 from nets.model import load
 from nets.net import Net as Module
@@ -26,7 +27,7 @@ from nets.solver import share_blobs
 from nets.weights import load_weights, save_weights
 from protos.errors import CaffeError, NetError
 from protos.registry import suggest
-from protos.schema import TEST, TRAIN, LayerParameter
+from protos.schema import TEST, TRAIN
 
 Path_ = str | os.PathLike[str]
 Callback = Callable[[int], Any]
@@ -38,18 +39,6 @@ class LayerView:
 
     type: str
     blobs: list[Blob]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A layer in its place: one that computes, or one that feeds (``layer`` None)."""
-
-    name: str
-    type: str
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    node: Node | None = None
-    layer: Layer | None = None
 
 
 class Net:
@@ -88,7 +77,7 @@ class Net:
     def _take(self, module: Module, inputs: Inputs | None) -> None:
         self.module = module
         self._feeding = inputs
-        self._steps = _steps(module)
+        self._steps = steps_of(module)
         self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self._callbacks: dict[str, list[Callback]] = {}
         device = next((x.device for x in (*module.parameters(), *module.buffers())), mode.device())
@@ -102,7 +91,7 @@ class Net:
             if step.layer is not None and step.layer.blobs:
                 self.params[step.name] = [shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs]
         self._prepare_losses()
-        self._gets = _differentiated(self._steps, self.module.graph.param.force_backward)
+        self._gets = differentiated(self._steps, self.module.graph.param.force_backward)
 
     def _prepare_losses(self) -> None:
         """Put the weight of each loss in its diff, where the backward pass begins."""
@@ -229,7 +218,7 @@ class Net:
         for name, top in zip(step.tops, tops, strict=True):
             self.blobs[name].values.put(top)
 
-    def _take_batch(self, step: _Step) -> None:
+    def _take_batch(self, step: Step) -> None:
         source = [source.name for source in self.module.graph.sources].index(step.name)
         for top, values in self._feed().sources[source].next().items():
             self.blobs[top].values.put(values)
@@ -242,11 +231,10 @@ class Net:
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Array]:
         """``forward`` on inputs of any number of items, batch by batch: {blob: data of all items}."""
-        found: dict[str, list[Array]] = {}
+        found = Whole(count_of(kwargs))
         for batch in self._batch(kwargs):
-            for name, values in self.forward(blobs=blobs, **batch).items():
-                found.setdefault(name, []).extend(values.copy())
-        return self._whole(found, kwargs)
+            found.add(self.forward(blobs=blobs, **batch))
+        return found.arrays
 
     def forward_backward_all(
         self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
@@ -254,35 +242,15 @@ class Net:
         """``forward`` and ``backward``, batch by batch; *kwargs* are inputs, and diffs of the outputs."""
         inputs = {name: kwargs[name] for name in self.inputs if name in kwargs}
         gradients = {name: kwargs[name] for name in self.outputs if name in kwargs}
-        found: dict[str, list[Array]] = {}
-        back: dict[str, list[Array]] = {}
+        found, back = Whole(count_of(inputs)), Whole(count_of(inputs))
         none: dict[str, Any] = {}
         for batch, of_tops in zip_longest(self._batch(inputs), self._batch(gradients), fillvalue=none):
-            for name, values in self.forward(blobs=blobs, **batch).items():
-                found.setdefault(name, []).extend(values.copy())
-            for name, values in self.backward(diffs=diffs, **of_tops).items():
-                back.setdefault(name, []).extend(values.copy())
-        return self._whole(found, inputs), self._whole(back, inputs)
+            found.add(self.forward(blobs=blobs, **batch))
+            back.add(self.backward(diffs=diffs, **of_tops))
+        return found.arrays, back.arrays
 
-    def _batch(self, blobs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """*blobs* in batches of the net's size, the last one filled up with zeros."""
-        if not blobs:
-            return
-        count = len(next(iter(blobs.values())))
-        size = self.blobs[next(iter(blobs))].shape[0]
-        for at in range(0, count, size):
-            parts = {name: np.asarray(values[at : at + size], np.float32) for name, values in blobs.items()}
-            missing = size - len(next(iter(parts.values())))
-            yield {
-                name: np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)]) if missing else part
-                for name, part in parts.items()
-            }
-
-    @staticmethod
-    def _whole(found: Mapping[str, list[Array]], inputs: Mapping[str, Any]) -> dict[str, Array]:
-        """The items that were asked for, without those that filled up the last batch."""
-        count = len(next(iter(inputs.values()))) if inputs else None
-        return {name: np.asarray(values[:count]) for name, values in found.items()}
+    def _batch(self, arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        return batches(arrays, self.blobs[next(iter(arrays))].shape[0] if arrays else 1)
 
     # ---- backwards
 
@@ -341,7 +309,7 @@ class Net:
                 shown.gradient.put(shown.gradient.values() + by_source[id(blob)])
 
     def _store_bottoms(
-        self, step: _Step, leaves: list[Tensor], by_source: Mapping[int, Tensor], renewed: set[str]
+        self, step: Step, leaves: list[Tensor], by_source: Mapping[int, Tensor], renewed: set[str]
     ) -> None:
         renewed -= {*step.tops}  # in place, or a new blob: what comes now is all that there is
         for name, leaf in zip(step.bottoms, leaves, strict=True):
@@ -462,49 +430,6 @@ def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ |
     if len(arguments) <= 1 and phase is not None:
         return (arguments[0] if arguments else None), phase
     raise CaffeError("caffe.Net takes a prototxt, perhaps a weights file, and a phase: caffe.TRAIN or caffe.TEST")
-
-
-def _steps(module: Module) -> list[_Step]:
-    """The layers of *module* in the file's order, with those that feed it."""
-    computing = {node.name: (node, layer) for node, layer in module.nodes}
-    return [_step(proto, *computing.get(proto.name, (None, None))) for proto in module.graph.param.layer]
-
-
-def _step(proto: LayerParameter, node: Node | None, layer: Layer | None) -> _Step:
-    if node is None:
-        return _Step(proto.name, proto.type, (), tuple(proto.top))
-    return _Step(node.name, node.type, node.bottoms, node.tops, node, layer)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What of a layer takes a gradient: each bottom, and anything at all."""
-
-    bottoms: tuple[bool, ...]
-    any: bool
-
-
-def _differentiated(steps: list[_Step], force: bool) -> list[_Wanted]:
-    """What takes a gradient, layer by layer: what learnable blobs come before, or everything with force_backward."""
-    needing: set[str] = set()
-    found = []
-    for step in steps:
-        if step.layer is None or step.node is None:
-            needing |= {*step.tops} if force else set()
-            found.append(_Wanted((), False))
-            continue
-        down = list(step.node.proto.propagate_down) or [True] * len(step.bottoms)
-        bottoms = tuple(
-            keep and name in needing and step.layer.differentiable and i not in step.layer.labels
-            for i, (name, keep) in enumerate(zip(step.bottoms, down, strict=True))
-        )
-        learns = any(blob.requires_grad for blob in step.layer.blobs)
-        found.append(_Wanted(bottoms, learns or any(bottoms)))
-        if learns or any(bottoms):
-            needing |= {*step.tops}
-        else:
-            needing -= {*step.tops}
-    return found
 
 
 __all__ = ["TEST", "TRAIN", "Net"]
