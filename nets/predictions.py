@@ -13,6 +13,7 @@ from torch import Tensor
 from nets.graph import Node
 from nets.layer import Layer
 from nets.layers.ctc import LabelsequenceAccuracy
+from nets.layers.evaluation import DetectionEvaluate
 from nets.layers.loss import Loss
 from nets.layers.metrics import Accuracy
 from nets.net import Net
@@ -78,7 +79,7 @@ class _Walk:
             self.gone |= {top for i, top in enumerate(node.tops) if i != 1 or not layer.activates}
             self.used.add(node.bottoms[0])
             self.losses[node.tops[0]] = self._of_loss(node, layer)
-        elif isinstance(layer, Accuracy | LabelsequenceAccuracy) or follows:
+        elif isinstance(layer, Accuracy | LabelsequenceAccuracy | DetectionEvaluate) or follows:
             self.judges.append(node.name)
             self.gone |= {*node.tops}
             self.judged += node.bottoms[:1] if not follows else ()

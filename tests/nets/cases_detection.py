@@ -13,6 +13,7 @@ def detection_cases(make_case):
         *(_normalize(make_case, name, options, *how) for name, options, how in NORMALIZE),
         *(_prior_box(make_case, name, options, *how) for name, options, how in PRIORS),
         *(_detection_output(make_case, name, options, how) for name, options, how in DETECTIONS),
+        *(_evaluation(make_case, name, options, *how) for name, options, how in EVALUATIONS),
     )
 
 
@@ -192,4 +193,56 @@ def _detection_output(make_case, name, options, how):
     return make_case(
         name, layers, "TEST", bottom__loc=loc, bottom__conf=conf.reshape(2, -1), bottom__prior=prior,
         top__found=detections(loc, conf, prior, **how),
+    )  # fmt: skip
+
+
+# ---- DetectionEvaluate
+
+# options; then the threshold, whether difficult ground truth counts
+EVALUATIONS = (
+    ("evaluate", "", (0.5, True)),
+    ("evaluate_without_difficult", "overlap_threshold: 0.2 evaluate_difficult_gt: false", (0.2, False)),
+)
+
+
+def _judged(rows, truth, threshold, with_difficult):
+    """The rows of the boxes of one item and class."""
+    taken = set()
+    for row in sorted(rows, key=lambda row: -row[2]):
+        shared = [overlap(row[3:], known[3:7]) for known in truth]
+        best = int(np.argmax(shared)) if shared else -1
+        right, wrong = 0, 1
+        if shared and shared[best] >= threshold:
+            right, wrong = (0, 1) if best in taken else (1, 0)
+            taken.add(best)
+            if truth[best][7] and not with_difficult:
+                right = wrong = 0
+        yield [*row[:3], right, wrong]
+
+
+def _evaluation(make_case, name, options, threshold, with_difficult):
+    chance = np.random.RandomState(3)
+    low = chance.uniform(0, 0.5, (8, 2))
+    truth = np.concatenate([
+        chance.randint(0, 2, (8, 1)), chance.randint(1, 3, (8, 1)), np.zeros((8, 1)), low, low + 0.4,
+        chance.randint(0, 2, (8, 1)),
+    ], 1)  # fmt: skip
+    truth[-1, 0] = -1
+    near = truth[chance.randint(0, 7, 20)]
+    found = np.concatenate([
+        near[:, :1], near[:, 1:2], chance.uniform(size=(20, 1)), near[:, 3:7] + chance.normal(0, 0.05, (20, 4))
+    ], 1)  # fmt: skip
+    found[:3, 1], found[3, 0], found[4, 0] = 3, 2, -1  # a class and an item without ground truth, and no box
+    known = [row for row in truth if row[0] >= 0 and (with_difficult or not row[7])]
+    rows = [[-1, label, sum(row[1] == label for row in known), -1, -1] for label in (1, 2, 3)]
+    for item in range(3):
+        for label in (1, 2, 3):
+            of = [[row for row in part if row[0] == item and row[1] == label] for part in (found, truth)]
+            rows += _judged(*of, threshold, with_difficult)
+    layers = layer(
+        "DetectionEvaluate", "found truth", "marks", f"detection_evaluate_param {{ num_classes: 4 {options} }}"
+    )
+    return make_case(
+        name, layers, "TEST", bottom__found=found[None, None], bottom__truth=truth[None, None],
+        top__marks=np.array([*rows, [0] * 5])[None, None],
     )  # fmt: skip

@@ -72,6 +72,14 @@ DetectionOutput | 2x8 2x6 1x2x8 | 1 | detection_output_param { num_classes: 3 ou
     option detection_output_param.output_logits is not supported
 DetectionOutput | 2x8 2x6 1x2x8 1x2 1x2 | 1 | detection_output_param { num_classes: 3 objectness_score: 0.5 }
     has 5 bottoms where it takes 3 to 4
+DetectionEvaluate | 1x1x4x7 1x1x3x8 | 1 |
+    num_classes must be set and positive
+DetectionEvaluate | 1x1x4x7 1x1x3x8 | 1 | detection_evaluate_param { num_classes: 3 overlap_threshold: 0 }
+    overlap_threshold 0 must be positive
+DetectionEvaluate | 1x1x4x6 1x1x3x8 | 1 | detection_evaluate_param { num_classes: 3 }
+    its first bottom, the boxes found, must be 1 x 1 x D x 7
+DetectionEvaluate | 1x1x4x7 1x1x3x7 | 1 | detection_evaluate_param { num_classes: 3 }
+    its second bottom, the ground truth, must be 1 x 1 x G x 8
 ROIPooling | 2x3x4 6x5 | 1 | roi_pooling_param { pooled_h: 2 pooled_w: 2 }
     its first bottom needs 4 axes, N x C x H x W
 ROIPooling | 2x3x4x4 6x4 | 1 | roi_pooling_param { pooled_h: 2 pooled_w: 2 }
@@ -251,6 +259,50 @@ def test_eight_thousand_boxes_of_twenty_classes_take_no_seconds():
     found = net(loc, conf, torch.cat((prior, torch.full_like(prior, 0.1)), 1))["y0"]
     assert found.shape == (1, 1, 200, 7)
     assert (found[0, 0, :, 2] > 0.99).all()
+
+
+# ---- DetectionEvaluate
+
+
+def test_boxes_are_compared_in_the_pixels_of_their_items(tmp_path):
+    """With the last pixel counted the two overlap by more than half, without by less."""
+    sizes = tmp_path / "sizes.txt"
+    sizes.write_text("first 100 100\nsecond 3 4\nthird 100 100\n")
+    shapes = [(1, 1, 2, 7), (1, 1, 2, 8)]
+    options = f'detection_evaluate_param {{ num_classes: 2 name_size_file: "{sizes}" }}'
+    net = load("DetectionEvaluate", shapes, 1, options)
+    found = torch.tensor([[0, 1, 0.9, 0, 0, 0.497, 1], [1, 1, 0.8, 0, 0, 0.497, 1]])[None, None]
+    truth = torch.tensor([[0, 1, 0, 0, 0, 1, 1, 0], [1, 1, 0, 0, 0, 1.0, 1, 0]])[None, None]
+    first = net(found, truth)["y0"][0, 0]
+    assert first.tolist()[0] == [-1, 1, 2, -1, -1]
+    assert first[1:, 3].tolist() == [1, 1]  # 50.7 of 101 pixels, 2.99 of 5
+    plain = load("DetectionEvaluate", shapes, 1, "detection_evaluate_param { num_classes: 2 }")
+    assert plain(found, truth)["y0"][0, 0, 1:, 3:].tolist() == [[0, 1], [0, 1]]
+    assert net(found, truth)["y0"][0, 0, 1:, 3].tolist() == [1, 1]
+    for content, message in (("first 100", "a line must be a name, a height and a width"), ("", "is empty")):
+        sizes.write_text(content)
+        with pytest.raises(NetError, match=f"layer 'l'.* name_size_file .*sizes.txt: {message}"):
+            load("DetectionEvaluate", shapes, 1, options)(found, truth)
+    sizes.unlink()
+    with pytest.raises(NetError, match=r"name_size_file: .*sizes.txt: cannot be read: no such file or directory"):
+        load("DetectionEvaluate", shapes, 1, options)(found, truth)
+
+
+def test_a_test_net_is_exported_without_what_judges_it(tmp_path):
+    judged = (
+        SSD
+        + """
+layer { name: "truth" type: "Input" top: "truth" input_param { shape { dim: [1, 1, 3, 8] } } }
+layer { name: "judge" type: "DetectionEvaluate" bottom: "found" bottom: "truth" top: "marks"
+  detection_evaluate_param { num_classes: 4 } }
+"""
+    )
+    net = nets.load(text.parse_net(judged))
+    assert net.shapes["marks"] == (1, 1, 43, 5)
+    converters.export_onnx(net, tmp_path / "net.onnx")
+    session = runtime.open_session(tmp_path / "net.onnx", threads=1)
+    assert list(session.inputs) == ["data"]
+    assert list(session.outputs) == ["found"]
 
 
 # ---- MultiBoxLoss
