@@ -16,7 +16,7 @@ import time
 from types import ModuleType
 from typing import Any
 
-from converters.pycaffe import classifier, drawing, io, mode, net, solver
+from converters.pycaffe import classifier, coord_map, drawing, io, mode, net, solver
 from converters.pycaffe.classifier import Classifier
 from converters.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
 from converters.pycaffe.net import Net
@@ -52,6 +52,7 @@ def install() -> None:
     found = {
         "": sys.modules[__name__],
         ".classifier": classifier,
+        ".coord_map": coord_map,
         ".draw": drawing,
         ".io": io,
         ".net_spec": spec,
@@ -97,7 +98,6 @@ def init_log(*_: Any) -> None:
 _UNSUPPORTED = {
     "Detector": "cut the windows out yourself, and give them to caffe.Classifier",
     "NCCL": "train on several GPUs by python -m nets.train --gpu 0,1",
-    "coord_map": "give Crop layers their offset",
 }
 
 

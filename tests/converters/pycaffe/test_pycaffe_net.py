@@ -146,7 +146,7 @@ def test_mistakes_are_named(small, caffe):
     ):
         with pytest.raises((NetError, CaffeError), match=message):
             wrong()
-    for name in ("Detector", "NCCL", "coord_map"):
+    for name in ("Detector", "NCCL"):
         with pytest.raises(NotImplementedError, match=f"caffe.{name} is not supported: "):
             getattr(caffe, name)
     with pytest.raises(AttributeError, match="module 'caffe' has no attribute 'Nett'"):
