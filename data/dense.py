@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from data import images
-from data.images import Pixels
+from data.interpolation import nearest
 from data.labelled import LabelledSource
 from data.order import Indices
 from data.records import Example, Records
@@ -92,7 +92,7 @@ class DenseRecords(Records[int]):
         pixels = images.decode(Path(self._root + name), self._color)
         labels = images.decode(Path(self._root + of_labels), False)
         if self._size:
-            pixels, labels = images.resize(pixels, *self._size), _nearest(labels, *self._size)
+            pixels, labels = images.resize(pixels, *self._size), nearest(labels, *self._size)
         if labels.shape[1:] != pixels.shape[1:]:
             sizes = " and ".join("x".join(map(str, one.shape[1:])) for one in (pixels, labels))
             raise DataError(f"{self}: {name} and its labels {of_labels} differ in size: {sizes}")
@@ -107,12 +107,3 @@ def _pairs(path: str) -> list[tuple[str, str]]:
     if len(words) % 2:
         raise DataError(f"{path}: names {len(words)} files, where each image needs one with its labels")
     return list(zip(words[::2], words[1::2], strict=True))
-
-
-def _nearest(pixels: Pixels, height: int, width: int) -> Pixels:
-    """C x H x W -> C x *height* x *width*, of the nearest pixel above and to the left, to OpenCV's rounding."""
-    rows, columns = (
-        np.minimum((np.arange(new) * (1 / (new / old))).astype(np.int64), old - 1)
-        for new, old in zip((height, width), pixels.shape[1:], strict=True)
-    )
-    return pixels[:, rows[:, None], columns]

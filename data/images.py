@@ -67,25 +67,42 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         wide = pixels.astype(np.uint16)
         total = wide[:, ::2, ::2] + wide[:, 1::2, ::2] + wide[:, ::2, 1::2] + wide[:, 1::2, 1::2]
         return ((total + 2) >> 2).astype(np.uint8)
-    left, right, weight_left, weight_right = _taps(pixels.shape[2], width, clamp=True)
-    above, below, weight_above, weight_below = _taps(pixels.shape[1], height, clamp=False)
+    (from_x, share_x), (from_y, share_y) = _places(pixels.shape[2], width), _places(pixels.shape[1], height)
+    return blend(
+        pixels,
+        weigh(from_x, share_x, pixels.shape[2], clamp=True),
+        weigh(from_y, share_y, pixels.shape[1], clamp=False),
+    )
+
+
+Taps = tuple[NDArray[np.int64], ...]  # two source indices and two int32 weights for each new pixel
+
+
+def blend(pixels: Pixels, columns: Taps, rows: Taps) -> Pixels:
+    """Each new pixel of two columns and two rows, in OpenCV's integer arithmetic."""
+    left, right, weight_left, weight_right = columns
+    above, below, weight_above, weight_below = rows
     wide32 = pixels.astype(np.int32)
-    rows = (wide32[:, :, left] * weight_left + wide32[:, :, right] * weight_right) >> 4
-    upper = (rows[:, above] * weight_above[:, None]) >> 16
-    lower = (rows[:, below] * weight_below[:, None]) >> 16
+    mixed = (wide32[:, :, left] * weight_left + wide32[:, :, right] * weight_right) >> 4
+    upper = (mixed[:, above] * weight_above[:, None]) >> 16
+    lower = (mixed[:, below] * weight_below[:, None]) >> 16
     return ((upper + lower + 2) >> 2).astype(np.uint8)
 
 
-def _taps(size: int, wanted: int, clamp: bool) -> tuple[NDArray[np.int64], ...]:
-    """Two source indices and int32 weights for each of *wanted* samples; *clamp* gives the border one tap."""
+def weigh(first: NDArray[np.int64], share: NDArray[np.float32], size: int, clamp: bool) -> Taps:
+    """The pixels *first* of *size* and those behind them, which have this *share*; *clamp* gives the border one tap."""
+    if clamp:
+        share = np.where((first < 0) | (first >= size - 1), np.float32(0), share)
+    weights = [np.rint(part * np.float32(1 << _COEF_BITS)).astype(np.int32) for part in (1 - share, share)]
+    return first.clip(0, size - 1), (first + 1).clip(0, size - 1), weights[0], weights[1]
+
+
+def _places(size: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The pixel before the centre of each of *wanted* ones, and how far the centre lies behind it."""
     scale = 1.0 / (wanted / size)
     at = ((np.arange(wanted) + 0.5) * scale - 0.5).astype(np.float32)
     first = np.floor(at).astype(np.int64)
-    share = at - first.astype(np.float32)
-    if clamp:
-        share[(first < 0) | (first >= size - 1)] = 0
-    weights = [np.rint(part * np.float32(1 << _COEF_BITS)).astype(np.int32) for part in (1 - share, share)]
-    return first.clip(0, size - 1), (first + 1).clip(0, size - 1), weights[0], weights[1]
+    return first, at - first.astype(np.float32)
 
 
 def _grids(image: Image.Image, color: bool | None) -> Pixels:
