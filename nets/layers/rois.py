@@ -26,12 +26,15 @@ def check_rois(x: Shape, rois: Shape) -> None:
         raise NetError(f"its second bottom, the regions, needs rows of item, x1, y1, x2, y2, not {shape_text(rois)}")
 
 
-def items_and_corners(rois: Tensor, images: int) -> tuple[Tensor, Tensor]:
-    """The items of the regions (R), their corners (R x 4) in float32. Raises NetError where there is no such item."""
-    rows = rois.detach().reshape(-1, 5)
-    items = rows[:, 0].long()
+def items_and_corners(rois: Tensor, images: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The items of the regions (R), and in float32 x1, y1 and x2, y2 (R x 2 each).
+
+    Raises NetError where there is no such item.
+    """
+    item, low, high = torch.split_with_sizes(rois.detach().reshape(-1, 5), [1, 2, 2], 1)
+    items = item.reshape(-1).long()
     check_indices(items, images, "item {} of a region is out of range: there are {} items")
-    return items, rows[:, 1:].float()
+    return items, low.float(), high.float()
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -40,16 +43,18 @@ def rounded(x: Tensor) -> Tensor:
     return whole + x.sign() * ((x - whole).abs() >= 0.5)
 
 
-def bins(starts: Tensor, lengths: Tensor, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """First and behind the last pixel (R x count each) of *count* bins of regions, within *size* pixels.
+def bins(start: Tensor, length: Tensor, count: int, size: int, whole: bool) -> tuple[Tensor, Tensor]:
+    """First and behind the last pixel (R x count each) of *count* bins of regions (R x 1 each), within *size* pixels.
 
-    Bin i goes from the floor of start + i length / count to the ceiling of start + (i + 1) length / count.
+    Bin i goes from the floor of start + i length / count to the ceiling of start + (i + 1) length / count; *whole*
+    starts are added to what is rounded.
     """
-    width = (lengths / count)[:, None]
-    steps = torch.arange(count + 1, device=starts.device, dtype=starts.dtype)
-    edges = steps * width
-    first = (edges[:, :-1] + starts[:, None]).floor()
-    return first.clamp(0, size).long(), (edges[:, 1:] + starts[:, None]).ceil().clamp(0, size).long()
+    edges = torch.arange(count + 1, device=start.device, dtype=start.dtype) * (length / count)
+    first, last = edges.narrow(1, 0, count), edges.narrow(1, 1, count)
+    first, last = (
+        (first.floor() + start, last.ceil() + start) if whole else ((first + start).floor(), (last + start).ceil())
+    )
+    return first.clamp(0, size).long(), last.clamp(0, size).long()
 
 
 @LAYERS("ROIPooling")
@@ -88,13 +93,15 @@ class ROIPooling(Layer):
         return [(bottoms[1][0], bottoms[0][1], *self.size)]
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        items, corners = items_and_corners(rois, x.shape[0])
+        items, low, high = items_and_corners(rois, x.shape[0])
         if self.pad_ratio:
-            pad = (corners[:, 2:] - corners[:, :2] + 1) * self.pad_ratio
-            corners = torch.cat((corners[:, :2] - pad, corners[:, 2:] + pad), 1)
-        left, top, right, bottom = rounded(corners * self.scale).unbind(1)
-        rows = bins_of_pixels(top, (bottom - top + 1).clamp(min=1), self.size[0], x.shape[2])
-        columns = bins_of_pixels(left, (right - left + 1).clamp(min=1), self.size[1], x.shape[3])
+            pad = (high - low + 1) * self.pad_ratio
+            low, high = low - pad, high + pad
+        low, high = rounded(low * self.scale), rounded(high * self.scale)
+        left, top = torch.split(low, 1, 1)
+        width, height = torch.split((high - low + 1).clamp(min=1), 1, 1)
+        rows = bins(top, height, self.size[0], x.shape[2], whole=True)
+        columns = bins(left, width, self.size[1], x.shape[3], whole=True)
         places = greatest(x.detach(), items, rows, columns)  # R x C x bins, -1 where there is none
         channels = torch.arange(x.shape[1], device=x.device)
         planes = (items[:, None] * x.shape[1] + channels)[..., None, None]
@@ -111,13 +118,6 @@ class ROIPooling(Layer):
         return g.op("MaxRoiPool", x, rows, pooled_shape=list(self.size), spatial_scale=self.scale)
 
 
-def bins_of_pixels(starts: Tensor, lengths: Tensor, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """``bins`` of regions that begin at whole pixels: rounded before the start is added."""
-    first, last = bins(torch.zeros_like(starts), lengths, count, 2**24)
-    start = starts.long()[:, None]
-    return (first + start).clamp(0, size), (last + start).clamp(0, size)
-
-
 def greatest(x: Tensor, items: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
     """Where in its plane the greatest value of each bin is (R x C x bins), the first of a tie; -1 in an empty bin.
 
@@ -131,7 +131,7 @@ def greatest(x: Tensor, items: Tensor, rows: tuple[Tensor, Tensor], columns: tup
     else:
         most = (int(level_i.max()), int(level_j.max())) if level_i.numel() else (0, 0)
     values, places = _squares(x.permute(0, 2, 3, 1), *most)
-    table = (level_i[:, :, None] * (most[1] + 1) + level_j[:, None, :]) * x.shape[0] + items[:, None, None]
+    table = (level_j[:, None, :] * (most[0] + 1) + level_i[:, :, None]) * x.shape[0] + items[:, None, None]
     lines = [line[:, :, None] for line in (rows[0], rows[1] - 2**level_i)]
     sides = [side[:, None, :] for side in (columns[0], columns[1] - 2**level_j)]
     there = (rows[1] > rows[0])[:, :, None] & (columns[1] > columns[0])[:, None, :]
@@ -154,27 +154,27 @@ def _level(lengths: Tensor) -> Tensor:
 def _squares(x: Tensor, most_i: int, most_j: int) -> tuple[Tensor, Tensor]:
     """The maxima of all squares of 2^i x 2^j pixels of N x H x W x C, and their places: rows of C values each.
 
-    The rows stand by i, j, item and the pixel where a square begins; those of squares that do not fit mean nothing.
+    The rows stand by j, i, item and the pixel where a square begins; those of squares that do not fit mean nothing.
     """
     height, width, channels = x.shape[1:]
-    values = x.new_zeros(most_i + 1, most_j + 1, *x.shape)
-    places = torch.zeros(values.shape, dtype=torch.int32, device=x.device)
-    pixels = torch.arange(height * width, dtype=torch.int32, device=x.device)
-    values[0, 0], places[0, 0] = x, pixels.reshape(1, height, width, 1)
+    pixels = torch.arange(height * width, dtype=torch.int32, device=x.device).reshape(1, height, width, 1)
+    line, found = (x, pixels.expand(x.shape)), []
     for j in range(most_j + 1):
-        if j:  # squares of one line: of a tie the left one
-            _double(values[0], places[0], j, 2, 2 ** (j - 1))
-        for i in range(1, most_i + 1):  # whose upper half is above: of a tie that
-            _double(values[:, j], places[:, j], i, 1, 2 ** (i - 1))
-    return values.reshape(-1, channels), places.reshape(-1, channels)
+        line = _doubled(*line, 2, 2 ** (j - 1)) if j else line  # of a tie the left one
+        square = line
+        for i in range(most_i + 1):
+            square = _doubled(*square, 1, 2 ** (i - 1)) if i else square  # of a tie the upper one
+            rest = (0, 0, 0, width - square[0].shape[2], 0, height - square[0].shape[1])
+            found.append([F.pad(part, rest) for part in square])
+    values, places = (torch.stack(parts).reshape(-1, channels) for parts in zip(*found, strict=True))
+    return values, places
 
 
-def _double(values: Tensor, places: Tensor, level: int, axis: int, step: int) -> None:
-    """Put in *level* the maxima of the squares of the level before and those *step* behind them along *axis*."""
-    size = values.shape[axis + 1] - step
-    first, second = ([all_[level - 1].narrow(axis, at, size) for all_ in (values, places)] for at in (0, step))
-    values[level].narrow(axis, 0, size).copy_(torch.maximum(first[0], second[0]))
-    places[level].narrow(axis, 0, size).copy_(torch.where(second[0] > first[0], second[1], first[1]))
+def _doubled(values: Tensor, places: Tensor, axis: int, step: int) -> tuple[Tensor, Tensor]:
+    """The maxima of squares and those *step* behind them along *axis*, of a tie the first, and their places."""
+    size = values.shape[axis] - step
+    a, b = values.narrow(axis, 0, size), values.narrow(axis, step, size)
+    return torch.maximum(a, b), torch.where(b > a, places.narrow(axis, step, size), places.narrow(axis, 0, size))
 
 
 def _greater(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -227,12 +227,12 @@ class PSROIPooling(Layer):
         return cls(p.output_dim, p.group_size, p.spatial_scale)
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        items, corners = items_and_corners(rois, x.shape[0])
-        corners = rounded(corners)
-        starts, ends = corners[:, :2] * self.scale, (corners[:, 2:] + 1) * self.scale
-        sides = (ends - starts).clamp(min=0.1)
-        top, bottom = (edge[:, None, :, None] for edge in bins(starts[:, 1], sides[:, 1], self.group, x.shape[2]))
-        left, right = (edge[:, None, None, :] for edge in bins(starts[:, 0], sides[:, 0], self.group, x.shape[3]))
+        items, low, high = items_and_corners(rois, x.shape[0])
+        starts, ends = rounded(low) * self.scale, (rounded(high) + 1) * self.scale
+        left, top = torch.split(starts, 1, 1)
+        width, height = torch.split((ends - starts).clamp(min=0.1), 1, 1)
+        top, bottom = (edge[:, None, :, None] for edge in bins(top, height, self.group, x.shape[2], whole=False))
+        left, right = (edge[:, None, None, :] for edge in bins(left, width, self.group, x.shape[3], whole=False))
         sums = sums_before(x)
         places = items[:, None, None, None], self._channels(x.device)
         total = sums[*places, bottom, right] - sums[*places, top, right]
