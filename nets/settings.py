@@ -7,6 +7,7 @@ import torch
 
 from nets import lr_policy
 from nets.lasagne_updates import UPDATES
+from nets.precision import VERSIONS
 from protos.errors import CaffeError, listing
 from protos.schema import SolverParameter
 
@@ -16,10 +17,10 @@ LEAST = {
     "max_iter": 0, "display": 0, "snapshot": 0, "test_interval": 0, "device_id": 0, "average_loss": 1, "iter_size": 1,
 }  # fmt: skip
 FIRST_FORK_FIELD = 200
-# Options of forks that a solver honours: learning rates, and the list of devices that --gpu takes the place of.
+# Options of forks that a solver honours: learning rates, the judgement of boxes, and the devices, which --gpu chooses.
 HONOURED = {
     "warmup_iter", "warmup_start_lr", "rampup_interval", "rampup_lr", "min_lr", "stagelr", "stageiter",
-    "plateau_winsize", "device_ids",
+    "plateau_winsize", "device_ids", "eval_type", "ap_version",
 }  # fmt: skip
 
 
@@ -30,6 +31,8 @@ def check(param: SolverParameter) -> None:
         for name, least in LEAST.items()
         if getattr(param, name) < least
     ]
+    if param.ap_version not in VERSIONS:
+        problems.append(f"unknown ap_version '{param.ap_version}': there are {', '.join(VERSIONS)}")
     problems += [f"test_iter must be at least 0, not {count}" for count in param.test_iter if count < 0]
     if problems:
         raise CaffeError(f"solver: {listing(problems)}")

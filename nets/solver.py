@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets import lasagne_updates, lr_policy, resume, snapshot
+from nets import lasagne_updates, lr_policy, precision, resume, snapshot
 from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
@@ -278,7 +278,10 @@ class Solver:
         return all(self._test(i) is not None for i in range(len(self.test_nets)))
 
     def test(self) -> list[dict[str, Any]]:
-        """Run each test net over its ``test_iter`` batches: for each, the mean of every top, as nested lists."""
+        """Run each test net over its ``test_iter`` batches: for each, the mean of every top, as nested lists.
+
+        Of DetectionEvaluate it is the mean average precision over the classes, as ``ap_version`` says.
+        """
         results = [self._test(i) for i in range(len(self.test_nets))]
         return [result for result in results if result is not None]
 
@@ -288,6 +291,7 @@ class Solver:
         net, batches = self.test_nets[i], self.param.test_iter[i]
         sums: dict[str, Tensor] = {}
         total: Tensor | None = None
+        judged = precision.judges(net)
         for _ in range(batches):
             action = Action.NONE if self._ranks.together else self.poll()
             if action == Action.SNAPSHOT:
@@ -300,13 +304,26 @@ class Solver:
                 outputs, loss = net.forward_with_loss(batch)
             total = loss if total is None else total + loss
             for top, value in outputs.items():
-                sums[top] = sums[top] + value if top in sums else value.clone()
+                if top in judged:
+                    judged[top].add(value)
+                else:
+                    sums[top] = sums[top] + value if top in sums else value.clone()
         if self.param.test_compute_loss and total is not None:
             log.info("Test loss: %g", float(total) / batches)
         means = {top: value / batches for top, value in sums.items()}
+        means |= {top: self._precision(one) for top, one in judged.items() if one}
+        means = dict(sorted(means.items()))
         for line in output_lines("Test", net, means):
             log.info("%s", line)
         return {top: value.tolist() for top, value in means.items()}
+
+    def _precision(self, judged: precision.Precision) -> Tensor:
+        """The mean average precision over the classes; a line for each where the solver asks for that."""
+        found = judged.by_class(self.param.ap_version)
+        if self.param.show_per_class_result:
+            for label, value in found.items():
+                log.info("class%d: %g", label, value)
+        return torch.tensor(sum(found.values()) / max(1, len(found)))
 
     def _tests_so_far(self) -> int:
         every = self.param.test_interval
