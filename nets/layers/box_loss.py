@@ -209,14 +209,16 @@ class BoxAnnotatorOHEM(Layer):
     @torch.no_grad()
     def forward(self, rois: Tensor, losses: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         count, tail = rois.shape[0], _tail(rois.shape)
-        items = rois.reshape(count, 5, -1)[:, 0].reshape(-1)
+        items = rois.select(1, 0).reshape(-1)
         by_loss = losses.reshape(-1).sort(descending=True, stable=True).indices
         order = by_loss[items[by_loss].sort(stable=True).indices]  # item after item, the greatest losses first
         sorted_items = items[order]
         rank = torch.arange(order.shape[0], device=rois.device) - torch.searchsorted(sorted_items, sorted_items)
         kept = torch.zeros_like(items, dtype=torch.bool).scatter(0, order, rank < self.count).reshape(count, 1, *tail)
         marks = labels.reshape(count, 1, *tail)
-        return torch.where(kept, marks, self.ignore_label), torch.where(kept, weights.reshape(count, -1, *tail), 0.0)
+        return torch.where(kept, marks, self.ignore_label), torch.where(
+            kept, weights.reshape(count, weights.shape[1], *tail), 0.0
+        )
 
 
 def _tail(shape: Sequence[int]) -> tuple[int, int]:

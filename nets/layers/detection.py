@@ -153,7 +153,7 @@ class DetectionOutput(Layer):
 
     def _rows(self, boxes: Tensor, scores: Tensor) -> Iterator[Tensor]:
         """The rows of each item, from boxes N x L x P x 4 and scores N x C x P."""
-        labels = torch.tensor(self.labels_found, device=boxes.device)
+        labels = torch.tensor(self.labels_found, dtype=torch.long, device=boxes.device)
         for i, (places, marks) in enumerate(zip(boxes, scores, strict=True)):
             chosen = places if self.share_location else places[labels]
             label, place = self.selection.pick(chosen, marks[labels])

@@ -113,7 +113,7 @@ class DetectionEvaluate(Layer):
     def _counts(self, truth: Tensor) -> Tensor:
         """A row for each class: -1, the class, how many boxes of ground truth it has, -1, -1."""
         known = Truth.of(truth, self.with_difficult)
-        labels = torch.tensor(self.labels_found, device=truth.device)
+        labels = torch.tensor(self.labels_found, dtype=torch.long, device=truth.device)
         counts = (labels[:, None] == known.labels).sum(1)
         none = torch.full_like(labels, -1)
         return torch.stack((none, labels, counts, none, none), 1)

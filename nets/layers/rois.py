@@ -141,7 +141,7 @@ def greatest(x: Tensor, items: Tensor, rows: tuple[Tensor, Tensor], columns: tup
         found = values.index_select(0, square), places.index_select(0, square)
         best = found if best is None else _greater(best, found)
     assert best is not None
-    chosen = best[1].reshape(*there.shape, -1).masked_fill(~there[..., None], -1)
+    chosen = best[1].reshape(*there.shape, x.shape[1]).masked_fill(~there[..., None], -1)
     return chosen.permute(0, 3, 1, 2).long()
 
 

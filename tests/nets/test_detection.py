@@ -615,6 +615,37 @@ def test_a_faster_rcnn_net_is_that_of_opencv_and_leaves_as_onnx(tmp_path, monkey
     assert wanted["prob"].shape[0] < net.shapes["prob"][0] == 20
 
 
+def test_where_no_region_is_proposed_there_are_no_rows(tmp_path):
+    net = nets.load(text.parse_net(FASTER.replace("min_size: 1 ", "min_size: 999 ")))
+    inputs = {"data": torch.randn(1, 3, 96, 128), "im_info": torch.tensor([[96.0, 128, 1]])}
+    with torch.no_grad():
+        tops = net(**inputs)
+    assert {name: tuple(top.shape) for name, top in tops.items()} == {"bbox": (0, 16), "prob": (0, 4)}
+    converters.export_onnx(net, tmp_path / "net.onnx")
+    found = runtime.open_session(tmp_path / "net.onnx", threads=1).run({name: x.numpy() for name, x in inputs.items()})
+    assert {name: top.shape for name, top in found.items()} == {"bbox": (0, 16), "prob": (0, 4)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "tops", "options", "made"),
+    [
+        ("ROIPooling", [(1, 2, 5, 6), (0, 5)], 1, ROI, (0, 2, 3, 4)),
+        ("PSROIPooling", [(1, 45, 5, 6), (0, 5)], 1, PSROI, (0, 5, 3, 3)),
+        (
+            "BoxAnnotatorOHEM",
+            [(0, 5), (0,), (0,), (0, 8)],
+            2,
+            "box_annotator_ohem_param { roi_per_img: 3 }",
+            (0, 1, 1, 1),
+        ),
+        ("DetectionOutput", [(2, 8), (2, 2), (1, 2, 8)], 1, "detection_output_param { num_classes: 1 }", (1, 1, 2, 7)),
+    ],
+)
+def test_of_nothing_nothing_is_made(kind, shapes, tops, options, made):
+    net = load(kind, shapes, tops, options)
+    assert net(*map(torch.zeros, shapes))["y0"].shape == net.shapes["y0"] == made
+
+
 def test_an_ssd_net_learns_where_its_boxes_are():
     """Two images, a bright square in each: after some steps it is found where it is."""
     training = (
