@@ -12,6 +12,8 @@ from protos.schema import TransformationParameter
 
 Path_ = str | os.PathLike[str]
 
+PICTURES = ("AnnotatedData", "Data", "DenseImageData", "ImageData", "MemoryData")  # sources by transform_param
+
 
 def origin(net: Net, sources: Sequence[Path_]) -> dict[str, str]:
     """Names and hashes of the files that the net came from; without any, the hash of its layers as text."""
@@ -37,7 +39,7 @@ def preprocessing(net: Net, inputs: Collection[str]) -> dict[str, str]:
     about: dict[str, str] = {}
     for source in net.graph.sources:
         top = source.top[0]
-        if top in inputs and source.type in ("Data", "DenseImageData", "ImageData", "MemoryData"):
+        if top in inputs and source.type in PICTURES:
             shape = net.shapes[top]
             about |= {f"{top}.{key}": said for key, said in _transform(source.transform_param, shape)}
     return about

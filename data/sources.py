@@ -2,7 +2,7 @@
 
 import torch
 
-from data import dense, dummy, hdf5, labelled, memory, window  # noqa: F401  # they enter themselves into SOURCES
+from data import annotated, dense, dummy, hdf5, labelled, memory, window  # noqa: F401  # they enter themselves into SOURCES
 from data.source import SOURCES, Place, Shapes, Source
 from protos.schema import LayerParameter
 

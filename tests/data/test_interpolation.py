@@ -1,0 +1,25 @@
+"""Resizing, beside OpenCV without the vendor's library that it would otherwise call."""
+
+import numpy as np
+import pytest
+
+from data.interpolation import resize_by
+
+SIZES = [((40, 50), (30, 30)), ((30, 30), (47, 61)), ((40, 50), (20, 25)), ((60, 45), (20, 15)), ((33, 47), (40, 20))]
+
+
+@pytest.mark.parametrize(("old", "new"), SIZES)
+@pytest.mark.parametrize("mode", ["LINEAR", "AREA", "NEAREST", "CUBIC", "LANCZOS4"])
+def test_all_modes_give_opencvs_bytes(mode, old, new):
+    cv2 = pytest.importorskip("cv2")
+    cv2.ipp.setUseIPP(False)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *old), np.uint8)
+    found = resize_by(mode, pixels, *new)
+    hwc = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    wanted = cv2.resize(hwc, new[::-1], interpolation=getattr(cv2, f"INTER_{mode}")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_an_image_of_the_right_size_stays():
+    pixels = np.zeros((1, 3, 4), np.uint8)
+    assert resize_by("CUBIC", pixels, 3, 4) is pixels
