@@ -22,7 +22,9 @@ log = logging.getLogger("caffe")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 EAGER_FIRST = 3  # iterations before a capture: libraries set themselves up in them
 # Their passes are not the same for all numbers.
-UNREPEATABLE = {"Python", "Filter", "LSTM", "RNN", "HDF5Output", "DetectionOutput", "Proposal", "MultiBoxLoss"}
+UNREPEATABLE = {
+    "Python", "Filter", "LSTM", "Lstm", "RNN", "HDF5Output", "DetectionOutput", "Proposal", "MultiBoxLoss",
+}  # fmt: skip
 
 Rate = Callable[[Tensor | None], float]  # the rate, given the mean loss of the iteration where that is known
 
