@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nets import console, feeding, runtime
+from nets import console, feeding, findings, runtime
 from nets.feeding import Flags, Item, Treatment
 from nets.inference import load_for_inference, shape_flag
 from nets.net import Net
@@ -41,13 +41,21 @@ class Predictor:
             raise NetError(f"the net predicts {', '.join(names)}, not '{output}'")
         self.output = output or names[-1]
         self.input = treatment.input
+        self.finds_boxes = findings.finds_boxes(net, self.output)
         self._net = place(net, device)
         self._device = device
 
     def __call__(self, batch: torch.Tensor) -> Floats:
         """Scores, N x classes, of a batch. Raises NetError where the prediction is not one list of scores an item."""
-        scores = predict(self._net, {self.input: batch.to(self._device)})[self.output]
-        return by_class(scores.float().cpu().numpy(), len(batch))
+        return by_class(self._predict(batch), len(batch))
+
+    def find(self, batch: torch.Tensor) -> list[Floats]:
+        """The boxes found in each item of a batch: class, confidence and corners, K x 6."""
+        return findings.by_item(self._predict(batch), len(batch))
+
+    def _predict(self, batch: torch.Tensor) -> Floats:
+        found: Floats = predict(self._net, {self.input: batch.to(self._device)})[self.output].float().cpu().numpy()
+        return found
 
 
 def by_class(scores: Floats, count: int) -> Floats:
@@ -160,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("weights", metavar="WEIGHTS", help="its weights")
     made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT")
     console.flag(made, "labels", "the names of the classes, a line each", metavar="F")
-    console.flag(made, "top", "how many classes to show of an image", type=int, default=5, metavar="N")
+    console.flag(made, "top", "how many classes, or boxes, to show of an image", type=int, default=5, metavar="N")
     console.flag(
         made, "out", "write id and scores of all items: a table, or as F.npz arrays, labels too", metavar="F.csv"
     )
@@ -188,9 +196,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = Flags(args.mean, args.scale, feeding.parse_size(args.resize))
     treatment = Treatment(net, flags)
     predictor = Predictor(net, treatment, args.output, gpus[0] if gpus else torch.device("cpu"))
+    if predictor.finds_boxes and args.compare:
+        raise CaffeError("--compare is for scores of classes: python -m converters.onnx --check compares boxes")
     comparison = Comparison(args.compare, predictor) if args.compare else None
     size = comparison.batch if comparison is not None and comparison.batch else args.batch
     items = feeding.read_items(args.inputs, treatment.shape[1], Path(args.scaling) if args.scaling else None)
+    if predictor.finds_boxes:
+        _show_boxes(feeding.batches(items, size), treatment, predictor, labels, args)
+        return 0
     quiet = any(feeding.is_store(path) or feeding.is_table(path) for path in args.inputs)
     _show(run(items, treatment, predictor, size, comparison), labels, args, quiet)
     if comparison is not None:
@@ -221,6 +234,24 @@ def _show(results: Iterable[Result], labels: Sequence[str] | None, args: argpars
         write = write_arrays if args.out.endswith(".npz") else write_table
         write(args.out, kept, names)
         print(f"{args.out}: {len(kept)} items")
+
+
+def _show_boxes(
+    chunks: Iterable[list[Item]],
+    treatment: Treatment,
+    predictor: Predictor,
+    labels: Sequence[str] | None,
+    args: argparse.Namespace,
+) -> None:
+    """Print the best boxes found in each item, and write all."""
+    kept: list[tuple[str, Floats]] = []
+    for chunk in chunks:
+        for item, boxes in zip(chunk, predictor.find(treatment(chunk)), strict=True):
+            print(findings.lines(item.name, boxes, labels, args.top))
+            kept += [(item.name, boxes)] if args.out else []
+    if args.out and kept:
+        findings.write(args.out, kept, labels)
+        print(f"{args.out}: {sum(len(boxes) for _, boxes in kept)} boxes in {len(kept)} items")
 
 
 if __name__ == "__main__":

@@ -171,6 +171,55 @@ def test_an_exported_model_is_compared(work, capsys, batch):
     assert float(last.split("at most ")[1].split(",")[0]) < 1e-6
 
 
+BOXES = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 3, 8, 8] } } }
+layer { name: "loc" type: "InnerProduct" bottom: "data" top: "loc" inner_product_param { num_output: 16
+  weight_filler { type: "gaussian" std: 0.0001 } } }
+layer { name: "conf" type: "InnerProduct" bottom: "data" top: "conf" inner_product_param { num_output: 12
+  weight_filler { type: "gaussian" std: 0.002 } } }
+layer { name: "rows" type: "Reshape" bottom: "conf" top: "rows" reshape_param { shape { dim: [0, 4, 3] } } }
+layer { name: "soft" type: "Softmax" bottom: "rows" top: "soft" softmax_param { axis: 2 } }
+layer { name: "flat" type: "Flatten" bottom: "soft" top: "flat" }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { kernel_size: 4 stride: 4 } }
+layer { name: "prior" type: "PriorBox" bottom: "pool" bottom: "data" top: "prior" prior_box_param { min_size: 4 } }
+layer { name: "found" type: "DetectionOutput" bottom: "loc" bottom: "flat" bottom: "prior" top: "found"
+  detection_output_param { num_classes: 3 confidence_threshold: 0.34 } }
+"""
+
+
+def test_a_detection_net_says_where_what_is(work, capsys):
+    net = prepare(work, BOXES)
+    run("0.png", "1.png", "--labels", "names.txt", "--top", "2", "--out", "found.csv", "--batch", "2", "--resize", "8")
+    x = torch.from_numpy(
+        np.stack([images.resize(images.decode(work / f"{i}.png", True), 8, 8) for i in (0, 1)])
+    ).float()
+    with torch.no_grad():
+        rows = net(x)["found"][0, 0]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "---------- Boxes found in 0.png ----------"
+    first = max((row.tolist() for row in rows if row[0] == 0), key=lambda row: row[2])
+    corners = ", ".join(f"{corner:.4f}" for corner in first[3:])
+    assert said[1] == f'{first[2]:.4f} - "{("ant", "bee", "cat")[int(first[1])]}" at {corners}'
+    assert said[-1] == f"found.csv: {len(rows)} boxes in 2 items"
+    with (work / "found.csv").open() as file:
+        table = list(csv.reader(file))
+    assert table[0] == ["id", "class", "confidence", "x1", "y1", "x2", "y2"]
+    assert [row[0] for row in table[1:]].count("1.png") == sum(row[0] == 1 for row in rows.tolist())
+    run("0.png", "1.png", "--out", "found.npz", "--batch", "2", "--resize", "8")
+    with np.load("found.npz") as stored:
+        assert stored["id"].tolist() == ["0.png", "1.png"]
+        assert sorted(stored["confidence"]) == pytest.approx(sorted(rows[:, 2].tolist()))
+        assert set(stored["class"]) <= {1, 2}
+    with pytest.raises(CaffeError, match="--compare is for scores of classes"):
+        run("0.png", "--compare", "net.onnx")
+
+
+def test_nothing_found_is_said(work, capsys):
+    prepare(work, BOXES.replace("0.34", "2"))
+    run("0.png", "--resize", "8")
+    assert capsys.readouterr().out.splitlines() == ["---------- Boxes found in 0.png ----------", "none"]
+
+
 def test_scores_list_the_commonest_mistakes_of_many_classes():
     found = Scores(40)
     for label, predicted in ((0, 0), (0, 3), (0, 3), (39, 1)):
