@@ -72,7 +72,19 @@ def test_every_type_is_exported_or_known_to_have_no_form():
 
 @pytest.mark.parametrize("opset", [13, 15, 18, 21])
 def test_other_operator_sets_say_the_same(opset, tmp_path):
-    wanted = ("mvn", "reduction_mean", "reduction_asum", "lstm", "slice_even", "softmax", "lstm_segments", "crop")
+    wanted = (
+        "mvn",
+        "reduction_mean",
+        "reduction_asum",
+        "lstm",
+        "slice_even",
+        "softmax",
+        "lstm_segments",
+        "crop",
+        "detection_own_locations",
+        "psroipooling",
+        "proposal_scores",
+    )
     for case in EXPORTED:
         if case.name in wanted:
             net, path = load(case), tmp_path / f"{case.name}.onnx"
