@@ -1,5 +1,7 @@
 """How well boxes are found: average precision by class, from the rows of DetectionEvaluate."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,11 @@ class Precision:
             precision, recall = right / (right + wrong).clamp(min=1), right / max(count, 1)
             found[int(label)] = average(precision, recall, version) if count and len(own) else 0.0
         return found
+
+
+def mean(by_class: Mapping[int, float]) -> Tensor:
+    """The mean over the classes; 0 without any."""
+    return torch.tensor(sum(by_class.values()) / max(1, len(by_class)))
 
 
 def average(precision: Tensor, recall: Tensor, version: str) -> float:

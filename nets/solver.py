@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets import lasagne_updates, lr_policy, precision, resume, snapshot
+from nets import lasagne_updates, lr_policy, resume, snapshot
+from nets.averages import Averages
 from nets.debug import DebugInfo
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
@@ -289,9 +290,8 @@ class Solver:
     def _test(self, i: int) -> dict[str, Any] | None:
         log.info("Iteration %d, Testing net (#%d)", self.iter, i)
         net, batches = self.test_nets[i], self.param.test_iter[i]
-        sums: dict[str, Tensor] = {}
+        averages = Averages(net)
         total: Tensor | None = None
-        judged = precision.judges(net)
         for _ in range(batches):
             action = Action.NONE if self._ranks.together else self.poll()
             if action == Action.SNAPSHOT:
@@ -303,27 +303,13 @@ class Solver:
             with DebugInfo(net).watching(batch) if self.param.debug_info else nullcontext():
                 outputs, loss = net.forward_with_loss(batch)
             total = loss if total is None else total + loss
-            for top, value in outputs.items():
-                if top in judged:
-                    judged[top].add(value)
-                else:
-                    sums[top] = sums[top] + value if top in sums else value.clone()
+            averages.add(outputs)
         if self.param.test_compute_loss and total is not None:
             log.info("Test loss: %g", float(total) / batches)
-        means = {top: value / batches for top, value in sums.items()}
-        means |= {top: self._precision(one) for top, one in judged.items() if one}
-        means = dict(sorted(means.items()))
+        means = averages.means(self.param.ap_version, self.param.show_per_class_result)
         for line in output_lines("Test", net, means):
             log.info("%s", line)
         return {top: value.tolist() for top, value in means.items()}
-
-    def _precision(self, judged: precision.Precision) -> Tensor:
-        """The mean average precision over the classes; a line for each where the solver asks for that."""
-        found = judged.by_class(self.param.ap_version)
-        if self.param.show_per_class_result:
-            for label, value in found.items():
-                log.info("class%d: %g", label, value)
-        return torch.tensor(sum(found.values()) / max(1, len(found)))
 
     def _tests_so_far(self) -> int:
         every = self.param.test_interval

@@ -46,6 +46,11 @@ layer { name: "data" type: "HDF5Data" top: "found" top: "truth" hdf5_data_param 
 layer { name: "judge" type: "DetectionEvaluate" bottom: "found" bottom: "truth" top: "judged"
   detection_evaluate_param { num_classes: 3 } }
 layer { name: "sum" type: "Reduction" bottom: "found" top: "all" }
+layer { name: "classes" type: "Slice" bottom: "truth" top: "head" top: "class" top: "tail"
+  slice_param { axis: 3 slice_point: [1, 2] } }
+layer { name: "flat" type: "Reshape" bottom: "class" top: "flat" reshape_param { shape { dim: -1 } } }
+layer { name: "some" type: "Filter" bottom: "flat" bottom: "flat" top: "some" }
+layer { name: "quiet" type: "Silence" bottom: "head" bottom: "tail" }
 """
 
 
@@ -59,7 +64,7 @@ def test_a_solver_says_the_mean_average_precision(tmp_path, monkeypatch, caplog)
     monkeypatch.chdir(tmp_path)
     box, other = [0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]
     found = [[[0, 1, 0.9, *box], [0, 2, 0.8, *box]], [[0, 1, 0.7, *other], [0, 2, 0.9, *other]]]
-    truth = [[[0, 1, 0, *box, 0], [0, 2, 0, *other, 0]], [[0, 2, 0, *other, 0], [-1] * 8]]
+    truth = [[[0, 1, 0, *box, 0], [0, 2, 0, *other, 0]], [[0, 2, 0, *other, 0], [-1, 0, *[-1] * 6]]]
     with h5py.File("boxes.h5", "w") as file:
         file["found"], file["truth"] = np.array(found, "f4")[:, None], np.array(truth, "f4")[:, None]
     (tmp_path / "list.txt").write_text("boxes.h5\n")
@@ -69,8 +74,10 @@ def test_a_solver_says_the_mean_average_precision(tmp_path, monkeypatch, caplog)
     first, second = by_hand([1, 0], 1, "11point"), by_hand([1, 0], 2, "11point")
     assert result["judged"] == pytest.approx((first + second) / 2)
     assert result["all"] == pytest.approx(np.sum(found) / 2)
+    assert result.keys() == {"all", "judged"}  # a batch has two classes, the other one
     said = [record.getMessage().strip() for record in caplog.records]
     assert {"class1: 1", f"class2: {second:g}", f"Test net output #1: judged = {result['judged']:g}"} <= set(said)
+    assert "Test net output some has another shape in each batch, and no mean" in said
     assert not [line for line in said if "no effect" in line]
     with pytest.raises(CaffeError, match="unknown ap_version 'best': there are 11point, MaxIntegral, Integral"):
         solver("ap_version: 'best'")
