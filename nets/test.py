@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nets import command, console
+from nets import command, console, precision
 from nets.console import log
 from nets.inputs import Inputs
 from nets.lines import output_lines
@@ -15,7 +15,10 @@ from nets.net import Net
 
 def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    return command.parser("nets.test", "Score a net on its test data.", "the number of batches", needs_weights=True)
+    made = command.parser("nets.test", "Score a net on its test data.", "the number of batches", needs_weights=True)
+    said = "how the precision of DetectionEvaluate layers is averaged; default: Integral"
+    made.add_argument("--ap-version", choices=precision.VERSIONS, default="Integral", help=said)
+    return made
 
 
 @torch.no_grad()
@@ -26,25 +29,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     inputs = Inputs(net.graph, device, None)
     log.info("Running for %d iterations.", args.iterations)
     try:
-        score(net, inputs, args.iterations)
+        score(net, inputs, args.iterations, args.ap_version)
     finally:
         inputs.close()
     return 0
 
 
-def score(net: Net, inputs: Inputs, iterations: int) -> dict[str, Tensor]:
-    """Run *iterations* batches through *net* and log each; the mean of every top."""
+def score(net: Net, inputs: Inputs, iterations: int, ap_version: str = "Integral") -> dict[str, Tensor]:
+    """Run *iterations* batches through *net* and log each; the mean of every top, or its precision."""
     sums: dict[str, Tensor] = {}
+    judged = precision.judges(net)
     total = 0.0
     for i in range(iterations):
         outputs, loss = net.forward_with_loss(inputs.next())
         total += float(loss)
         for top, value in outputs.items():
+            if top in judged:
+                judged[top].add(value)
+                continue
             sums[top] = sums[top] + value if top in sums else value.clone()
             for number in value.flatten().tolist():
                 log.info("Batch %d, %s = %g", i, top, number)
     log.info("Loss: %g", total / iterations)
     means = {top: value / iterations for top, value in sums.items()}
+    means |= {top: precision.mean(one.by_class(ap_version)) for top, one in judged.items() if one}
+    means = dict(sorted(means.items()))
     for line in output_lines("Test", net, means):
         log.info("%s", line.split(": ", 1)[1])
     return means
