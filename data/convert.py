@@ -1,4 +1,4 @@
-"""Builders of stores: ``python -m data.convert mnist|cifar10|otto|imageset|csv|numpy ...``.
+"""Builders of stores: ``python -m data.convert mnist|cifar10|otto|imageset|annotated|csv|numpy ...``.
 
 Each is a function of parsed options here, over the module that knows the format.
 """
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import cifar10, imageset, mnist, otto, table
+from data import annoset, cifar10, imageset, mnist, otto, table
 from data.build import Arrays, Dataset, Options, build
-from data.command import add_build_options, add_out, log, natural, run
+from data.command import add_build_options, add_out, log, natural, not_negative, run
 from data.images import resize
 from data.mean import write_mean
 from protos.errors import DataError
@@ -97,10 +97,28 @@ def convert_otto(args: argparse.Namespace) -> None:
 def convert_imageset(args: argparse.Namespace) -> None:
     """A store of images, by a list file or by a folder for each class."""
     entries, classes = (imageset.from_list(args.list), []) if args.list else imageset.from_folders(args.root)
-    encoding = args.encode_type or ("jpg" if args.encoded else None)
-    treatment = imageset.Treatment(args.gray, args.resize, encoding)
-    _store(args.store, imageset.ImageSet(args.root, entries, treatment), Options.from_args(args))
+    _store(args.store, imageset.ImageSet(args.root, entries, _treatment(args)), Options.from_args(args))
     _write_classes(args.store, classes)
+
+
+def _treatment(args: argparse.Namespace, limits: tuple[int, int] = (0, 0)) -> imageset.Treatment:
+    encoding = args.encode_type or ("jpg" if args.encoded else None)
+    return imageset.Treatment(args.gray, args.resize, encoding, limits)
+
+
+def convert_annotated(args: argparse.Namespace) -> None:
+    """A store of images with the boxes of their objects, for AnnotatedData."""
+    if args.backend == "hdf5":
+        raise DataError("--backend hdf5: boxes go into an lmdb or a leveldb")
+    treatment, labels = _treatment(args, (args.min_dim, args.max_dim)), None
+    entries: list[tuple[str, str]] | list[tuple[str, int]]
+    if args.anno_type == "classification":
+        entries = imageset.from_list(args.list)
+    else:
+        entries = annoset.read_pairs(args.list)
+        labels = annoset.read_label_map(args.label_map_file, args.check_label) if args.label_map_file else {}
+    made = annoset.AnnotatedSet(args.root, entries, treatment, labels, args.label_type)
+    _store(args.store, made, Options.from_args(args))
 
 
 def convert_csv(args: argparse.Namespace) -> None:
@@ -160,7 +178,7 @@ def _share(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data.convert", description="Build stores of records.")
-    kinds = parser.add_subparsers(required=True, metavar="mnist|cifar10|otto|imageset|csv|numpy")
+    kinds = parser.add_subparsers(required=True, metavar="mnist|cifar10|otto|imageset|annotated|csv|numpy")
 
     def add(name: str, convert: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
         kind = kinds.add_parser(name, help=convert.__doc__, description=convert.__doc__)
@@ -179,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds.choices["cifar10"].add_argument("--mean", action="store_true", help="write cifar10_mean.binaryproto")
     _add_otto_options(kinds.choices["otto"])
     _add_imageset_options(add("imageset", convert_imageset))
+    _add_annotated_options(add("annotated", convert_annotated))
     _add_table_options(add("csv", convert_csv), add("numpy", convert_numpy))
     return parser
 
@@ -201,11 +220,32 @@ def _add_imageset_options(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("root", type=Path, metavar="ROOT", help="folder of the images")
     kind.add_argument("store", type=Path, metavar="STORE", help="the store to build")
     kind.add_argument("--list", type=Path, metavar="FILE", help="lines `name label`; default: a folder a class")
+    _add_treatment_options(kind)
+
+
+def _add_treatment_options(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("--resize", type=_size, metavar="HxW", help="resize to this height and width")
     kind.add_argument("--gray", action="store_true", help="one channel")
     kind.add_argument("--encoded", action="store_true", help="store encoded images, as jpg unless --encode-type")
     kind.add_argument("--encode-type", metavar="KIND", help="png or jpg; implies --encoded")
     kind.add_argument("--skip-bad", action="store_true", help="leave unreadable images out, and count them")
+
+
+def _add_annotated_options(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("list", type=Path, metavar="LIST", help="lines `image annotations`, files below --root")
+    kind.add_argument("store", type=Path, metavar="STORE", help="the store to build")
+    kind.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="folder of the files; default: this one")
+    said = "the list holds annotation files, or `image label`; default: detection"
+    kind.add_argument("--anno-type", choices=("detection", "classification"), default="detection", help=said)
+    said = "xml of Pascal VOC, json of COCO, txt: `class x1 y1 x2 y2` a line; default: as the suffix says"
+    kind.add_argument("--label-type", choices=tuple(annoset.READERS), help=said)
+    kind.add_argument("--label-map-file", type=Path, metavar="FILE", help="a LabelMap, for the names in xml and json")
+    kind.add_argument("--check-label", action="store_true", help="refuse names and labels that stand twice in it")
+    said = "enlarge images whose shorter side is below this; --min-dim and --max-dim take the place of --resize"
+    kind.add_argument("--min-dim", type=not_negative, default=0, metavar="N", help=said)
+    said = "reduce images whose longer side is above this"
+    kind.add_argument("--max-dim", type=not_negative, default=0, metavar="N", help=said)
+    _add_treatment_options(kind)
 
 
 def _add_table_options(csv: argparse.ArgumentParser, numpy: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data import images
 from data.build import Dataset, Item
+from data.images import Pixels
 from data.records import WORKERS, read_list
 from protos.errors import DataError
 
@@ -19,12 +20,35 @@ _AHEAD = 4 * WORKERS
 class Treatment:
     """What becomes of an image: grey or colour, of *size* = (height, width), encoded as *encoding*.
 
-    Without a size or grey, an encoded image whose file is of that encoding keeps the bytes of its file.
+    *limits* are the least that its shorter side is to have and the most that its longer one may have (0: any); they
+    keep its proportions, and take the place of *size*. Where no size and no grey is asked for, an encoded image whose
+    file is of that encoding keeps the bytes of its file.
     """
 
     gray: bool = False
     size: tuple[int, int] | None = None
     encoding: str | None = None
+    limits: tuple[int, int] = (0, 0)
+
+    def __call__(self, pixels: Pixels, path: Path, label: int | None, name: str) -> Item:
+        """The example of the decoded *pixels* of the file at *path*."""
+        as_it_is = not (self.size or self.gray or any(self.limits))
+        if self.encoding and as_it_is and _same_encoding(path.suffix, self.encoding):
+            return Item(None, label, path.read_bytes(), name)
+        size = self._size_of(*pixels.shape[1:])
+        resized = images.resize(pixels, *size) if size else pixels
+        if self.encoding is None:
+            return Item(resized, label, name=name)
+        return Item(None, label, images.encode(resized, self.encoding), name)
+
+    def _size_of(self, height: int, width: int) -> tuple[int, int] | None:
+        least, most = self.limits
+        if not (least or most):
+            return self.size
+        scale = max(1.0, least / min(height, width))
+        if most and int(scale * max(height, width)) > most:
+            scale = most / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 class ImageSet(Dataset):
@@ -41,14 +65,7 @@ class ImageSet(Dataset):
     def __getitem__(self, index: int) -> Item:
         name, label = self._entries[index]
         path = self._root / name
-        how = self._treatment
-        pixels = images.decode(path, not how.gray)
-        if how.encoding is None:
-            return Item(images.resize(pixels, *how.size) if how.size else pixels, label, name=name)
-        if not (how.size or how.gray) and _same_encoding(path.suffix, how.encoding):
-            return Item(None, label, path.read_bytes(), name)
-        resized = images.resize(pixels, *how.size) if how.size else pixels
-        return Item(None, label, images.encode(resized, how.encoding), name)
+        return self._treatment(images.decode(path, not self._treatment.gray), path, label, name)
 
     def items(self, indices: Iterable[int]) -> Iterator[Item | DataError]:
         """See :meth:`Dataset.items`."""
