@@ -83,47 +83,42 @@ def draw_frame(samplers: list[BatchSampler], boxes: Floats, chance: np.random.Ge
     return found[int(chance.integers(len(found)))] if found else None
 
 
-def _frames(sampler: BatchSampler, boxes: Floats, chance: np.random.Generator) -> list[Floats]:
-    most = sampler.max_sample if sampler.HasField("max_sample") else sampler.max_trials
-    found: list[Floats] = []
-    for _ in range(sampler.max_trials):
-        if len(found) >= most:
-            break
-        frame = _frame(sampler.sampler, chance)
-        if fits(frame, boxes, sampler.sample_constraint):
-            found.append(frame)
-    return found
+def _frames(sampler: BatchSampler, boxes: Floats, chance: np.random.Generator) -> Floats:
+    """The first max_sample (all, where that is not set) that fit of max_trials frames, N x 4."""
+    frames = _drawn(sampler.sampler, sampler.max_trials, chance)
+    found = frames[fits(frames, boxes, sampler.sample_constraint)]
+    return found[: sampler.max_sample] if sampler.HasField("max_sample") else found
 
 
-def _frame(sampler: Sampler, chance: np.random.Generator) -> Floats:
-    """A frame within the image: the square root of its area is the scale, its width by its height the aspect."""
-    scale = chance.uniform(sampler.min_scale, sampler.max_scale)
-    aspect = np.clip(chance.uniform(sampler.min_aspect_ratio, sampler.max_aspect_ratio), scale**2, scale**-2)
-    size = np.minimum((scale * np.sqrt(aspect), scale / np.sqrt(aspect)), 1)
-    corner = chance.random(2) * (1 - size)
-    return np.concatenate((corner, corner + size))
+def _drawn(sampler: Sampler, count: int, chance: np.random.Generator) -> Floats:
+    """Frames within the image: the root of the area is the scale, width by height the aspect."""
+    draws = chance.random((count, 4))
+    scale = sampler.min_scale + draws[:, 0] * (sampler.max_scale - sampler.min_scale)
+    aspect = sampler.min_aspect_ratio + draws[:, 1] * (sampler.max_aspect_ratio - sampler.min_aspect_ratio)
+    root = np.sqrt(aspect.clip(scale**2, scale**-2))
+    size = np.minimum(np.stack((scale * root, scale / root), 1), 1)
+    corner = draws[:, 2:] * (1 - size)
+    return np.concatenate((corner, corner + size), 1)
 
 
-def fits(frame: Floats, boxes: Floats, constraint: SampleConstraint) -> bool:
-    """Whether one of the *boxes* has what the *constraint* asks for; all frames do where it asks for nothing.
+def fits(frames: Floats, boxes: Floats, constraint: SampleConstraint) -> NDArray[np.bool_]:
+    """Whether one of the *boxes* has in each of the *frames* what the *constraint* asks for; all fit where it asks for
+    nothing.
 
     As in the original only the first of overlap, share of the frame and share of the box that has a limit counts.
     """
-    shared = _shared(boxes, frame)
-    area = _areas(frame[None])[0]
-    kinds = (
-        ("jaccard_overlap", area + _areas(boxes) - shared),
-        ("sample_coverage", np.full(len(boxes), area)),
-        ("object_coverage", _areas(boxes)),
-    )
+    shared = _shared(boxes, frames[:, None])
+    area, areas = _areas(frames)[:, None], _areas(boxes)
+    kinds = (("jaccard_overlap", area + areas - shared), ("sample_coverage", area), ("object_coverage", areas))
     for name, whole in kinds:
         least, most = f"min_{name}", f"max_{name}"
         if constraint.HasField(least) or constraint.HasField(most):
-            share = np.divide(shared, whole, out=np.zeros(len(boxes)), where=shared > 0)
+            share = np.divide(shared, whole, out=np.zeros(shared.shape), where=shared > 0)
             low = getattr(constraint, least) if constraint.HasField(least) else -np.inf
             high = getattr(constraint, most) if constraint.HasField(most) else np.inf
-            return bool(((share >= low) & (share <= high)).any())
-    return True
+            within = (share >= low) & (share <= high)
+            return np.asarray(within.any(1))
+    return np.ones(len(frames), np.bool_)
 
 
 def _emitted(boxes: Floats, frame: Floats, constraint: EmitConstraint) -> NDArray[np.bool_]:
@@ -137,10 +132,13 @@ def _emitted(boxes: Floats, frame: Floats, constraint: EmitConstraint) -> NDArra
 
 
 def _areas(boxes: Floats) -> Floats:
-    out: Floats = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(1)
+    """The areas of boxes ... x 4."""
+    out: Floats = (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1)
     return out
 
 
-def _shared(boxes: Floats, frame: Floats) -> Floats:
-    """The areas that *boxes* have in common with a *frame*."""
-    return _areas(np.concatenate((np.maximum(boxes[:, :2], frame[:2]), np.minimum(boxes[:, 2:], frame[2:])), 1))
+def _shared(boxes: Floats, frames: Floats) -> Floats:
+    """The areas that *boxes* (N x 4) have in common with a frame (4), or with each of *frames* (T x 1 x 4)."""
+    corner, end = np.maximum(boxes[:, :2], frames[..., :2]), np.minimum(boxes[:, 2:], frames[..., 2:])
+    out: Floats = (end - corner).clip(min=0).prod(-1)
+    return out

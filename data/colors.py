@@ -40,7 +40,7 @@ def distort(pixels: Pixels, param: DistortionParameter, chance: np.random.Genera
 def scaled(pixels: Pixels, factor: float, more: float = 0.0) -> Pixels:
     """factor * x + more, rounded (ties to even) and clipped."""
     table = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(more)
-    out: Pixels = np.rint(table).clip(0, 255).astype(np.uint8)[pixels]
+    out: Pixels = np.rint(table).clip(0, 255).astype(np.uint8).take(pixels)
     return out
 
 
@@ -54,19 +54,21 @@ def in_hsv(pixels: Pixels, channel: int, factor: float, more: float = 0.0) -> Pi
 def to_hsv(pixels: Pixels) -> Pixels:
     """Blue, green, red to hue (0 to 179), saturation, value."""
     blue, green, red = pixels.astype(np.int32)
-    value, least = pixels.max(0).astype(np.int32), pixels.min(0)
-    spread = value - least
-    from_green = np.where(value == green, blue - red + 2 * spread, red - green + 4 * spread)
-    turn = np.where(value == red, green - blue, from_green)
+    value = np.maximum(np.maximum(blue, green), red)
+    spread = value - np.minimum(np.minimum(blue, green), red)
+    turn = red - green + 4 * spread
+    np.copyto(turn, blue - red + 2 * spread, where=value == green)
+    np.copyto(turn, green - blue, where=value == red)
     hue = _by_table(turn, spread, _HUES / 6)
-    return np.stack((hue + _HUES * (hue < 0), _by_table(spread, value, 255), value)).astype(np.uint8)
+    hue += _HUES * (hue < 0)
+    return np.stack((hue, _by_table(spread, value, 255), value)).astype(np.uint8)
 
 
 def _by_table(number: NDArray[np.int32], divisor: NDArray[np.int32], unit: float) -> NDArray[np.int32]:
     """*unit* * number / divisor, 0 where that is 0, through reciprocals in fixed point."""
     reciprocals = np.zeros(256, np.int32)
     reciprocals[1:] = np.rint(unit * (1 << _SHIFT) / np.arange(1, 256))
-    out: NDArray[np.int32] = (number * reciprocals[divisor] + (1 << (_SHIFT - 1))) >> _SHIFT
+    out: NDArray[np.int32] = (number * reciprocals.take(divisor) + (1 << (_SHIFT - 1))) >> _SHIFT
     return out
 
 
@@ -75,20 +77,25 @@ def from_hsv(hsv: Pixels) -> Pixels:
 
     Rounded, as OpenCV does where it works pixel by pixel; its vector code of today rounds down.
     """
-    turn = hsv[0].astype(np.float32) * np.float32(6 / _HUES)
     saturation, value = hsv[1:].astype(np.float32) * np.float32(1 / 255)
-    sector = np.floor(turn)
-    share = turn - sector
-    one = np.float32(1)
-    levels = np.stack((
-        value,
-        value * (one - saturation),
-        value * (one - saturation * share),
-        value * (one - saturation * (one - share)),
-    ))  # fmt: skip
-    chosen = _LEVELS[sector.astype(np.int64) % 6].transpose(2, 0, 1)
-    out: Pixels = np.rint(np.take_along_axis(levels, chosen, 0) * np.float32(255)).astype(np.uint8)
+    levels = _LOSS.take(hsv[0], 1)
+    levels *= saturation
+    np.subtract(1, levels, out=levels)
+    levels *= value
+    levels *= np.float32(255)
+    out: Pixels = np.rint(levels, out=levels).astype(np.uint8)
     return out
 
 
-_LEVELS = np.array([[1, 3, 0], [1, 0, 2], [3, 0, 1], [0, 2, 1], [0, 1, 3], [2, 1, 0]])  # of b, g, r in a sixth of hues
+def _loss() -> NDArray[np.float32]:
+    """3 x 256: how much blue, green and red lose of the value where a hue is saturated."""
+    turn = np.arange(256, dtype=np.float32) * np.float32(6 / _HUES)
+    sixth = np.floor(turn)
+    share = turn - sixth
+    losses = np.stack((np.zeros_like(turn), np.ones_like(turn), share, 1 - share))
+    by_sixth = np.array([[1, 1, 3, 0, 0, 2], [3, 0, 0, 2, 1, 1], [0, 2, 1, 1, 3, 0]])
+    out: NDArray[np.float32] = losses[by_sixth[:, sixth.astype(int) % 6], np.arange(256)]
+    return out
+
+
+_LOSS = _loss()

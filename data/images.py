@@ -83,9 +83,9 @@ def blend(pixels: Pixels, columns: Taps, rows: Taps) -> Pixels:
     left, right, weight_left, weight_right = columns
     above, below, weight_above, weight_below = rows
     wide32 = pixels.astype(np.int32)
-    mixed = (wide32[:, :, left] * weight_left + wide32[:, :, right] * weight_right) >> 4
-    upper = (mixed[:, above] * weight_above[:, None]) >> 16
-    lower = (mixed[:, below] * weight_below[:, None]) >> 16
+    mixed = (wide32.take(left, 2) * weight_left + wide32.take(right, 2) * weight_right) >> 4
+    upper = (mixed.take(above, 1) * weight_above[:, None]) >> 16
+    lower = (mixed.take(below, 1) * weight_below[:, None]) >> 16
     return ((upper + lower + 2) >> 2).astype(np.uint8)
 
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from data.images import Pixels, blend, resize, weigh
 
+Floats = NDArray[np.float32]
+Places = NDArray[np.int64]
 Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 _UNIT = 1 << 11  # kernels have weights in 1/2048
@@ -27,7 +29,8 @@ def nearest(pixels: Pixels, height: int, width: int) -> Pixels:
         np.minimum((np.arange(new) * (1 / (new / old))).astype(np.int64), old - 1)
         for new, old in zip((height, width), pixels.shape[1:], strict=True)
     )
-    return pixels[:, rows[:, None], columns]
+    out: Pixels = pixels.take(rows, 1).take(columns, 2)
+    return out
 
 
 def _area(pixels: Pixels, height: int, width: int) -> Pixels:
@@ -38,10 +41,8 @@ def _area(pixels: Pixels, height: int, width: int) -> Pixels:
         return blend(pixels, columns, weigh(*_shares(old_height, height), old_height, clamp=False))
     if (2 * height, 2 * width) == (old_height, old_width):
         return resize(pixels, height, width)
-    wide = pixels.astype(np.float32)
-    for axis, size in ((2, width), (1, height)):
-        wide = _averaged(wide, axis, size)
-    return np.rint(wide).astype(np.uint8)
+    mixed = _mixed(pixels, 2, *_cover(old_width, width))  # in OpenCV's order, on which the last bit depends
+    return np.rint(_mixed(mixed, 1, *_cover(old_height, height))).astype(np.uint8)
 
 
 def _shares(size: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -53,40 +54,44 @@ def _shares(size: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.float
     return first, np.where(share <= 0, np.float32(0), share - np.floor(share))
 
 
-def _averaged(values: NDArray[np.float32], axis: int, wanted: int) -> NDArray[np.float32]:
-    """*values* with *wanted* means along an *axis*, each of what it covers; summed one after the other, as OpenCV."""
-    size = values.shape[axis]
+def _cover(size: int, wanted: int) -> tuple[Places, Floats]:
+    """Which pixels each of *wanted* ones covers, and their shares of it, *wanted* x as many as it may touch each."""
     scale = 1.0 / (wanted / size)
-    start = np.arange(wanted) * scale
-    out = np.zeros(1, np.float32)
-    for k in range(int(np.ceil(scale)) + 1):
-        pixel = start.astype(np.int64) + k
-        part = np.minimum(start + scale, pixel + 1) - np.maximum(start, pixel)
-        share = np.where((part > _NEGLIGIBLE) & (pixel < size), part, 0) / np.minimum(scale, size - start)
-        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-        out = out + values.take(pixel.clip(max=size - 1), axis) * share.astype(np.float32).reshape(shape)
-    return out
+    start = np.arange(wanted)[:, None] * scale
+    places = start.astype(np.int64) + np.arange(int(np.ceil(scale)) + 1)
+    part = np.minimum(start + scale, places + 1) - np.maximum(start, places)
+    shares = np.where((part > _NEGLIGIBLE) & (places < size), part, 0) / np.minimum(scale, size - start)
+    return places.clip(max=size - 1), shares.astype(np.float32)
 
 
 def _by_kernel(kernel: Kernel, taps: int) -> Callable[[Pixels, int, int], Pixels]:
     def resized(pixels: Pixels, height: int, width: int) -> Pixels:
-        rows, columns = _weights(kernel, taps, pixels.shape[1], height), _weights(kernel, taps, pixels.shape[2], width)
-        total = rows @ pixels.astype(np.float64) @ columns.T
-        return np.rint(total / _UNIT**2).clip(0, 255).astype(np.uint8)
+        mixed = _mixed(pixels, 1, *_weights(kernel, taps, pixels.shape[1], height))
+        mixed = _mixed(mixed, 2, *_weights(kernel, taps, pixels.shape[2], width))
+        out: Pixels = np.rint(mixed * np.float32(1 / _UNIT**2)).clip(0, 255).astype(np.uint8)
+        return out
 
     return resized
 
 
-def _weights(kernel: Kernel, taps: int, size: int, wanted: int) -> NDArray[np.float64]:
-    """*wanted* x *size* weights in 1/2048 of a kernel of *taps* pixels; beyond the border stands the last pixel."""
+def _mixed(values: NDArray[np.generic], axis: int, places: Places, weights: Floats) -> Floats:
+    """The sums of the *values* in some *places* along an *axis*, by *weights* (wanted x taps each)."""
+    shape = [-1 if i == axis else 1 for i in range(3)]
+    parts = (values.take(at, axis) * w.reshape(shape) for at, w in zip(places.T, weights.T, strict=True))
+    out: Floats = next(parts)
+    for part in parts:
+        out += part
+    return out
+
+
+def _weights(kernel: Kernel, taps: int, size: int, wanted: int) -> tuple[Places, Floats]:
+    """Places and weights in 1/2048 of a kernel, *wanted* x *taps* each; beyond the border stands the last pixel."""
     scale = 1.0 / (wanted / size)
     at = ((np.arange(wanted) + 0.5) * scale - 0.5).astype(np.float32)
     first = np.floor(at).astype(np.int64)
-    weights = np.rint(kernel((at - first.astype(np.float32)).astype(np.float64)).astype(np.float32) * _UNIT)
-    out = np.zeros((wanted, size))
-    places = (first[:, None] + np.arange(taps) - (taps // 2 - 1)).clip(0, size - 1)
-    np.add.at(out, (np.arange(wanted)[:, None], places), weights)
-    return out
+    weights = kernel((at - first.astype(np.float32)).astype(np.float64)).astype(np.float32)
+    places = first[:, None] + np.arange(taps) - (taps // 2 - 1)
+    return places.clip(0, size - 1), np.rint(weights * _UNIT)
 
 
 def _cubic(share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -62,18 +62,18 @@ def test_a_frame_fits_if_one_box_is_within_the_limits(name, limits):
             whole = {"jaccard_overlap": area(box) + 0.25 - both, "sample_coverage": 0.25, "object_coverage": area(box)}
             shares.append(both / whole[name])
         wanted = any((limits[0] or 0) <= share <= (limits[1] or 9) for share in shares)
-        assert fits(FRAME, boxes, constraint) == wanted
+        assert fits(FRAME[None], boxes, constraint).tolist() == [wanted]
         verdicts.add(wanted)
     assert len(verdicts) == 2
 
 
 def test_without_limits_every_frame_fits_and_of_several_the_first_counts():
     apart = np.array([[0.9, 0.9, 1, 1]])
-    assert fits(FRAME, apart, SampleConstraint())
-    assert not fits(FRAME, apart, SampleConstraint(min_jaccard_overlap=0.1, min_object_coverage=0))
+    assert fits(FRAME[None], apart, SampleConstraint())
+    assert not fits(FRAME[None], apart, SampleConstraint(min_jaccard_overlap=0.1, min_object_coverage=0))
     near = np.array([[0.2, 0.3, 0.7, 0.7]])
-    assert fits(FRAME, near, SampleConstraint(min_jaccard_overlap=0.7, min_object_coverage=2))
-    assert not fits(FRAME, np.zeros((0, 4)), SampleConstraint(min_jaccard_overlap=0.1))
+    assert fits(FRAME[None], near, SampleConstraint(min_jaccard_overlap=0.7, min_object_coverage=2))
+    assert not fits(FRAME[None], np.zeros((0, 4)), SampleConstraint(min_jaccard_overlap=0.1))
 
 
 def test_frames_are_of_the_sampler_and_of_those_found_each_is_as_likely():
