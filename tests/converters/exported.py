@@ -1,6 +1,7 @@
 """The cases of layers as nets to export, with what is known of their batches."""
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 
 import numpy as np
@@ -39,6 +40,17 @@ def kinds(case: Case) -> set[str]:
 def predicting(without: Collection[str]) -> list[Case]:
     """The cases that have none of these types, and more than losses of their own inputs."""
     return [case for case in CASES if case.name in _predict() and not kinds(case) & {*without}]
+
+
+def some_of_each_type(cases: Iterable[Case], most: int) -> list[Case]:
+    """Of *cases* no more than so many for each type, those with the fewest layers."""
+    count: Counter[str] = Counter()
+    found = []
+    for case in sorted(cases, key=lambda case: len(kinds(case))):
+        if any(count[kind] < most for kind in kinds(case)):
+            found.append(case)
+            count.update(kinds(case))
+    return found
 
 
 @cache

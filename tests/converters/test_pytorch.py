@@ -8,7 +8,18 @@ import architectures
 import numpy as np
 import pytest
 import torch
-from exported import FIXED_BATCH, WHOLE_BATCH, assert_same, inputs_of, kinds, load, predicting, resized, tolerance
+from exported import (
+    FIXED_BATCH,
+    WHOLE_BATCH,
+    assert_same,
+    inputs_of,
+    kinds,
+    load,
+    predicting,
+    resized,
+    some_of_each_type,
+    tolerance,
+)
 
 import nets
 from converters import pytorch
@@ -34,8 +45,8 @@ def agree(net: nets.Net, module: torch.nn.Module, inputs: dict[str, torch.Tensor
 # ---- every layer
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in EXPORTED])
-def test_every_case_agrees_at_its_batch_and_another(case, tmp_path):
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in some_of_each_type(EXPORTED, 2)])
+def test_every_type_agrees_at_its_batch_and_another(case, tmp_path):
     net, path, inputs = load(case), tmp_path / "net.py", inputs_of(case)
     if case.name in FIXED_BATCH or kinds(case) & {"LSTM", "Lstm", "RNN"}:
         with pytest.raises(NetError, match=r"fix .* with --batch N"):
@@ -82,7 +93,7 @@ def test_a_layer_that_torch_cannot_follow_is_named(tmp_path, monkeypatch, caplog
 @pytest.mark.parametrize("name", architectures.ALL)
 def test_whole_nets_agree(name, tmp_path):
     net, size = architectures.small(name)
-    for file in ("net.py", "net.pt2"):
+    for file in ("net.py", "net.pt2") if name == "squeezenet" else ("net.py",):
         pytorch.export_pytorch(net, tmp_path / file)
         module = pytorch.load(tmp_path / file)
         for batch in (2, 3):
