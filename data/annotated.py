@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -198,7 +197,7 @@ class AnnotatedRecords(StoreRecords):
     def _raw_reader(self) -> RawReader:
         """One that finds nothing: Datums within other messages are read one by one."""
         raw = self.read(np.zeros(1, np.int64))[0]
-        self.typed = self.typed or _parse(raw[1], str(self)).HasField("type")
+        self.typed = self.typed or datum.parse_annotated(raw[1], str(self)).HasField("type")
         self.boxes = len(self.examine(raw).objects.boxes)
         return RawReader(b"", b"")
 
@@ -210,7 +209,7 @@ class AnnotatedRecords(StoreRecords):
     def examine(self, raw: tuple[int, bytes]) -> Annotated:
         """All that is in a record. Raises DataError that names it where it is not what it has to be."""
         where = f"{self}, record {raw[0]}"
-        message = _parse(raw[1], where)
+        message = datum.parse_annotated(raw[1], where)
         pixels = datum.values(message.datum, self._color, where)
         if pixels.dtype != np.uint8:
             raise DataError(f"{where}: AnnotatedData needs images of bytes, not `float_data`")
@@ -222,16 +221,6 @@ class AnnotatedRecords(StoreRecords):
             raise DataError(f"{where}: annotations of type {name} are not supported, BBOX alone")
         label = float(message.datum.label) if message.datum.HasField("label") else None
         return Annotated(pixels, _objects(message), label)  # type: ignore[arg-type]
-
-
-def _parse(value: bytes, where: str) -> AnnotatedDatum:
-    try:
-        message = AnnotatedDatum.FromString(value)
-    except DecodeError:
-        raise DataError(f"{where}: not an AnnotatedDatum (the record is damaged, or holds another message)") from None
-    if not message.HasField("datum"):
-        raise DataError(f"{where}: not an AnnotatedDatum with an image; of plain Datums the layer type is Data")
-    return message
 
 
 def _objects(message: AnnotatedDatum) -> Objects:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from data import images
 from protos.errors import DataError
-from protos.schema import Datum
+from protos.schema import AnnotatedDatum, Datum
 
 Values = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -33,10 +33,33 @@ def pack_encoded(image: bytes, label: int | None = None) -> bytes:
 
 def parse(value: bytes, where: str = "record") -> Datum:
     """The Datum in *value*. Raises DataError, with *where*, for bytes that are not one."""
+    if is_annotated(value):
+        raise DataError(f"{where}: an AnnotatedDatum, with boxes, not a Datum; its layer type is AnnotatedData")
     try:
         return Datum.FromString(value)
     except DecodeError:
         raise DataError(f"{where}: not a Datum (the record is damaged, or holds another message)") from None
+
+
+def is_annotated(value: bytes) -> bool:
+    """Whether a record begins as an AnnotatedDatum does; no Datum does."""
+    return value[:1] == b"\n"
+
+
+def parse_annotated(value: bytes, where: str = "record") -> AnnotatedDatum:
+    """The AnnotatedDatum in *value*. Raises DataError, with *where*, for bytes that are not one with an image."""
+    try:
+        message = AnnotatedDatum.FromString(value)
+    except DecodeError:
+        raise DataError(f"{where}: not an AnnotatedDatum (the record is damaged, or holds another message)") from None
+    if not message.HasField("datum"):
+        raise DataError(f"{where}: not an AnnotatedDatum with an image; of plain Datums the layer type is Data")
+    return message
+
+
+def parse_either(value: bytes, where: str = "record") -> Datum:
+    """The Datum in *value*, by itself or within an AnnotatedDatum; all else as :func:`parse`."""
+    return parse_annotated(value, where).datum if is_annotated(value) else parse(value, where)
 
 
 def values(datum: Datum, color: bool | None = None, where: str = "record") -> Values:

@@ -27,11 +27,13 @@ def describe(store: Store, first: int = 5) -> Iterator[str]:
     labels: Counter[int] = Counter()
     heads = []
     for at, (key, value) in enumerate(store.scan()):
-        record = datum.parse(value, f"{store.path}, record {at}")
+        where = f"{store.path}, record {at}"
+        record, boxes = datum.parse_either(value, where), _boxes(value, where)
         shapes[_kind(record)] += 1
-        labels[record.label if record.HasField("label") else -1] += 1
+        labels.update([record.label if record.HasField("label") else -1] if boxes is None else boxes)
         if at < first:
-            heads.append(f"  {key.decode(errors='backslashreplace')}: {_kind(record)}, label {record.label}")
+            said = f"label {record.label}" if boxes is None else f"labels of boxes {boxes}"
+            heads.append(f"  {key.decode(errors='backslashreplace')}: {_kind(record)}, {said}")
     yield f"{store.path}: {type(store).__name__.removesuffix('Store').upper()}, {len(store):,} records"
     yield "shapes: " + ", ".join(f"{shape} ({count:,})" for shape, count in shapes.most_common())
     yield "labels: " + ", ".join(f"{_label(label)}: {count:,}" for label, count in sorted(labels.items()))
@@ -57,7 +59,7 @@ def contact_sheet(store: Store, count: int, rgb: bool = False) -> Image.Image:
 
 def _pixels(store: Store, at: int, value: bytes) -> images.Pixels:
     where = f"{store.path}, record {at}"
-    values = _bytes(datum.values(datum.parse(value, where), None, where))
+    values = _bytes(datum.values(datum.parse_either(value, where), None, where))
     shrink = max(values.shape[1:]) / _TILE
     if shrink <= 1:
         return values
@@ -69,6 +71,16 @@ def _bytes(values: Values) -> images.Pixels:
         return values[: 3 if len(values) >= 3 else 1]  # type: ignore[return-value]  # bytes, as just seen
     low, high = float(values.min()), float(values.max())
     return ((values[:1] - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+
+
+def _boxes(value: bytes, where: str) -> list[int] | None:
+    """The labels of the boxes in an AnnotatedDatum; None where the record has none to have."""
+    if not datum.is_annotated(value):
+        return None
+    message = datum.parse_annotated(value, where)
+    if not message.HasField("type"):
+        return None
+    return [group.group_label for group in message.annotation_group for _ in group.annotation]
 
 
 def _kind(record: Datum) -> str:

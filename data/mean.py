@@ -20,7 +20,7 @@ def mean_of(store: Store) -> NDArray[np.float32]:
     total: NDArray[np.float64] | None = None
     for at, (_, value) in enumerate(tqdm(store.scan(), total=len(store), disable=None, unit=" records")):
         where = f"{store.path}, record {at}"
-        values = datum.values(datum.parse(value, where), None, where)
+        values = datum.values(datum.parse_either(value, where), None, where)
         if total is None:
             total = np.zeros(values.shape)
         if values.shape != total.shape:

@@ -6,9 +6,11 @@ import pytest
 from PIL import Image
 
 from data import datum, inspect, mean, open_store, verify
+from data.records import StoreRecords
 from data.stores import create_store
 from data.transform import read_mean
 from protos.errors import DataError
+from protos.schema import AnnotatedDatum
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
 
@@ -95,3 +97,46 @@ def test_inspect_tells_and_shows(monkeypatch, capsys, tmp_path):
     assert "3x3x4 floats (12)" in capsys.readouterr().out
     call(monkeypatch, inspect, FORMATS / "encoded_lmdb")
     assert "encoded 3-channel image (12)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    """An LMDB of two images of different sizes with boxes, and one with a label instead."""
+    with create_store(tmp_path / "boxes") as store:
+        for k in range(3):
+            message = AnnotatedDatum()
+            message.datum.ParseFromString(
+                datum.pack(np.full((3, 4 + k % 2, 5), 50 * k, np.uint8), 6 if k == 2 else None)
+            )
+            if k < 2:
+                message.type = AnnotatedDatum.BBOX
+                for label in range(1, 3):
+                    one = message.annotation_group.add(group_label=label).annotation.add()
+                    one.bbox.xmax, one.bbox.ymax = 0.5, 1 + k * (label - 1)
+            store.put(b"%d" % k, message.SerializeToString())
+    return tmp_path / "boxes"
+
+
+def test_stores_of_boxes_are_told_shown_and_checked(boxes, monkeypatch, capsys, tmp_path):
+    call(monkeypatch, inspect, boxes, "--images", tmp_path / "sheet.png")
+    said = capsys.readouterr().out
+    assert "labels: 1: 2, 2: 2, 6: 1\n" in said
+    assert "  0: 3x4x5 bytes, labels of boxes [1, 2]\n" in said
+    assert "  2: 3x4x5 bytes, label 6\n" in said
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (14, 14)
+    with pytest.raises(DataError) as caught:
+        call(monkeypatch, verify, boxes, "--classes", 2)
+    assert str(caught.value).removeprefix(f"{boxes}: ").split("; ") == [
+        "record 0 (0): boxes of label 2, not in 0 to 1",
+        "record 1 (1): boxes of label 2, not in 0 to 1",
+        "record 1 (1): a box that is empty or exceeds the image: 0 0 0.5 2",
+        "record 2 (2): label 6 is not in 0 to 1",
+    ]
+    with open_store(boxes) as store, pytest.raises(DataError, match=r"record 1: shape \[3, 5, 5\], but the first"):
+        mean.mean_of(store)
+
+
+def test_the_layer_of_plain_records_names_that_of_boxes(boxes):
+    with pytest.raises(DataError, match="record 0: an AnnotatedDatum, with boxes, not a Datum; its layer type is Anno"):
+        StoreRecords(str(boxes), None)
