@@ -21,6 +21,11 @@ class Objects:
     boxes: Floats
     facts: NDArray[np.int64]
 
+    @classmethod
+    def none(cls) -> "Objects":
+        """No objects."""
+        return cls(np.zeros((0, 4)), np.zeros((0, 3), np.int64))
+
     def within(self, frame: Floats, constraint: EmitConstraint | None) -> "Objects":
         """What is left in a *frame*, in its shares, clipped; objects that do not meet the *constraint* go."""
         corner, size = frame[:2], frame[2:] - frame[:2]

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data import datum, images, table
+from data.annotations import Objects
+from data.augmentation import Augmentation
 from data.otto import Scaling
 from data.stores import open_store
 from data.transform import Transform, read_mean
@@ -76,9 +78,10 @@ def _records(path: Path, channels: int) -> Iterator[Item]:
     with open_store(path) as store:
         for key, value in store.scan():
             name = key.decode(errors="replace")
-            record = datum.parse(value, f"{path}, record {name}")
+            record = datum.parse_either(value, f"{path}, record {name}")
             values = datum.values(record, channels != 1 if record.encoded else None, f"{path}, record {name}")
-            yield Item(name, values, record.label if record.HasField("label") else None)
+            label = record.label if record.HasField("label") else None
+            yield Item(name, values, label, is_image=datum.is_annotated(value))
 
 
 def _rows(path: Path, scaling: Path | None) -> Iterator[Item]:
@@ -125,15 +128,21 @@ class Flags:
 
 
 class Treatment:
-    """Items to batches: resized (images), cut to the net's input from the centre, then (value - mean) * scale."""
+    """Items to batches: resized (images), cut to the net's input from the centre, then (value - mean) * scale.
+
+    Images are resized as an AnnotatedData layer says, where the net has one.
+    """
 
     def __init__(self, net: Net, flags: Flags) -> None:
         self.input = image_input(net)
         self.shape = net.shapes[self.input]
         param = TransformationParameter()
+        self._augmentation: Augmentation | None = None
         for source in net.graph.sources:
             if self.input in source.top:
                 param.CopyFrom(source.transform_param)
+                if source.type == "AnnotatedData" and not flags.resize:
+                    self._augmentation = Augmentation(source)
         self._override(param, flags)
         self.resize = flags.resize or _mean_size(param)
         param.crop_size = 0  # the net's own input says how much is cut
@@ -163,7 +172,7 @@ class Treatment:
         if values.shape[0] != wanted[0]:
             raise DataError(f"{item.name}: has {values.shape[0]} channels, the net's input has {wanted[0]}")
         if item.is_image:
-            values = images.resize(values.astype(np.uint8, copy=False), *(self.resize or wanted[1:]))
+            values = self._resized(values.astype(np.uint8, copy=False))
         height, width = values.shape[1:]
         if height < wanted[1] or width < wanted[2]:
             raise DataError(f"{item.name}: is {shape_text(values.shape)}, the net's input {shape_text(wanted)}")
@@ -172,6 +181,11 @@ class Treatment:
         leveled = self._transform.level(record, cuts)
         top, left = (height - wanted[1]) // 2, (width - wanted[2]) // 2
         return leveled[:, :, top : top + wanted[1], left : left + wanted[2]]
+
+    def _resized(self, values: images.Pixels) -> images.Pixels:
+        if self._augmentation is not None:
+            return self._augmentation(values, Objects.none(), None)[0]
+        return images.resize(values, *(self.resize or self.shape[2:]))
 
     def _flat(self, item: Item, wanted: Shape) -> Tensor:
         if item.values.size != int(np.prod(wanted)):

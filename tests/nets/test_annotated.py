@@ -8,8 +8,10 @@ import torch
 
 import nets
 from data import datum, images
+from data.sources import open_source
 from data.stores import create_store
 from nets import test as scoring
+from nets.feeding import Flags, Treatment, read_items
 from nets.weights import save_weights
 from protos import text
 from protos.schema import AnnotatedDatum
@@ -107,3 +109,16 @@ def test_the_command_that_scores_says_the_precision_too(job, capfd):
     flags = ["--model", "test.prototxt", "--weights", "net.caffemodel", "--iterations", "3", "--ap-version", "11point"]
     assert scoring.main(flags) == 0
     assert f"] judged = {wanted['judged']:g}\n" in "".join(capfd.readouterr())
+
+
+def test_what_is_predicted_is_resized_as_the_store_is(job, tmp_path):
+    padded = TEST.replace("resize_param {", "resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD pad_value: 9 ")
+    (tmp_path / "test.prototxt").write_text(padded)
+    net = nets.load("test.prototxt")
+    with open_source(net.graph.sources[0], "TEST") as source:
+        wanted = source.next()["data"]
+    items = list(read_items([tmp_path / "store"], 3, None))[:3]
+    assert torch.equal(Treatment(net, Flags())(items), wanted)
+    other = Treatment(net, Flags(resize=(64, 64)))(items)
+    assert other.shape == wanted.shape
+    assert not torch.equal(other, wanted)
