@@ -175,8 +175,9 @@ def _quiet() -> Iterator[None]:
 # ---- the command
 
 
-def check(net: Net, path: Path_) -> list[str]:
-    """Run what was written to *path* beside *net* on random inputs; a line for each output.
+def check(net: Net, path: Path_, batch: int | None = None) -> list[str]:
+    """Run what was written to *path*, with this *batch* if it was fixed, beside *net* on random inputs; a line for each
+    output.
 
     Raises CaffeError where an output differs by more than 1e-4 of its largest value.
     """
@@ -187,7 +188,7 @@ def check(net: Net, path: Path_) -> list[str]:
             made = module(**{name: inputs[blob] for blob, name in names.items()})
         return {top: x.numpy() for top, x in made.items()}
 
-    return compare(net, run, path, {}, {})
+    return compare(net, run, path, lay_out(net, batch, False).inputs if batch else {}, {})
 
 
 def load(path: Path_) -> nn.Module:
@@ -211,9 +212,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = console.parse(parser(), argv)
     net = load_for_inference(args.model, args.weights, args)
     sources = (args.model, *args.weights.split(",")[:1])
-    export_pytorch(net, args.out, flags.batch(args.batch), dynamic_spatial=args.dynamic_spatial, sources=sources)
+    batch = flags.batch(args.batch)
+    export_pytorch(net, args.out, batch, dynamic_spatial=args.dynamic_spatial, sources=sources)
     if args.check:
-        for line in check(net, args.out):
+        for line in check(net, args.out, batch):
             print(line)
     return 0
 

@@ -185,6 +185,9 @@ def test_the_command_checks_what_it_wrote(tmp_path, capsys):
         out = tmp_path / file
         assert pytorch.main([LENET, f"{tmp_path}/lenet.caffemodel", str(out), "--check", "--shape=data=4,1,28,28"]) == 0
         assert capsys.readouterr().out.startswith("loss: 4x10, differs by ")
+        one = [LENET, f"{tmp_path}/lenet.caffemodel", str(out), "--check", "--batch=1"]
+        assert pytorch.main(one) == 0
+        assert capsys.readouterr().out.startswith("loss: 1x10, differs by ")
     assert "caffe.weights: lenet.caffemodel\n" in (tmp_path / "lenet.py").read_text()
 
 
