@@ -101,7 +101,10 @@ class AnnotatedSource(Source):
         rows, labels = [], []
         for item, raw in enumerate(raws):
             record = self._records.examine(raw)
-            pixels, objects = self._augmentation(record.pixels, record.objects, draws)
+            try:
+                pixels, objects = self._augmentation(record.pixels, record.objects, draws)
+            except DataError as error:
+                raise DataError(f"{self._records}, record {raw[0]}: {error}") from None
             if images and images[0].shape != pixels.shape:
                 first, other = ("x".join(map(str, x.shape)) for x in (images[0], pixels))
                 raise DataError(
