@@ -326,6 +326,7 @@ def test_an_image_that_is_smaller_than_its_crop_is_named(build, tmp_path):
     with create_store(tmp_path / "sizes") as store:
         store.put(b"0", record(1, times=2))
         store.put(b"1", record(1))
-    with open_source(build("crop_size: 40", source=tmp_path / "sizes", batch_size=2), "TEST") as source:
-        with pytest.raises(DataError, match="sizes, record 1: the crop of 40x40 exceeds an image of 32x40"):
-            source.next()
+    message = "sizes, record 1: the crop of 40x40 exceeds an image of 32x40"
+    layer = build("crop_size: 40", source=tmp_path / "sizes", batch_size=2)
+    with open_source(layer, "TEST") as source, pytest.raises(DataError, match=message):
+        source.next()
