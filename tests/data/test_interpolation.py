@@ -8,11 +8,19 @@ from data.interpolation import resize_by
 SIZES = [((40, 50), (30, 30)), ((30, 30), (47, 61)), ((40, 50), (20, 25)), ((60, 45), (20, 15)), ((33, 47), (40, 20))]
 
 
+@pytest.fixture
+def cv2():
+    """OpenCV, for this test by its own arithmetic."""
+    module = pytest.importorskip("cv2")
+    before = module.ipp.useIPP()
+    module.ipp.setUseIPP(False)
+    yield module
+    module.ipp.setUseIPP(before)
+
+
 @pytest.mark.parametrize(("old", "new"), SIZES)
 @pytest.mark.parametrize("mode", ["LINEAR", "AREA", "NEAREST", "CUBIC", "LANCZOS4"])
-def test_all_modes_give_opencvs_bytes(mode, old, new):
-    cv2 = pytest.importorskip("cv2")
-    cv2.ipp.setUseIPP(False)
+def test_all_modes_give_opencvs_bytes(cv2, mode, old, new):
     pixels = np.random.default_rng(0).integers(0, 256, (3, *old), np.uint8)
     found = resize_by(mode, pixels, *new)
     hwc = np.ascontiguousarray(pixels.transpose(1, 2, 0))
