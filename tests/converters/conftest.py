@@ -1,15 +1,13 @@
-"""The cases of all layers live with the tests of nets; ``import caffe`` finds the stand-in in its tests alone."""
+"""``import caffe`` finds the stand-in in its tests alone."""
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from converters import pycaffe
 
-sys.path.append(str(Path(__file__).parents[1] / "nets"))
 collect_ignore = ["pycaffe/script.py"]  # it imports caffe at once
 
 

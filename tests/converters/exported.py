@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 import torch
-from cases import CASES, Case
 
 import nets
 from nets.predictions import plan
 from protos.errors import NetError
+from tests.nets.cases import CASES, Case
 
 LOOSE = ("lrn", "exp", "lstm", "rnn", "log")  # 1e-4, all others 1e-5
 # What fixes the batch of these: a blob or an axis that is as long as it.

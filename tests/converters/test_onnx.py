@@ -5,13 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import architectures
 import numpy as np
 import onnx
 import pytest
 import torch
-from cases import CASES
-from exported import FIXED_BATCH, WHOLE_BATCH, assert_same, inputs_of, kinds, load, predicting, resized, tolerance
 
 import converters
 import nets
@@ -23,6 +20,19 @@ from nets.predictions import predict
 from nets.weights import save_weights
 from protos import text
 from protos.errors import CaffeError, NetError
+from tests.converters import architectures
+from tests.converters.exported import (
+    FIXED_BATCH,
+    WHOLE_BATCH,
+    assert_same,
+    inputs_of,
+    kinds,
+    load,
+    predicting,
+    resized,
+    tolerance,
+)
+from tests.nets.cases import CASES
 
 NO_FORM = {"BoxAnnotatorOHEM", "Filter", "HDF5Output", "Python"}
 LENET = "protos/zoo/lenet/train_val.prototxt"

@@ -4,11 +4,19 @@ import logging
 import subprocess
 import sys
 
-import architectures
 import numpy as np
 import pytest
 import torch
-from exported import (
+
+import nets
+from converters import pytorch
+from converters.layout import lay_out
+from nets.predictions import predict
+from nets.weights import save_weights
+from protos import text
+from protos.errors import CaffeError, NetError
+from tests.converters import architectures
+from tests.converters.exported import (
     FIXED_BATCH,
     WHOLE_BATCH,
     assert_same,
@@ -20,14 +28,6 @@ from exported import (
     some_of_each_type,
     tolerance,
 )
-
-import nets
-from converters import pytorch
-from converters.layout import lay_out
-from nets.predictions import predict
-from nets.weights import save_weights
-from protos import text
-from protos.errors import CaffeError, NetError
 
 EXPORTED = predicting(pytorch.NO_FORM)
 PLACED = {"act_power_zero", "argmax", "pool_ave_pad", "im2col_1d", "lasagne_slice"}
@@ -203,7 +203,7 @@ def test_what_cannot_be_exported_is_named(tmp_path):
     param = text.parse_net(
         """input: "x" input_shape { dim: 2 dim: 4 }
         layer { name: "own" type: "Python" bottom: "x" top: "y"
-            python_param { module: "user_layers" layer: "Scaled" param_str: '{"factor": 2}' } }
+            python_param { module: "tests.nets.user_layers" layer: "Scaled" param_str: '{"factor": 2}' } }
         """
     )
     net = nets.load(param, phase="TEST", allow_python=True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_lasagne_cases import CASES, build, stored
 
 import nets
 from converters.lasagne import layers, objectives, save_net, to_net
@@ -11,6 +10,7 @@ from converters.lasagne.layers import DenseLayer, ExpressionLayer, InputLayer, g
 from converters.lasagne.nonlinearities import SELU, ScaledTanH, sigmoid, softmax, softplus
 from converters.lasagne.theano.config import config
 from protos.errors import NetError
+from tests.converters.lasagne.test_lasagne_cases import CASES, build, stored
 
 REFUSED = {
     "expression": "no meaning", "expression_shape": "no meaning", "inverse_conv": "no meaning",

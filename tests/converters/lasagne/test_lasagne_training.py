@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_lasagne_cases import CASES, build, stored
 
 import nets
 from converters.lasagne import layers, objectives, to_net
@@ -11,6 +10,7 @@ from converters.lasagne.layers import DenseLayer, InputLayer, batch_norm, get_al
 from converters.lasagne.nonlinearities import softmax
 from converters.lasagne.theano.config import config
 from protos.errors import NetError
+from tests.converters.lasagne.test_lasagne_cases import CASES, build, stored
 
 LOSS = {"loss": objectives.squared_error}
 

@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from test_nolearn import data, small
 
 import converters
 from converters.lasagne import layers, theano
@@ -15,6 +14,7 @@ from converters.lasagne.nonlinearities import softmax
 from converters.lasagne.theano.config import config
 from converters.lasagne.updates import adam
 from protos.errors import CaffeError
+from tests.converters.lasagne.test_nolearn import data, small
 
 
 @pytest.fixture(autouse=True)

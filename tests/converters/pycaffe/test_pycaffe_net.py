@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import golden
 
 from converters.run import main
 from protos.errors import CaffeError, CaffeWarning, NetError
+from tests.nets.cases import golden
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE = Path(__file__).parent
