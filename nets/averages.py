@@ -12,11 +12,11 @@ log = logging.getLogger("caffe")
 
 
 class Averages:
-    """Gathers the outputs of *net* over batches. The tops of DetectionEvaluate have a mean average precision, those
-    whose shape changes from batch to batch no mean."""
+    """Gathers the outputs of *net* over batches. The tops of DetectionEvaluate (``judged``) have a mean average
+    precision, those whose shape changes from batch to batch no mean."""
 
     def __init__(self, net: Net) -> None:
-        self._judged = judges(net)
+        self.judged = judges(net)
         self._sums: dict[str, Tensor] = {}
         self._uneven: set[str] = set()
         self._batches = 0
@@ -25,8 +25,8 @@ class Averages:
         """Add the outputs of a batch."""
         self._batches += 1
         for top, value in outputs.items():
-            if top in self._judged:
-                self._judged[top].add(value)
+            if top in self.judged:
+                self.judged[top].add(value)
             elif top not in self._sums:
                 self._sums[top] = value.clone()
             elif self._sums[top].shape == value.shape:
@@ -37,7 +37,7 @@ class Averages:
     def means(self, ap_version: str, show_classes: bool = False) -> dict[str, Tensor]:
         """The averages by top, in Caffe's order; with *show_classes* a line for the precision of each class."""
         means = {top: total / self._batches for top, total in self._sums.items() if top not in self._uneven}
-        for top, judged in self._judged.items():
+        for top, judged in self.judged.items():
             if judged:
                 found = judged.by_class(ap_version)
                 if show_classes:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nets import command, console, precision
+from nets.averages import Averages
 from nets.console import log
 from nets.inputs import Inputs
 from nets.lines import output_lines
@@ -37,23 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def score(net: Net, inputs: Inputs, iterations: int, ap_version: str = "Integral") -> dict[str, Tensor]:
     """Run *iterations* batches through *net* and log each; the mean of every top, or its precision."""
-    sums: dict[str, Tensor] = {}
-    judged = precision.judges(net)
+    averages = Averages(net)
     total = 0.0
     for i in range(iterations):
         outputs, loss = net.forward_with_loss(inputs.next())
         total += float(loss)
+        averages.add(outputs)
         for top, value in outputs.items():
-            if top in judged:
-                judged[top].add(value)
-                continue
-            sums[top] = sums[top] + value if top in sums else value.clone()
-            for number in value.flatten().tolist():
+            for number in value.flatten().tolist() if top not in averages.judged else ():
                 log.info("Batch %d, %s = %g", i, top, number)
     log.info("Loss: %g", total / iterations)
-    means = {top: value / iterations for top, value in sums.items()}
-    means |= {top: precision.mean(one.by_class(ap_version)) for top, one in judged.items() if one}
-    means = dict(sorted(means.items()))
+    means = averages.means(ap_version)
     for line in output_lines("Test", net, means):
         log.info("%s", line.split(": ", 1)[1])
     return means
