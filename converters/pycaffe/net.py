@@ -221,7 +221,7 @@ class Net:
     def _take_batch(self, step: Step) -> None:
         source = [source.name for source in self.module.graph.sources].index(step.name)
         for top, values in self._feed().sources[source].next().items():
-            self.blobs[top].values.put(values)
+            self.blobs[top].values.put(values.clone())  # it may be a view of all that the source holds
 
     def _feed(self) -> Inputs:
         """What feeds the net, opened when it is first needed."""
@@ -375,7 +375,7 @@ class Net:
     def show(self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         """Let the blobs have these *values* and *gradients*, and the learnable ones what the module's tensors hold."""
         for name, x in values.items():
-            self.blobs[name].values.put(x)
+            self.blobs[name].values.put(x.clone() if name in self.module.graph.inputs else x)
         for name, x in gradients.items():
             self.blobs[name].gradient.put(x)
         for tensor, blob in self._learnable():

@@ -76,10 +76,31 @@ def test_a_net_with_a_store_takes_a_batch_with_each_pass(caffe, monkeypatch):
     net = caffe.Net("data_plain.prototxt", caffe.TEST)
     assert (net.inputs, net._layer_names) == ([], ["data"])
     with np.load("data_plain.npz") as stored:
-        for number in range(2):
+        for number in range(14):  # 12 records, 5 at a time: after 12 batches the first comes again
             found = net.forward()
-            np.testing.assert_array_equal(found["data"], stored[f"data/{number}"])
-            np.testing.assert_array_equal(found["label"], stored[f"label/{number}"])
+            if number % 12 < 2:
+                np.testing.assert_array_equal(found["data"], stored[f"data/{number % 12}"])
+                np.testing.assert_array_equal(found["label"], stored[f"label/{number % 12}"])
+            found["data"][...] = found["label"][...] = -1  # what is written to a batch stays in it
+
+
+def test_what_is_written_to_a_solver_s_batch_stays_in_it(caffe, monkeypatch, tmp_path):
+    monkeypatch.chdir(GOLDEN / "formats")
+    (tmp_path / "net.prototxt").write_text(
+        """layer { name: "data" type: "Data" top: "data" top: "label" transform_param { scale: 0.01 }
+            data_param { source: "raw_lmdb" batch_size: 4 backend: LMDB } }
+        layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }
+        layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "ip" top: "loss" }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{tmp_path}/net.prototxt" base_lr: 0 lr_policy: "fixed"')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    seen = []
+    for _ in range(6):
+        solver.step(1)
+        seen.append(solver.net.blobs["data"].data.copy())
+        solver.net.blobs["data"].data[...] = 7
+    assert all(any(np.array_equal(late, early) for early in seen[:3]) for late in seen[3:])
+    assert not any((batch == 7).all() for batch in seen)
 
 
 def test_a_python_layer_is_the_script_s_own_object(caffe, tmp_path, monkeypatch):
