@@ -216,7 +216,7 @@ class Net:
         tops = list(tops) if isinstance(tops, tuple) else [tops]
         self._tape[i] = (leaves, tops)
         for name, top in zip(step.tops, tops, strict=True):
-            self.blobs[name].values.put(top)
+            self.blobs[name].values.put(top if name in step.bottoms else _own(top, leaves))
 
     def _take_batch(self, step: Step) -> None:
         source = [source.name for source in self.module.graph.sources].index(step.name)
@@ -316,7 +316,7 @@ class Net:
             if leaf.requires_grad:
                 gradient = by_source.get(id(leaf), torch.zeros_like(leaf)).detach()
                 memory = self.blobs[name].gradient
-                memory.put(memory.values() + gradient if name in renewed else gradient)
+                memory.put(memory.values() + gradient if name in renewed else gradient.clone())
                 renewed.add(name)
 
     def clear_param_diffs(self) -> None:
@@ -377,7 +377,7 @@ class Net:
         for name, x in values.items():
             self.blobs[name].values.put(x.clone() if name in self.module.graph.inputs else x)
         for name, x in gradients.items():
-            self.blobs[name].gradient.put(x)
+            self.blobs[name].gradient.put(x.clone())
         for tensor, blob in self._learnable():
             blob.values.put(tensor)
             if tensor.grad is not None:
@@ -419,6 +419,12 @@ class Net:
             if step.name in self.params and step.layer is not None:
                 own = zip(step.layer.blobs, self.params[step.name], strict=True)
                 self.params[step.name] = [shown.get(id(tensor), blob) for tensor, blob in own]
+
+
+def _own(top: Tensor, bottoms: list[Tensor]) -> Tensor:
+    """*top*, or a copy of it where it lies in the memory of a bottom."""
+    shared = {bottom.untyped_storage().data_ptr() for bottom in bottoms}
+    return top.detach().clone() if top.untyped_storage().data_ptr() in shared else top
 
 
 def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ | None, int]:

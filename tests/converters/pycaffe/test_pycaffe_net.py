@@ -1,5 +1,6 @@
 """caffe.Net and the solvers: what scripts saw with the original, they see here."""
 
+import itertools
 import runpy
 from pathlib import Path
 
@@ -138,6 +139,39 @@ def test_arrays_of_one_s_own_are_batches(caffe, tmp_path):
     net.set_input_arrays(data, np.arange(4, dtype=np.float32))
     for part in (data[:2], data[2:], data[:2]):
         np.testing.assert_array_equal(net.forward()["double"], part * 2)
+
+
+def test_no_blob_has_another_one_s_memory(caffe, tmp_path):
+    """Sums hand one gradient to all their bottoms, and dropout in testing its bottom on."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        """force_backward: true
+        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "a" type: "Power" bottom: "data" top: "a" power_param { scale: 2 } }
+        layer { name: "b" type: "Power" bottom: "data" top: "b" power_param { scale: 3 } }
+        layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
+        layer { name: "more" type: "Power" bottom: "a" top: "more" power_param { scale: 5 } }
+        layer { name: "drop" type: "Dropout" bottom: "sum" top: "drop" }
+        layer { name: "flat" type: "Flatten" bottom: "drop" top: "flat" }
+        layer { name: "out" type: "Eltwise" bottom: "flat" bottom: "more" top: "out" }"""
+    )
+    net = caffe.Net(str(path), caffe.TEST)
+    data, diff = ({name: getattr(blob, kind) for name, blob in net.blobs.items()} for kind in ("data", "diff"))
+    for scale in (1, 2):
+        net.forward(data=np.full((2, 3), scale))
+        diff["out"][...] = scale
+        net.backward()
+        found = {name: (data[name][0, 0] / scale, diff[name][0, 0] / scale) for name in net.blobs}
+        assert found == {
+            "data": (1, 2 * 6 + 3), "a": (2, 6), "b": (3, 1), "sum": (5, 1), "more": (10, 1), "drop": (5, 1),
+            "flat": (5, 1), "out": (15, 1),
+        }  # fmt: skip
+    fresh = caffe.Net(str(path), caffe.TEST)
+    fresh.forward(data=np.ones((2, 3)))
+    fresh.blobs["out"].diff[...] = 1
+    fresh.backward()
+    arrays = [getattr(blob, kind) for blob in fresh.blobs.values() for kind in ("data", "diff")]
+    assert not any(np.shares_memory(one, other) for one, other in itertools.combinations(arrays, 2))
 
 
 def test_arrays_that_were_given_out_stay_the_net_s(small, caffe):
