@@ -86,7 +86,7 @@ class Source:
             if spec.kind == InputKind.USER_INPUT:
                 self._inputs.append(node)
                 self._names[node] = node.name
-            else:
+            elif node.users:  # a blob that layers share stands here under all their names, and is used under one
                 assert spec.target is not None
                 self._names[node] = f"self.{spec.target}"
                 self.state[spec.target] = tensors[spec.target].detach()

@@ -158,6 +158,21 @@ def test_one_can_train_on(tmp_path):
         torch.testing.assert_close(blob.grad, dict(net.named_parameters())[key].grad, rtol=1e-4, atol=1e-6)
 
 
+def test_shared_blobs_stay_one(tmp_path):
+    param = text.parse_net(
+        """input: "x" input_shape { dim: 2 dim: 4 }
+        layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" }
+            inner_product_param { num_output: 4 bias_term: false weight_filler { type: "xavier" } } }
+        layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" }
+            inner_product_param { num_output: 4 bias_term: false } }"""
+    )
+    net = nets.load(param)
+    pytorch.export_pytorch(net, tmp_path / "net.py")
+    module = pytorch.load(tmp_path / "net.py")
+    assert len(list(module.parameters())) == 1
+    agree(net, module, {"x": torch.randn(3, 4)}, 1e-5)
+
+
 def test_names_that_python_does_not_allow(tmp_path):
     param = text.parse_net(
         """name: "3 nets" input: "in" input_shape { dim: 2 dim: 4 }
