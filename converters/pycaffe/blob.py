@@ -1,7 +1,6 @@
 """Blobs as scripts of pycaffe see them: NumPy arrays that stand for what the net computes with."""
 
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,18 +76,10 @@ class Blob(Sized):
         """The values."""
         return self.values.array()
 
-    @data.setter
-    def data(self, values: Any) -> None:
-        self.data[...] = values
-
     @property
     def diff(self) -> Array:
         """The gradient."""
         return self.gradient.array()
-
-    @diff.setter
-    def diff(self, values: Any) -> None:
-        self.diff[...] = values
 
     @property
     def shape(self) -> Shape:

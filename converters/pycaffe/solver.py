@@ -50,8 +50,8 @@ class Solver:
 
     @property
     def lr(self) -> float:
-        """The rate of the last update."""
-        return lr_policy.rate(self.param, max(0, self.iter - 1))
+        """The rate of the next update."""
+        return lr_policy.rate(self.param, self.iter)
 
     def step(self, iterations: int) -> None:
         """Train for so many iterations, with the tests and snapshots that fall among them."""

@@ -59,6 +59,12 @@ def looks(seen, path):
     seen.note("layer names", [name for name in net._layer_names if "split" not in name])
     seen.note("layer types", [layer.type for layer in net.layers if layer.type != "Split"])
     seen.note("blobs", [name for name in net.blobs if "split" not in name])
+    seen.note("type by name", net.layer_dict["pool1"].type)
+    try:
+        net.blobs["data"].data = 1
+        seen.note("data can be replaced", [True])
+    except AttributeError:
+        seen.note("data can be replaced", [False])
     seen.note("tops and bottoms", [*net.top_names["conv1"], *net.bottom_names["conv1"]])
     data = net.blobs["data"]
     seen.note("sizes", [data.num, data.channels, data.height, data.width, data.count])
@@ -89,8 +95,10 @@ def passes(seen, path):
     seen.note("backward from the middle", net.blobs["data"].diff)
     seen.note("its diff", net.params["conv1"][0].diff)
     calls = []
-    net.before_forward(lambda layer: calls.append(net._layer_names[layer]))
+    for when in ("before_forward", "after_forward", "before_backward", "after_backward"):
+        getattr(net, when)(lambda layer, when=when: calls.append(when + " " + net._layer_names[layer]))
     net.forward(end="conv1")
+    net.backward(start="conv1")
     seen.note("calls", calls)
 
 
@@ -175,6 +183,7 @@ def training(seen, folder, rule, make):
     draw(solver.net, 8)
     for _ in range(5):
         solver.step(1)
+        seen.note(f"{rule}: rate", solver.lr)
         for name in ("loss", "score", "act"):
             seen.note(f"{rule}: {name}", solver.net.blobs[name].data)
             seen.note(f"{rule}: diff of {name}", solver.net.blobs[name].diff)
@@ -200,6 +209,13 @@ def training(seen, folder, rule, make):
     again.restore(folder + "/snap_iter_6.solverstate")
     again.step(2)
     seen.note(f"{rule}: restored", again.net.params["score"][0].data)
+    again.share_weights(solver.net)
+    seen.note(f"{rule}: sharing", solver.net.params["score"][0].data)
+    third = make(folder + "/solver.prototxt")
+    third.solve(folder + "/snap_iter_6.solverstate")
+    seen.note(f"{rule}: solved from a state", third.net.params["score"][0].data)
+    weights = solver.net.blob_loss_weights
+    seen.note(f"{rule}: loss weights", [weights[name] for name in ("score", "loss", "acc")])
 
 
 def messages(seen):

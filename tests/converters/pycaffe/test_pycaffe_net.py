@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from converters.run import main
+from nets import console
 from protos.errors import CaffeError, CaffeWarning, NetError
 from tests.nets.cases import golden
 
@@ -206,6 +207,20 @@ def test_mistakes_are_named(small, caffe):
             getattr(caffe, name)
     with pytest.raises(AttributeError, match="module 'caffe' has no attribute 'Nett'"):
         _ = caffe.Nett
+
+
+def test_what_belongs_to_the_process(caffe, small, monkeypatch):
+    drawn = []
+    for _ in range(2):
+        caffe.set_random_seed(7)
+        drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
+    started = []
+    monkeypatch.setattr(console, "start_log", lambda: started.append(True))
+    caffe.init_log()
+    assert started == [True]
+    with pytest.raises(NotImplementedError, match="Solver.add_callback is not supported: call step"):
+        caffe.SGDSolver.add_callback(None, print, print)
 
 
 def test_weights_as_hdf5(small, caffe, tmp_path):
