@@ -219,7 +219,7 @@ def test_what_belongs_to_the_process(caffe, small, monkeypatch):
     monkeypatch.setattr(console, "start_log", lambda: started.append(True))
     caffe.init_log()
     assert started == [True]
-    with pytest.raises(NotImplementedError, match="Solver.add_callback is not supported: call step"):
+    with pytest.raises(NotImplementedError, match=r"Solver\.add_callback is not supported: call step"):
         caffe.SGDSolver.add_callback(None, print, print)
 
 
