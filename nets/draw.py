@@ -170,20 +170,23 @@ def draw(graph: Graph, shapes: dict[str, Shape], path: Path) -> None:
     """Write the picture of *graph* to *path*, in the format of its suffix."""
     if path.suffix not in FORMATS:
         raise CaffeError(f"{path}: name a file that ends in {', '.join(FORMATS)}")
-    dot = to_dot(graph, shapes)
-    if path.suffix == ".dot":
-        content = dot.source.encode()
-    else:
-        import graphviz  # noqa: PLC0415  # it is there: to_dot needed it
-
-        try:
-            content = dot.pipe(format=path.suffix[1:])
-        except graphviz.ExecutableNotFound:
-            raise CaffeError("drawing needs the program dot: install Graphviz, or write a .dot file") from None
-        except graphviz.CalledProcessError as error:
-            raise CaffeError(f"{path}: dot failed: {' '.join(str(error).split())}") from error
+    content = rendered(to_dot(graph, shapes), path.suffix[1:])
     with files.replacing(path) as file:
         file.write(content)
+
+
+def rendered(dot: Any, kind: str) -> bytes:
+    """The picture that `to_dot` made in the format *kind*. Raises CaffeError where Graphviz is missing or fails."""
+    import graphviz  # noqa: PLC0415  # it is there: to_dot needed it
+
+    if kind == "dot":
+        return str(dot.source).encode()
+    try:
+        return bytes(dot.pipe(format=kind))
+    except graphviz.ExecutableNotFound:
+        raise CaffeError("drawing needs the program dot: install Graphviz, or write a .dot file") from None
+    except (graphviz.CalledProcessError, ValueError) as error:
+        raise CaffeError(f"dot failed on a picture in {kind}: {' '.join(str(error).split())}") from error
 
 
 def parser() -> argparse.ArgumentParser:

@@ -46,12 +46,17 @@ _SHARED_PARAM = {
 class Top:
     """One of the blobs that a layer makes."""
 
-    layer: "LayerSpec"
-    index: int
+    fn: "LayerSpec"
+    n: int
+
+    def to_proto(self) -> NetParameter:
+        """The net that makes it, as `to_proto` gives it."""
+        return to_proto(self)
 
 
 class LayerSpec:
-    """A layer before it has a name: its type, the tops that it takes, and its options as a message."""
+    """A layer before it has a name: its type, the tops that it takes, and its options, which may change until the net
+    is written."""
 
     def __init__(self, kind: str, bottoms: tuple[Top, ...], ntop: int, in_place: bool, options: dict[str, Any]):
         for bottom in bottoms:
@@ -59,15 +64,22 @@ class LayerSpec:
                 raise NetError(f"{kind}: a bottom is the top of another layer, not {bottom!r}")
         if in_place and (ntop != 1 or not bottoms):
             raise NetError(f"{kind}: a layer in place has one top, and the bottom that it takes")
-        self.bottoms = bottoms
+        self.type_name = kind
+        self.inputs = bottoms
         self.in_place = in_place
-        self.tops = [Top(self, index) for index in range(ntop)]
-        self.message = LayerParameter(type=kind)
-        param = param_of(kind)
-        own = getattr(self.message, param) if param else self.message
-        for name, value in options.items():
+        self.tops = tuple(Top(self, index) for index in range(ntop))
+        self.params = options
+        self.message()  # so that a wrong option is refused where it is written
+
+    def message(self) -> LayerParameter:
+        """Its type and options."""
+        message = LayerParameter(type=self.type_name)
+        param = param_of(self.type_name)
+        own = getattr(message, param) if param else message
+        for name, value in self.params.items():
             is_own = name in own.DESCRIPTOR.fields_by_name or name not in _FIELDS
-            _assign(own if is_own else self.message, name, value, kind)
+            assign(own if is_own else message, name, value, self.type_name)
+        return message
 
 
 class _Layers:
@@ -82,7 +94,7 @@ def _layer(kind: str, *bottoms: Top, ntop: int = 1, in_place: bool = False, **op
     layer = LayerSpec(kind, bottoms, ntop, in_place, options)
     if ntop == 1:
         return layer.tops[0]
-    return tuple(layer.tops) if ntop else layer
+    return layer.tops if ntop else layer
 
 
 L = _Layers()
@@ -93,21 +105,25 @@ class NetSpec:
 
     ``n.conv1 = L.Convolution(n.data, ...)``; ``n["res/conv1"] = ...`` for names that are no Python names.
     A layer is called like its first top. What an assigned layer takes is in the net even if it has no name
-    yet: it gets the name of its type and a number.
+    yet: it gets the name of its type and a number. ``tops`` holds what has been assigned, by name.
     """
 
     def __init__(self, name: str = "") -> None:
-        vars(self).update(_name=name, _things={})
+        vars(self).update(_name=name, tops={})
 
     def __setattr__(self, name: str, thing: Top | LayerSpec) -> None:
         self[name] = thing
 
     def __setitem__(self, name: str, thing: Top | LayerSpec) -> None:
+        if name in self.tops:
+            raise NetError(f"{name}: there is a top of this name already")
+        self.put(name, thing)
+
+    def put(self, name: str, thing: Top | LayerSpec) -> None:
+        """Let *thing* have this name, which another one may have had."""
         if not isinstance(thing, Top | LayerSpec):
             raise NetError(f"{name}: a net consists of tops and layers, not of {thing!r}")
-        if name in self._things:
-            raise NetError(f"{name}: there is a top of this name already")
-        self._things[name] = thing
+        self.tops[name] = thing
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -115,14 +131,14 @@ class NetSpec:
         return self[name]
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._things:
-            raise NetError(f"no top {name!r} in the net so far{suggest(name, self._things)}")
-        return self._things[name]
+        if name not in self.tops:
+            raise NetError(f"no top {name!r} in the net so far{suggest(name, self.tops)}")
+        return self.tops[name]
 
     def to_proto(self) -> NetParameter:
         """The net as a message, its layers in the order in which they need each other."""
         net = NetParameter(name=self._name) if self._name else NetParameter()
-        _Writer(net, self._things)
+        _Writer(net, self.tops)
         return net
 
 
@@ -131,7 +147,7 @@ def to_proto(*tops: Top) -> NetParameter:
     net = NetParameter()
     writer = _Writer(net, {})
     for top in tops:
-        writer.add(top.layer)
+        writer.add(top.fn)
     return net
 
 
@@ -158,13 +174,13 @@ class _Writer:
         self.blobs: dict[int, str] = {}  # id of a top -> the blob that it is
         self.written: set[int] = set()
         for thing in things.values():
-            self.add(thing.layer if isinstance(thing, Top) else thing)
+            self.add(thing.fn if isinstance(thing, Top) else thing)
 
     def add(self, last: LayerSpec) -> None:
         stack = [last]  # not recursion: nets are deeper than Python's stack
         while stack:
             layer = stack[-1]
-            missing = [b.layer for b in reversed(layer.bottoms) if id(b.layer) not in self.written]
+            missing = [b.fn for b in reversed(layer.inputs) if id(b.fn) not in self.written]
             stack.extend(missing)
             if not missing:
                 self.write(stack.pop())
@@ -174,17 +190,19 @@ class _Writer:
             return
         self.written.add(id(layer))
         message = self.net.layer.add()
-        message.CopyFrom(layer.message)
-        named = [self.names[id(thing)] for thing in [*layer.tops, layer] if id(thing) in self.names]
-        name = named[0] if named else self.new_name(layer.message.type)
+        message.CopyFrom(layer.message())
+        made = [self.blobs[id(layer.inputs[0])]] if layer.in_place else [self.name_of(top) for top in layer.tops]
+        self.blobs.update((id(top), blob) for top, blob in zip(layer.tops, made, strict=True))
+        name = self.name_of(layer.tops[0] if layer.tops else layer)
         if not message.HasField("name"):
             message.name = name
-        for top in layer.tops:
-            default = name if top.index == 0 else f"{name}_{top.index}"
-            blob = self.names.get(id(top), default)
-            self.blobs[id(top)] = self.blobs[id(layer.bottoms[0])] if layer.in_place else blob
-        message.bottom.extend(self.blobs[id(bottom)] for bottom in layer.bottoms)
-        message.top.extend(self.blobs[id(top)] for top in layer.tops)
+        message.bottom.extend(self.blobs[id(bottom)] for bottom in layer.inputs)
+        message.top.extend(made)
+
+    def name_of(self, thing: Top | LayerSpec) -> str:
+        if id(thing) not in self.names:
+            self.names[id(thing)] = self.new_name((thing.fn if isinstance(thing, Top) else thing).type_name)
+        return self.names[id(thing)]
 
     def new_name(self, kind: str) -> str:
         name = next(name for n in itertools.count(1) if (name := f"{kind}{n}") not in self.taken)
@@ -203,8 +221,11 @@ def param_of(kind: str) -> str | None:
     return own or _SHARED_PARAM.get(kind)
 
 
-def _assign(message: Message, name: str, value: Any, kind: str) -> None:
-    """``message.name = value`` in plain Python values, for a field of any sort; *kind* is named in errors."""
+def assign(message: Message, name: str, value: Any, kind: str) -> None:
+    """``message.name = value`` in plain Python values, for a field of any sort.
+
+    Raises NetError, which names *kind*, where it has no such field or the value does not fit.
+    """
     descriptor = descriptor_of(type(message))
     field = descriptor.fields_by_name.get(name)
     if field is None:
@@ -228,4 +249,4 @@ def _fill(message: Message, value: Any, kind: str) -> None:
         message.CopyFrom(value)
     else:
         for name, inner in dict(value).items():
-            _assign(message, name, inner, kind)
+            assign(message, name, inner, kind)

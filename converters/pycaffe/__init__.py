@@ -12,108 +12,100 @@ puts it there in a notebook.
 """
 
 import sys
-import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from converters.pycaffe import classifier, coord_map, drawing, io, mode, net, solver
+from converters.pycaffe import (
+    classifier,
+    coord_map,
+    detector,
+    drawing,
+    extension,
+    io,
+    mode,
+    net_spec,
+    solver,
+)
 from converters.pycaffe.classifier import Classifier
-from converters.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
-from converters.pycaffe.net import Net
-from converters.pycaffe.solver import (
+from converters.pycaffe.detector import Detector
+from converters.pycaffe.extension import (
+    NCCL,
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
+    Layer,
     NesterovSolver,
+    Net,
     RMSPropSolver,
     SGDSolver,
+    Timer,
+    __version__,
     get_solver,
+    has_nccl,
+    init_log,
+    layer_type_list,
+    log,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
 )
-from data.sources import SOURCES
-from nets.layer import LAYERS
-from nets.layers.python import UserLayer as Layer
-from protos import schema, spec
+from converters.pycaffe.net_spec import NetSpec, layers, params, to_proto
+from protos import schema
 from protos.schema import TEST, TRAIN
-from protos.spec import L, NetSpec, P, to_proto
-
-__version__ = "1.0.0"
-layers, params = L, P
 
 
-def layer_type_list() -> list[str]:
-    """The names of all layer types."""
-    return sorted({*LAYERS, *SOURCES, "Input"})
+class _Folders(list[str]):
+    """Where ``import caffe.NAME`` looks: here, then in the folders ``caffe`` of sys.path for what a fork has there."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        for folder in sys.path:
+            if Path(folder, "caffe").is_dir():
+                yield str(Path(folder, "caffe"))
 
 
 def install() -> None:
     """Let ``import caffe`` find this, in this process."""
+    global __path__  # noqa: PLW0603  # the module's own, which the import system reads
     proto = ModuleType("caffe.proto", "The messages of Caffe.")
     proto.caffe_pb2 = schema  # type: ignore[attr-defined]  # a module made on the spot
+    proto.__path__ = []
     found = {
         "": sys.modules[__name__],
         ".classifier": classifier,
         ".coord_map": coord_map,
+        ".detector": detector,
         ".draw": drawing,
         ".io": io,
-        ".net_spec": spec,
+        ".net_spec": net_spec,
         ".proto": proto,
         ".proto.caffe_pb2": schema,
-        ".pycaffe": net,
-        "._caffe": sys.modules[__name__],
+        ".pycaffe": extension,
+        "._caffe": extension,
     }
     for name, module in found.items():
         sys.modules[f"caffe{name}"] = module
         if name and "." not in name[1:]:
             setattr(sys.modules[__name__], name[1:], module)
-
-
-class Timer:
-    """A clock: ``start()``, ``stop()``, then ``ms``, the milliseconds between."""
-
-    def __init__(self) -> None:
-        self.ms = 0.0
-        self._since = 0.0
-
-    def start(self) -> None:
-        """Begin."""
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        """End."""
-        self.ms = (time.perf_counter() - self._since) * 1000
-
-
-def has_nccl() -> bool:
-    """False: several GPUs train by ``python -m nets.train --gpu 0,1``."""
-    return False
-
-
-def init_log(*_: Any) -> None:
-    """Begin to log, as Caffe does, to stderr."""
-    from nets.console import start_log  # noqa: PLC0415  # it takes the log over, so only who asks gets it
-
-    start_log()
-
-
-_UNSUPPORTED = {
-    "Detector": "cut the windows out yourself, and give them to caffe.Classifier",
-    "NCCL": "train on several GPUs by python -m nets.train --gpu 0,1",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _UNSUPPORTED:
-        raise NotImplementedError(f"caffe.{name} is not supported: {_UNSUPPORTED[name]}")
-    raise AttributeError(f"module 'caffe' has no attribute '{name}'")
+    __path__ = _Folders(__path__[:1])
 
 
 __all__ = [
+    "NCCL",
     "TEST",
     "TRAIN",
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
     "Classifier",
+    "Detector",
     "Layer",
     "NesterovSolver",
     "Net",
@@ -121,6 +113,7 @@ __all__ = [
     "RMSPropSolver",
     "SGDSolver",
     "Timer",
+    "__version__",
     "get_solver",
     "has_nccl",
     "init_log",
@@ -128,12 +121,18 @@ __all__ = [
     "io",
     "layer_type_list",
     "layers",
+    "log",
     "mode",
     "params",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
     "solver",
+    "solver_count",
+    "solver_rank",
     "to_proto",
 ]  # fmt: skip

@@ -91,3 +91,7 @@ class Blob(Sized):
         values, sizes = self.values.values(), tuple(map(int, shape))
         same = prod(sizes) == values.numel()
         self.values = Memory(values.reshape(sizes) if same else values.new_zeros(sizes))
+
+
+class BlobVec(list[Blob]):
+    """The learnable blobs of a layer, or all blobs of a net."""

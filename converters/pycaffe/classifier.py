@@ -11,6 +11,29 @@ from converters.pycaffe import io
 from converters.pycaffe.net import TEST, Net
 
 Path_ = str | os.PathLike[str]
+Window = Sequence[Any] | NDArray[Any]
+
+
+def transformer_of(
+    net: Net,
+    mean: NDArray[np.floating] | None,
+    input_scale: float | None,
+    raw_scale: float | None,
+    channel_swap: Sequence[int] | None,
+) -> io.Transformer:
+    """The transformer of images for the first input of *net*."""
+    name = net.inputs[0]
+    made = io.Transformer({name: net.blobs[name].shape})
+    made.set_transpose(name, (2, 0, 1))
+    if mean is not None:
+        made.set_mean(name, mean)
+    if input_scale is not None:
+        made.set_input_scale(name, input_scale)
+    if raw_scale is not None:
+        made.set_raw_scale(name, raw_scale)
+    if channel_swap is not None:
+        made.set_channel_swap(name, channel_swap)
+    return made
 
 
 class Classifier(Net):
@@ -31,18 +54,8 @@ class Classifier(Net):
         channel_swap: Sequence[int] | None = None,
     ) -> None:
         super().__init__(model_file, pretrained_file, TEST)
-        name = self.inputs[0]
-        self.transformer = io.Transformer({name: self.blobs[name].shape})
-        self.transformer.set_transpose(name, (2, 0, 1))
-        if mean is not None:
-            self.transformer.set_mean(name, mean)
-        if input_scale is not None:
-            self.transformer.set_input_scale(name, input_scale)
-        if raw_scale is not None:
-            self.transformer.set_raw_scale(name, raw_scale)
-        if channel_swap is not None:
-            self.transformer.set_channel_swap(name, channel_swap)
-        self.crop_dims = np.array(self.blobs[name].shape[2:])
+        self.transformer = transformer_of(self, mean, input_scale, raw_scale, channel_swap)
+        self.crop_dims = np.array(self.blobs[self.inputs[0]].shape[2:])
         self.image_dims = self.crop_dims if image_dims is None else np.array(image_dims)
 
     def predict(self, inputs: Sequence[NDArray[np.floating]], oversample: bool = True) -> NDArray[np.float32]:

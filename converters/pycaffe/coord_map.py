@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -30,24 +32,33 @@ def crop(top_from: Top, top_to: Top) -> Top:
     Raises NetError where no blob is above both, where their pixels are of different sizes, or where they do not lie on
     each other.
     """
-    axis, lines = coord_map_from_to(top_from, top_to)
+    lines = _lines(top_from, top_to)
     if any(scale != 1 for scale, _ in lines):
         raise NetError(f"crop: a pixel of the one is {_listed(scale for scale, _ in lines)} of the other's")
     offsets = [shift for _, shift in lines]
     if any(offset < 0 or offset.denominator != 1 for offset in offsets):
         raise NetError(f"crop: offsets of {_listed(offsets)} pixels are not possible")
-    made: Top = L.Crop(top_from, top_to, axis=axis, offset=[int(offset) for offset in offsets])
+    made: Top = L.Crop(top_from, top_to, axis=2, offset=[int(offset) for offset in offsets])
     return made
 
 
-def coord_map_from_to(top_from: Top, top_to: Top) -> tuple[int, Map]:
-    """``(axis, lines)``: pixel p of *top_to* is pixel scale * p + shift of *top_from* along the axes from *axis* on."""
+def coord_map_from_to(top_from: Top, top_to: Top) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    """``(1, scale, shift)``: pixel p of *top_from* is pixel scale * p + shift of *top_to*, on the axes behind axis 1.
+
+    Both are of one value for all axes, or of one for each. Raises NetError where no blob is above both.
+    """
+    lines = _lines(top_from, top_to) or [_SAME]
+    return 1, np.array([float(1 / scale) for scale, _ in lines]), np.array([float(-t / scale) for scale, t in lines])
+
+
+def _lines(top_from: Top, top_to: Top) -> Map:
+    """Pixel p of *top_to* is pixel scale * p + shift of *top_from*."""
     above = dict(_above(top_from))
     for blob, line in _above(top_to):
         if blob in above:
             axes = max(len(line), len(above[blob]))
             pairs = zip(_padded(line, axes), _padded(above[blob], axes), strict=True)
-            return 2, [(s / own_s, (t - own_t) / own_s) for (s, t), (own_s, own_t) in pairs]
+            return [(s / own_s, (t - own_t) / own_s) for (s, t), (own_s, own_t) in pairs]
     raise NetError("crop: no blob is above both tops, by layers that keep pixels in their places")
 
 
@@ -61,9 +72,9 @@ def _above(top: Top) -> Iterator[tuple[Top, Map]]:
             continue
         seen.add(blob)
         yield blob, line
-        step = _of_layer(blob.layer.message)
+        step = _of_layer(blob.fn.message())
         if step is not None:
-            bottoms = blob.layer.bottoms[:1] if blob.layer.message.type == "Crop" else blob.layer.bottoms
+            bottoms = blob.fn.inputs[:1] if blob.fn.type_name == "Crop" else blob.fn.inputs
             waiting += [(bottom, _through(line, step)) for bottom in bottoms]
 
 

@@ -1,12 +1,16 @@
-"""``caffe.draw``: the picture of a net."""
+"""``caffe.draw``: the picture of a net, which is that of ``python -m nets.draw``."""
 
+import importlib
 import os
 from pathlib import Path
 from typing import Any
 
 from nets import draw
 from nets.graph import build
+from protos import files
+from protos.errors import CaffeError
 from protos.schema import TRAIN, NetParameter
+from protos.upgrade import upgrade_net
 
 
 def draw_net_to_file(
@@ -16,9 +20,34 @@ def draw_net_to_file(
     phase: int | None = None,
     *_: Any,
 ) -> None:
-    """Write the picture of the net to *filename*, in the format of its suffix.
+    """Write the picture of the net to *filename*, in the format of its suffix, any of Graphviz's.
 
-    It is the picture of ``python -m nets.draw``, from top to bottom whatever *rankdir* says. Raises CaffeError where
-    graphviz is missing.
+    *rankdir*: ``LR``, from left to right, ``TB`` or ``BT``. Raises CaffeError where Graphviz is missing.
     """
-    draw.draw(build(caffe_net, "TRAIN" if phase == TRAIN else "TEST", allow_python=True), {}, Path(filename))
+    path = Path(filename)
+    content = draw_net(caffe_net, rankdir, path.suffix[1:], phase)
+    with files.replacing(path) as file:
+        file.write(content)
+
+
+def draw_net(caffe_net: NetParameter, rankdir: str, ext: str = "png", phase: int | None = None, *_: Any) -> bytes:
+    """The picture in the format *ext*."""
+    return draw.rendered(_dot(caffe_net, rankdir, phase), "dot" if ext == "raw" else ext)
+
+
+def get_pydot_graph(
+    caffe_net: NetParameter, rankdir: str, label_edges: bool = True, phase: int | None = None, *_: Any
+) -> Any:
+    """The picture as a graph of the package pydot. Raises CaffeError where it is not installed."""
+    try:
+        pydot = importlib.import_module("pydot")  # a dependency of scripts alone
+    except ImportError:
+        raise CaffeError("get_pydot_graph needs the package pydot: pip install pydot, or call draw_net") from None
+    return pydot.graph_from_dot_data(_dot(caffe_net, rankdir, phase).source)[0]
+
+
+def _dot(caffe_net: NetParameter, rankdir: str, phase: int | None) -> Any:
+    current = upgrade_net(caffe_net)
+    made = draw.to_dot(build(current, "TRAIN" if phase == TRAIN else "TEST", allow_python=True), {})
+    made.attr(rankdir=rankdir)
+    return made

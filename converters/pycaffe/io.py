@@ -1,5 +1,6 @@
 """``caffe.io``: images, arrays and messages, and the Transformer that makes inputs of images."""
 
+import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from protos import schema
-from protos.errors import DataError
+from protos.errors import CaffeError, DataError
 from protos.schema import BlobProto, BlobProtoVector, Datum
 
 caffe_pb2 = schema
@@ -17,6 +18,21 @@ Array = NDArray[Any]
 Path_ = str | os.PathLike[str]
 
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])  # of linear light (ITU-R BT.709), as scikit-image weighs
+
+_OF_OTHERS = {"skimage": ("skimage", ""), "resize": ("skimage.transform", "resize"), "zoom": ("scipy.ndimage", "zoom")}
+
+
+def __getattr__(name: str) -> Any:
+    """What the original had imported and scripts take from here: scikit-image, its ``resize`` and SciPy's ``zoom``."""
+    if name not in _OF_OTHERS:
+        raise AttributeError(f"module 'caffe.io' has no attribute '{name}'")
+    module, attribute = _OF_OTHERS[name]
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise CaffeError(f"caffe.io.{name} is not Caffe's own: {error}; install it, or call resize_image") from None
+    return getattr(found, attribute) if attribute else found
+
 
 # ---- messages
 

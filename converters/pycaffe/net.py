@@ -3,7 +3,6 @@
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -14,12 +13,12 @@ from torch import Tensor
 from converters.layout import top_shapes
 from converters.pycaffe import mode
 from converters.pycaffe.batches import Whole, batches, count_of
-from converters.pycaffe.blob import Array, Blob
+from converters.pycaffe.blob import Array, Blob, BlobVec
 from converters.pycaffe.steps import Step, differentiated, steps_of
+from converters.pycaffe.structure import Structure
 from data.memory import MemoryData
 from nets.inputs import Inputs
 from nets.layer import Shape
-from nets.layers.python import Python, UserLayer
 from nets.model import load
 from nets.net import Net as Module
 from nets.placement import place
@@ -33,15 +32,7 @@ Path_ = str | os.PathLike[str]
 Callback = Callable[[int], Any]
 
 
-@dataclass(frozen=True)
-class LayerView:
-    """A layer of ``net.layers``: its ``type`` and its ``blobs``."""
-
-    type: str
-    blobs: list[Blob]
-
-
-class Net:
+class Net(Structure):
     """``Net(prototxt, phase)``, ``Net(prototxt, weights, phase)`` or ``Net(prototxt, phase, weights=..., level=0,
     stages=())``, with phase ``caffe.TRAIN`` or ``caffe.TEST``.
 
@@ -85,11 +76,11 @@ class Net:
         for step in self._steps:
             for top in step.tops:
                 self.blobs.setdefault(top, Blob(torch.zeros(module.shapes[top], device=device)))
-        self.params: OrderedDict[str, list[Blob]] = OrderedDict()
+        self.params: OrderedDict[str, BlobVec] = OrderedDict()
         shown: dict[int, Blob] = {}  # layers that share a tensor share what a script sees of it
         for step in self._steps:
             if step.layer is not None and step.layer.blobs:
-                self.params[step.name] = [shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs]
+                self.params[step.name] = BlobVec(shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs)
         self._prepare_losses()
         self._gets = differentiated(self._steps, self.module.graph.param.force_backward)
 
@@ -100,55 +91,6 @@ class Net:
                 for top, weight in zip(step.tops, step.node.loss_weights, strict=True):
                     if weight:
                         self.blobs[top].gradient.values().fill_(weight)
-
-    # ---- what there is
-
-    @property
-    def inputs(self) -> list[str]:
-        """The blobs that no data layer fills."""
-        fed = {top for source in self.module.graph.sources for top in source.top}
-        return [name for name in self.module.graph.inputs if name not in fed]
-
-    @property
-    def outputs(self) -> list[str]:
-        """The tops that nobody takes."""
-        return list(self.module.graph.outputs)
-
-    @property
-    def layers(self) -> list[LayerView | UserLayer]:
-        """All layers in their order; of a Python layer the script's own object."""
-        return [
-            step.layer.user if isinstance(step.layer, Python) else LayerView(step.type, self.params.get(step.name, []))
-            for step in self._steps
-        ]
-
-    @property
-    def layer_dict(self) -> "OrderedDict[str, LayerView | UserLayer]":
-        """All layers by their names."""
-        return OrderedDict(zip(self._layer_names, self.layers, strict=True))
-
-    @property
-    def _layer_names(self) -> list[str]:
-        return [step.name for step in self._steps]
-
-    @property
-    def top_names(self) -> "OrderedDict[str, list[str]]":
-        """Layer to the names of its tops."""
-        return OrderedDict((step.name, list(step.tops)) for step in self._steps)
-
-    @property
-    def bottom_names(self) -> "OrderedDict[str, list[str]]":
-        """Layer to the names of its bottoms."""
-        return OrderedDict((step.name, list(step.bottoms)) for step in self._steps)
-
-    @property
-    def blob_loss_weights(self) -> "OrderedDict[str, float]":
-        """Blob to its weight in the loss."""
-        weights = OrderedDict.fromkeys(self.blobs, 0.0)
-        for step in self._steps:
-            if step.node is not None:
-                weights.update({top: w for top, w in zip(step.tops, step.node.loss_weights, strict=True) if w})
-        return weights
 
     # ---- forwards
 
@@ -162,7 +104,7 @@ class Net:
         """
         self._fill(kwargs, self.inputs, "Input blob arguments do not match net inputs.")
         first, last = self._place(start, 0), self._place(end, len(self._steps) - 1)
-        self._forward(first, last)
+        self._run_through(first, last)
         wanted = self.outputs if end is None else list(self._steps[last].tops)
         return {name: self._blob(name).data for name in dict.fromkeys([*wanted, *(blobs or ())])}
 
@@ -189,7 +131,19 @@ class Net:
             raise NetError(f"the net has no blob '{name}'{suggest(name, self.blobs)}")
         return self.blobs[name]
 
-    def _forward(self, first: int, last: int) -> None:
+    def _forward(self, start: int, end: int) -> float:
+        """Run these layers, by their numbers: the loss that they make."""
+        self._run_through(start, end)
+        losses = [
+            weight * float(self.blobs[top].values.values().sum())
+            for step in self._steps[start : end + 1]
+            if step.node is not None
+            for top, weight in zip(step.tops, step.node.loss_weights, strict=True)
+            if weight
+        ]
+        return sum(losses)
+
+    def _run_through(self, first: int, last: int) -> None:
         self.bring_parameters()
         for i in range(first, last + 1):
             self._call_back("before_forward", i)
@@ -367,6 +321,8 @@ class Net:
                 return
         raise NetError("set_input_arrays: the net has no MemoryData layer")
 
+    _set_input_arrays = set_input_arrays
+
     def copy_from(self, path: Path_) -> None:
         """Take the blobs of the layers that the weights file at *path* has, by their names."""
         load_weights(self.module, path)
@@ -418,7 +374,7 @@ class Net:
         for step in self._steps:
             if step.name in self.params and step.layer is not None:
                 own = zip(step.layer.blobs, self.params[step.name], strict=True)
-                self.params[step.name] = [shown.get(id(tensor), blob) for tensor, blob in own]
+                self.params[step.name][:] = [shown.get(id(tensor), blob) for tensor, blob in own]
 
 
 def _own(top: Tensor, bottoms: list[Tensor]) -> Tensor:

@@ -58,7 +58,11 @@ def test_layers_without_a_name_of_their_own_are_numbered():
 def test_a_top_of_several_without_a_name():
     n = NetSpec()
     n.data, _ = L.Data(ntop=2)
-    assert list(n.to_proto().layer[0].top) == ["data", "data_1"]
+    assert list(n.to_proto().layer[0].top) == ["data", "Data1"]
+    n = NetSpec()
+    _, n.label = L.Data(ntop=2)
+    layer = n.to_proto().layer[0]
+    assert (layer.name, list(layer.top)) == ("Data1", ["Data1", "label"])
 
 
 def test_a_layer_without_tops_and_one_with_a_name():
@@ -72,6 +76,15 @@ def test_messages_are_taken_as_they_are():
     n = NetSpec()
     n.x = L.InnerProduct(weight_filler=FillerParameter(std=2))
     assert n.to_proto().layer[0].inner_product_param.weight_filler.std == 2
+
+
+def test_options_may_change_until_the_net_is_written():
+    n = NetSpec()
+    n.ip = L.InnerProduct(L.Input(), num_output=3, param={"lr_mult": 0})
+    n.ip.fn.params["param"] = [{"lr_mult": 4}]
+    layer = n.to_proto().layer[1]
+    assert [param.lr_mult for param in layer.param] == [4]
+    assert n.ip.to_proto().layer[1].inner_product_param == layer.inner_product_param
 
 
 def test_a_chain_deeper_than_the_stack():

@@ -46,7 +46,7 @@ def test_sides_and_dilation_of_their_own(caffe):
     data = caffe.layers.Input(shape=[{"dim": [1, 3, 50, 50]}])
     x = caffe.layers.Convolution(data, kernel_h=3, kernel_w=5, pad_h=4, pad_w=2, num_output=1)
     x = conv(caffe, x, pad=7, dilation=2)
-    cut = crop(x, data).layer.message.crop_param
+    cut = crop(x, data).fn.message().crop_param
     assert list(cut.offset) == [4 - 1 + 7 - 2, 2 - 2 + 7 - 2]
 
 

@@ -1,13 +1,15 @@
 """caffe.io and caffe.draw: images in, pictures out. The messages are in script.py."""
 
 import itertools
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from protos import text
-from protos.errors import DataError
+from protos.errors import CaffeError, DataError
 
 
 def by_pixels(image, height, width):
@@ -113,7 +115,36 @@ def test_a_net_is_drawn(caffe, tmp_path):
 
     net = text.parse_net('input: "x" input_shape { dim: 1 } layer { name: "r" type: "ReLU" bottom: "x" top: "y" }')
     draw.draw_net_to_file(net, str(tmp_path / "net.dot"), "BT")
-    assert "ReLU" in (tmp_path / "net.dot").read_text()
+    drawn = (tmp_path / "net.dot").read_text()
+    assert "ReLU" in drawn
+    assert "rankdir=BT" in drawn
+
+
+def test_a_net_of_2013_is_drawn_too(caffe):
+    """And the message that was given stays as it is."""
+    pytest.importorskip("graphviz")
+    from caffe import draw  # noqa: PLC0415  # the fixture puts it there
+
+    net = caffe.io.caffe_pb2.NetParameter(input=["x"], input_dim=[1, 1, 1, 1])
+    net.layers.add(name="r", type=caffe.io.caffe_pb2.V1LayerParameter.RELU, bottom=["x"], top=["y"])
+    assert b"ReLU" in draw.draw_net(net, "LR", "raw")
+    assert len(net.layers) == 1
+    with pytest.raises(CaffeError, match="dot failed on a picture in foo: unknown format"):
+        draw.draw_net(net, "LR", "foo")
+
+
+def test_a_graph_of_pydot(caffe, monkeypatch):
+    pytest.importorskip("graphviz")
+    from caffe import draw  # noqa: PLC0415  # the fixture puts it there
+
+    net = text.parse_net('input: "x" input_shape { dim: 1 } layer { name: "r" type: "ReLU" bottom: "x" top: "y" }')
+    monkeypatch.setitem(sys.modules, "pydot", None)
+    with pytest.raises(
+        CaffeError, match="get_pydot_graph needs the package pydot: pip install pydot, or call draw_net"
+    ):
+        draw.get_pydot_graph(net, "LR")
+    monkeypatch.setitem(sys.modules, "pydot", SimpleNamespace(graph_from_dot_data=lambda source: [source]))
+    assert "ReLU" in draw.get_pydot_graph(net, "LR")
 
 
 def test_a_clock_and_a_spec_without_names(caffe):
@@ -125,3 +156,16 @@ def test_a_clock_and_a_spec_without_names(caffe):
     assert [layer.name for layer in caffe.to_proto(top).layer] == ["Input1", "ReLU1"]
     assert caffe.params.Loss.VALID == 1
     assert not caffe.has_nccl()
+
+
+def test_what_belongs_to_others(caffe, monkeypatch):
+    """Scripts call caffe.io.resize and caffe.io.skimage, which the original had from scikit-image."""
+    monkeypatch.setitem(sys.modules, "skimage", SimpleNamespace(img_as_float=abs))
+    monkeypatch.setitem(sys.modules, "skimage.transform", SimpleNamespace(resize=max))
+    assert caffe.io.skimage.img_as_float is abs
+    assert caffe.io.resize is max
+    monkeypatch.setitem(sys.modules, "skimage.transform", None)
+    with pytest.raises(CaffeError, match=r"caffe\.io\.resize is not Caffe's own: .*; install it, or call resize_image"):
+        _ = caffe.io.resize
+    with pytest.raises(AttributeError, match=r"module 'caffe\.io' has no attribute 'resizes'"):
+        _ = caffe.io.resizes

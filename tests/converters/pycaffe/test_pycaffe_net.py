@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from converters.run import main
-from nets import console
 from protos.errors import CaffeError, CaffeWarning, NetError
 from tests.nets.cases import golden
 
@@ -202,23 +201,14 @@ def test_mistakes_are_named(small, caffe):
     ):
         with pytest.raises((NetError, CaffeError), match=message):
             wrong()
-    for name in ("Detector", "NCCL"):
-        with pytest.raises(NotImplementedError, match=f"caffe.{name} is not supported: "):
-            getattr(caffe, name)
-    with pytest.raises(AttributeError, match="module 'caffe' has no attribute 'Nett'"):
-        _ = caffe.Nett
 
 
-def test_what_belongs_to_the_process(caffe, small, monkeypatch):
+def test_what_belongs_to_the_process(caffe, small):
     drawn = []
     for _ in range(2):
         caffe.set_random_seed(7)
         drawn.append(torch.rand(3))
     assert torch.equal(*drawn)
-    started = []
-    monkeypatch.setattr(console, "start_log", lambda: started.append(True))
-    caffe.init_log()
-    assert started == [True]
     with pytest.raises(NotImplementedError, match=r"Solver\.add_callback is not supported: call step"):
         caffe.SGDSolver.add_callback(None, print, print)
 
