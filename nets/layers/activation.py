@@ -1,7 +1,7 @@
 """Layers that map each value by itself. bottom, top: any shape, equal."""
 
 from collections.abc import Iterable, Sequence
-from math import e, log
+from math import e, inf, log
 from typing import Self
 
 import torch
@@ -41,7 +41,7 @@ class ReLU(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
-        return y if self.most is None else y.clamp(max=self.most)
+        return y if self.most is None else F.hardtanh(y, -inf, self.most)  # no gradient at the limit itself
 
     def emit(self, g: Emitter, x: Value) -> Value:
         y = g.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x)

@@ -1,7 +1,7 @@
 """Correlation: how alike the patches of two images are, for FlowNet."""
 
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,12 @@ from protos.schema import CorrelationParameter, LayerParameter
 class Correlation(Layer):
     """The mean over a patch and the channels of a b, or with SUBTRACT of abs(a - b), for each of many displacements.
 
-    Where a and b are equal the slope of abs(a - b) is 1, as in the fork.
-
     bottoms: a and b (N x C x H x W, equal); top: N x (2 r + 1)^2 x H' x W', where r = max_displacement // stride_2;
     channel (i + r) (2 r + 1) + j + r has the patches of b displaced by stride_2 (i, j) pixels. Both are padded with
     zeros by pad first; the patches are kernel_size wide, stride_1 apart, and their displaced ones all fit: of a padded
     size n, ceil((n - 2 max_displacement - kernel_size + 1) / stride_1).
+    With SUBTRACT the gradient is the fork's: for a at p beside b at p + d its sign is that of a - b at p + d, both
+    undisplaced, and for b that of b - a at p; where they are equal, as if a were greater.
     Options: pad (0), kernel_size (odd), max_displacement, stride_1 (1), stride_2 (1), correlation_type (MULTIPLY).
     Source: FlowNet's layer of this name.
     """
@@ -63,13 +63,21 @@ class Correlation(Layer):
         return ((row, column) for row in line for column in line)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        b = F.pad(b, (self.pad,) * 4)
-        a = F.pad(a, (self.pad - self.reach,) * 4)  # a negative padding cuts off
-        height, width = a.shape[2:]
-        alike = []
+        a, b = (F.pad(one, (self.pad,) * 4) for one in (a, b))
+        signs = torch.where(a >= b, 1.0, -1.0).to(a.dtype) if self.subtract else None
+        height, width = (size - 2 * self.reach for size in a.shape[2:])
+
+        def part(one: Tensor, row: int, column: int) -> Tensor:
+            return one[:, :, row : row + height, column : column + width]
+
+        still, alike = part(a, self.reach, self.reach), []
         for row, column in self.displacements():
-            moved = b[:, :, row : row + height, column : column + width]
-            pair = torch.where(a >= moved, a - moved, moved - a) if self.subtract else a * moved
+            moved = part(b, row, column)
+            if signs is None:
+                pair = still * moved
+            else:
+                slopes = part(signs, row, column), part(signs, self.reach, self.reach)
+                pair = _Apart.apply(still, moved, *slopes)  # type: ignore[no-untyped-call]
             alike.append(pair.mean(1))
         return F.avg_pool2d(torch.stack(alike, 1), self.kernel, self.stride)
 
@@ -89,3 +97,17 @@ class Correlation(Layer):
             alike.append(g.op("ReduceMean", pair, axes=[1]))
         sums = g.op("Concat", *alike, axis=1)
         return g.op("AveragePool", sums, kernel_shape=(self.kernel,) * 2, strides=(self.stride,) * 2)
+
+
+class _Apart(torch.autograd.Function):
+    """abs(a - b), whose slopes by a and by -b are given."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, of_a: Tensor, of_b: Tensor) -> Tensor:
+        ctx.save_for_backward(of_a, of_b)
+        return (a - b).abs()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        of_a, of_b = ctx.saved_tensors
+        return upstream * of_a, -upstream * of_b, None, None

@@ -1,4 +1,4 @@
-"""Lstm: the LSTM of a fork, with its own order of blobs and gradients that are clipped."""
+"""Lstm: the LSTM of a fork, with its own order of blobs and gradients of its own."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -23,6 +23,8 @@ class Lstm(LSTM):
     clip, if any (T N values): where it is 0 the states begin anew, and the first step takes up where the last pass
     ended; top: h (T x N x D, or T N x D). Options: num_output (D), batch_size (1), weight_filler, bias_filler
     (constant 0), clipping_threshold (0: none; the most that a gradient of a gate's input may be, each by itself).
+    With clip the gradient of weight_h is the fork's: it counts the states at which a step began anew, too, and of those
+    that the last pass left the first item's alone.
     Blobs: weight_x (4D x I), weight_h (4D x D), bias (4D); gates in the order i, f, o, g.
     Source: junhyukoh's and CTPN's layer of this name.
     """
@@ -65,27 +67,34 @@ class Lstm(LSTM):
         steps = x
         if self.batch:  # the number of steps is a fixed one to what follows the pass, torch.export too
             steps = torch.unflatten(x, 0, (int(x.shape[0]) // self.batch, self.batch))
-        if clip:
-            top = super().sequence(steps, (clip[0] != 0).to(x.dtype).view(steps.shape[:2]))
-            assert isinstance(top, Tensor)
+        kept = (clip[0] != 0).to(x.dtype).view(steps.shape[:2]) if clip else None
+        if torch.is_grad_enabled() and (kept is not None or self.clipping):
+            top = self._stepwise(steps.flatten(2), kept)
+        elif kept is not None:
+            top = super().sequence(steps, kept)  # type: ignore[assignment]
         else:
             zeros = (steps.new_zeros(1, steps.shape[1], self.weight_h.shape[1]),) * 2
             top, _ = self.run(steps.flatten(2), zeros, *self.weights())
         return top.flatten(0, 1) if self.batch else top
 
-    def run(
-        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if not self.clipping or not torch.is_grad_enabled():
-            return super().run(x, first, weight, recurrent, bias)
-        (h, c), hidden = (state[0] for state in first), []
-        for step in F.linear(x, weight, bias):
-            gates = _Clipped.apply(torch.addmm(step, h, recurrent.t()), self.clipping)  # type: ignore[no-untyped-call]
+    def _stepwise(self, x: Tensor, kept: Tensor | None) -> Tensor:
+        """All outputs, step by step, for gradients that are not the derivative."""
+        weight, recurrent, bias = self.weights()
+        shape = (1, x.shape[1], recurrent.shape[1])
+        h, c = (x.new_zeros(shape[1:]),) * 2 if kept is None else (state[0] for state in self._first(x, shape))
+        hidden = []
+        for t, step in enumerate(F.linear(x, weight, bias)):
+            keep = x.new_full((1, 1), t > 0) if kept is None else kept[t, :, None]
+            gates = step + _Fed.apply(h, keep, recurrent, t == 0)  # type: ignore[no-untyped-call]
+            if self.clipping:
+                gates = _Clipped.apply(gates, self.clipping)  # type: ignore[no-untyped-call]
             i, f, g, o = gates.chunk(4, 1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            c = torch.sigmoid(f) * (keep * c) + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             hidden.append(h)
-        return torch.stack(hidden), (h[None], c[None])
+        if kept is not None and not h.is_meta:
+            self.carried = (h[None].detach(), c[None].detach())
+        return torch.stack(hidden)
 
     def emit(self, g: Emitter, x: Value, *clip: Value) -> tuple[Value, ...]:
         steps = x
@@ -101,6 +110,22 @@ class Lstm(LSTM):
         else:
             top, *_ = self._emit_whole(g, steps, ())
         return (g.op("Reshape", top, g.constant([-1, self.weight_h.shape[1]], "rows")) if self.batch else top,)
+
+
+class _Fed(torch.autograd.Function):
+    """What the outputs of the step before, where kept, give to the gates; the weights' gradient is the fork's."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, keep: Tensor, weight: Tensor, first: bool) -> Tensor:
+        ctx.save_for_backward(h, keep, weight)
+        ctx.first = first
+        return (keep * h) @ weight.t()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        h, keep, weight = ctx.saved_tensors
+        count, upstream = 1 if ctx.first else len(h), upstream.to(weight)  # another type under autocast
+        return keep * (upstream @ weight), None, upstream[:count].t() @ h[:count].to(weight), None
 
 
 class _Clipped(torch.autograd.Function):

@@ -1,9 +1,9 @@
 """ResizeNearestNeighbor and ResizeBilinear: TensorFlow's ways to resize an image, as a fork of Caffe has them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import floor
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +25,7 @@ MODES = {  # how a pixel of the top finds its place in the bottom, and ONNX's wo
 class _Resize(Layer):
     """What the two have in common: the size, the axes, and where pixel i of the top lies in the bottom.
 
+    The size of a scale is n scale, rounded down; as in the fork it is computed in float32, where 10 times 0.7 is 7.
     With s = n / size: i s; with align_corners i (n - 1) / (size - 1), but for a size of 1; with half_pixel_centers
     (i + 0.5) s - 0.5, and so with pytorch_half_pixel, but for a size of 1: -0.5.
     """
@@ -66,7 +67,7 @@ class _Resize(Layer):
     def sizes(self, bottom: Sequence[int]) -> Size:
         """Height and width of the top for those of the bottom."""
         rule = zip(self.size, self.scale, bottom, strict=True)
-        height, width = (floor(n * scale) if size is None else size for size, scale, n in rule)
+        height, width = (_scaled(n, scale) if size is None else size for size, scale, n in rule)
         return height, width
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,7 +123,10 @@ class ResizeNearestNeighbor(_Resize):
 
     def resized(self, x: Tensor, axis: int, size: int) -> Tensor:
         places = self.places(x.shape[axis], size, x.device)
-        nearest = (places + 0.5 if self.mode else places).floor().long()
+        nearest = places.floor()
+        if self.mode:  # the sum with 0.5 would round
+            nearest += places - nearest >= 0.5
+        nearest = nearest.long()
         return x.index_select(axis, nearest.clamp(0, x.shape[axis] - 1))
 
     def onnx_mode(self) -> Iterator[tuple[str, str]]:
@@ -155,3 +159,7 @@ class ResizeBilinear(_Resize):
 
     def onnx_mode(self) -> Iterator[tuple[str, str]]:
         yield "mode", "linear"
+
+
+def _scaled(n: int, scale: float) -> int:
+    return int(np.float32(n) * np.float32(scale))

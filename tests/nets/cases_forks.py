@@ -113,17 +113,21 @@ def _lstm(x, weight, recurrent, bias, keep):
 
 
 def _clipped_back(x, weight, recurrent, bias, keep, flow, most):
-    """The gradients of x and the blobs from that of the outputs; those of the gates' inputs are clipped at *most*."""
-    _, known = _lstm(x, weight, recurrent, bias, keep)
+    """The gradients of x and the blobs from that of the outputs; those of the gates' inputs are clipped at *most*.
+
+    The recurrent weights' counts all outputs before a step, kept or not.
+    """
+    outputs, known = _lstm(x, weight, recurrent, bias, keep)
     dx, dw, dr, db = (np.zeros_like(value) for value in (x, weight, recurrent, bias))
     dh = dc = np.zeros_like(known[0][1])
     for t in reversed(range(len(x))):
-        (i, f, o, g), before, h, c = known[t]
+        (i, f, o, g), before, _, c = known[t]
         dh = dh + flow[t]
         dc = dc + dh * o * (1 - np.tanh(c) ** 2)
         slopes = (dc * g * i * (1 - i), dc * before * f * (1 - f), dh * np.tanh(c) * o * (1 - o), dc * i * (1 - g**2))
         gates = np.clip(np.concatenate(slopes, 1), -most, most)
-        dx[t], dw, dr, db = gates @ weight, dw + gates.T @ x[t], dr + gates.T @ h, db + gates.sum(0)
+        dx[t], dw, db = gates @ weight, dw + gates.T @ x[t], db + gates.sum(0)
+        dr = dr + gates.T @ outputs[t - 1] if t else dr
         dh, dc = keep[t][:, None] * (gates @ recurrent), keep[t][:, None] * dc * f
     return dx, dw, dr, db
 
@@ -138,7 +142,7 @@ def _patches_and_sequences(make_case):
     yield layer_case(
         make_case, "correlation_subtract", "Correlation",
         "correlation_param { pad: 1 kernel_size: 1 max_displacement: 1 correlation_type: SUBTRACT }",
-        lambda a, b: [_alike(a, b, 1, 1, 1, 1, 1, lambda a, b: np.abs(a - b))], [a, b],
+        lambda a, b: [_alike(a, b, 1, 1, 1, 1, 1, lambda a, b: np.abs(a - b))], [a, b], fixed=(0, 1),
     )  # fmt: skip
     x, blobs = random(4, 2, 3), [random(8, 3), random(8, 2), random(8)]
     through = np.vstack([np.zeros((1, 2)), np.ones((3, 2))])
@@ -147,22 +151,21 @@ def _patches_and_sequences(make_case):
         lambda *values: [_lstm(*values, through)[0]], [x], blobs,
     )  # fmt: skip
     clip = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
-    yield layer_case(
-        make_case, "lstm_fork_clip", "Lstm", "lstm_param { num_output: 2 batch_size: 2 }",
-        lambda x, clip, *blobs: [_lstm(x.reshape(4, 2, 3), *blobs, clip.reshape(4, 2))[0].reshape(8, 2)],
-        [x.reshape(8, 3), clip.reshape(8)], blobs, fixed=(1,),
-    )  # fmt: skip
     x, *blobs = stated([x, *blobs])
     flow = np.float32(random(4, 2, 2, seed=1)).astype(float)
-    gradients = _clipped_back(x, *blobs, clip, flow, 0.05)
-    yield make_case(
-        "lstm_fork_clipping",
-        'layer { name: "layer" type: "Lstm" bottom: "x" bottom: "clip" top: "y" '
-        "lstm_param { num_output: 2 clipping_threshold: 0.05 } }",
-        "TRAIN", bottom__x=x, bottom__clip=clip, top__y=_lstm(x, *blobs, clip)[0], top_diff__y=flow,
-        bottom_diff__x=gradients[0], **{f"param__layer__{i}": blob for i, blob in enumerate(blobs)},
-        **{f"param_diff__layer__{i}": gradient for i, gradient in enumerate(gradients[1:])},
-    )  # fmt: skip
+    for name, option, most, lead in (
+        ("clip", "batch_size: 2", np.inf, (8,)), ("clipping", "clipping_threshold: 0.05", 0.05, (4, 2)),
+    ):  # fmt: skip
+        gradients = _clipped_back(x, *blobs, clip, flow, most)
+        yield make_case(
+            f"lstm_fork_{name}",
+            'layer { name: "layer" type: "Lstm" bottom: "x" bottom: "clip" top: "y" '
+            f"lstm_param {{ num_output: 2 {option} }} }}",
+            "TRAIN", bottom__x=x.reshape(*lead, 3), bottom__clip=clip.reshape(lead),
+            top__y=_lstm(x, *blobs, clip)[0].reshape(*lead, 2), top_diff__y=flow.reshape(*lead, 2),
+            bottom_diff__x=gradients[0].reshape(*lead, 3), **{f"param__layer__{i}": b for i, b in enumerate(blobs)},
+            **{f"param_diff__layer__{i}": gradient for i, gradient in enumerate(gradients[1:])},
+        )  # fmt: skip
 
 
 # ---- normalisations

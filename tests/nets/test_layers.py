@@ -32,6 +32,7 @@ NOT_THE_DERIVATIVE = {
     "net_propagate_down": "propagate_down stops the gradient",
     "ctc_loss": "the gradient is that of the sum over the lines, not of their mean",
     "ctc_loss_weight": "the gradient is that of the sum over the lines, not of their mean",
+    "lstm_fork_clip": "the weights' gradient counts states that were dropped, as in the fork",
     "lstm_fork_clipping": "the gradient is clipped",
     "mvn_constant": "all values are equal: the deviation has a kink there",
 }
