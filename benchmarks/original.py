@@ -21,7 +21,8 @@ from benchmarks.turns import measure, place  # noqa: E402
 
 # It runs in the other interpreter, which may be of Python 2.
 ORIGINAL = """
-import sys, time
+import os, sys, time
+os.environ.setdefault("GLOG_minloglevel", "2")
 import caffe
 caffe.set_mode_cpu()
 solver = caffe.get_solver(sys.argv[1])
