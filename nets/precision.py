@@ -52,7 +52,7 @@ def average(precision: Tensor, recall: Tensor, version: str) -> float:
     """
     if version == "11point":
         points = torch.arange(11, dtype=recall.dtype) / 10
-        reached = recall >= points[:, None]
+        reached = recall.float().double() >= points[:, None]  # of 7 in 10 a float32 is just below 0.7
         return torch.where(reached, precision, 0.0).max(1).values.mean().item()
     if version == "MaxIntegral":
         precision = precision.flip(0).cummax(0).values.flip(0)

@@ -33,6 +33,11 @@ def smooth_l1(x: Tensor, sigma: float = 1.0) -> Tensor:
     return F.smooth_l1_loss(x, torch.zeros_like(x), reduction="none", beta=1 / squared)
 
 
+def worth(x: Tensor, value: Tensor) -> Tensor:
+    """*value*, with the gradient of *x*."""
+    return x + (value - x).detach()
+
+
 def check_alike(bottoms: Sequence[Shape]) -> None:
     """Raise NetError unless all *bottoms* have as many items and values as the first."""
     for shape in bottoms[1:]:
@@ -46,7 +51,8 @@ class SmoothL1Loss(Loss):
     """The sum of w f(v (a - b)), by N; f(x) is 0.5 (sigma x)^2 where |x| < 1 / sigma^2, |x| - 0.5 / sigma^2 elsewhere.
 
     bottoms: a and b, N x any, and perhaps v, and w, as many values in each; top: scalar. It gives a gradient to a and
-    b. torch's smooth_l1_loss divides by the values instead. Options: sigma (1). Source: Fast R-CNN.
+    b: without w that of f alone, v f'(v (a - b)) with it, as in the forks with three and with four bottoms. torch's
+    smooth_l1_loss divides by the values instead. Options: sigma (1). Source: Fast R-CNN; w: Faster R-CNN.
     """
 
     message = "smooth_l1_loss_param"
@@ -68,7 +74,10 @@ class SmoothL1Loss(Loss):
 
     def forward(self, a: Tensor, b: Tensor, inside: Tensor | None = None, outside: Tensor | None = None) -> Tensor:
         apart = a - b.reshape(a.shape)
-        losses = smooth_l1(apart if inside is None else inside.reshape(a.shape) * apart, self.sigma)
+        if inside is not None:
+            weighted = inside.reshape(a.shape) * apart
+            apart = worth(apart, weighted) if outside is None else weighted
+        losses = smooth_l1(apart, self.sigma)
         return (losses if outside is None else outside.reshape(a.shape) * losses).sum() / max(1, a.shape[0])
 
 
@@ -99,7 +108,8 @@ class SmoothL1LossOHEM(Loss):
     """The sum of f(w (a - b)), normalised; f(x) is 0.5 x^2 where |x| < 1, |x| - 0.5 elsewhere.
 
     bottoms: a and b, N x C x any, and perhaps w, as many values in each; tops: scalar, and if there is a second one,
-    the sums over the channels, N x 1 x any, which take no gradient. Options: loss_param.normalization (VALID and FULL:
+    the sums over the channels, N x 1 x any, which take no gradient. The gradient of a is that of f: it is not weighted
+    once more. Options: loss_param.normalization (VALID and FULL:
     by all positions; BATCH_SIZE: by N, PRE_FIXED: by pre_fixed_normalizer, NONE), normalize (old: VALID or BATCH_SIZE).
     Source: R-FCN.
     """
@@ -125,7 +135,7 @@ class SmoothL1LossOHEM(Loss):
 
     def forward(self, a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         apart = a - b.reshape(a.shape)
-        losses = smooth_l1(apart if weights is None else weights.reshape(a.shape) * apart)
+        losses = smooth_l1(apart if weights is None else worth(apart, weights.reshape(a.shape) * apart))
         loss = self.normalizer.apply(losses.sum(), a.shape[0], a.shape[0] * a.shape[2:].numel())
         return (loss, losses.detach().sum(1, keepdim=True)) if self.with_losses else loss
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.layer import LAYERS, Shape, check_indices, shape_text
-from nets.layers.box_loss import smooth_l1
+from nets.layers.box_loss import smooth_l1, worth
 from nets.layers.boxes import areas, decode, encode, suppress
 from nets.layers.detection import NMS_OPTIONS, check_priors
 from nets.layers.loss import LOSS_OPTIONS, MOST_SURPRISED, Loss, floored, normalization, unsupported
@@ -70,8 +70,9 @@ class MultiBoxLoss(Loss):
     use_prior_for_matching (true; false: the predicted boxes are matched), background_label_id (0), use_difficult_gt
     (true), mining_type (MAX_NEGATIVE: neg_pos_ratio (3) times the matched, of those that overlap less than neg_overlap
     (0.5); HARD_EXAMPLE: sample_size (64) of all; NONE: all others), do_neg_mining (old; it must agree), nms_param with
-    nms_threshold and top_k, and use_prior_for_nms (false): suppression among the hardest; code_type (CORNER;
-    CENTER_SIZE, CORNER_SIZE), encode_variance_in_target (false), map_object_to_agnostic (false: all classes but the
+    nms_threshold and top_k (0; -1: all), and use_prior_for_nms (false): suppression among the hardest, without any left
+    where top_k is not set; code_type (CORNER; CENTER_SIZE, CORNER_SIZE), encode_variance_in_target (false; true: as in
+    the original the gradient is not divided by the variances), map_object_to_agnostic (false: all classes but the
     background are one), ignore_cross_boundary_bbox (false), bp_inside (false: true leaves out sides beyond the image);
     loss_param.normalization (VALID: by the matched; FULL: by NP, BATCH_SIZE: by N, NONE), normalize. Source: SSD.
     """
@@ -215,16 +216,13 @@ class MultiBoxLoss(Loss):
             return match, shared
         label = torch.arange(self.classes, device=match.device)[:, None]
         if self.match_priors:
-            own = self._marks(match, truth) == label
+            own = _labels(match, truth.labels) == label
             match, shared = torch.where(own | (match < UNMATCHED), match, UNMATCHED), shared.expand_as(own)
         return match.masked_fill(label == self.background, UNMATCHED), shared
 
     def _marks(self, match: Tensor, truth: Truth) -> Tensor:
         """The class of what each prior is matched to, -1 where it is not: N x L x P."""
-        if not truth.labels.shape[0]:
-            return torch.full_like(match, -1)
-        found = torch.full_like(match, self.background + 1) if self.agnostic else truth.labels[match.clamp(min=0)]
-        return torch.where(match >= 0, found, -1)
+        return _labels(match, torch.full_like(truth.labels, self.background + 1) if self.agnostic else truth.labels)
 
     def _apart(
         self, offsets: Tensor, decoded: Tensor, priors: Tensor, variances: Tensor, match: Tensor, truth: Truth
@@ -239,7 +237,7 @@ class MultiBoxLoss(Loss):
             own = priors.expand_as(decoded) if self.match_priors else decoded
             there = there & (own >= 0) & (own <= 1)
         apart = torch.where(there, offsets - wanted, 0.0)
-        return apart / variances if self.variance_in_target else apart
+        return worth(apart, apart / variances) if self.variance_in_target else apart
 
     def _surprises(self, scores: Tensor, marks: Tensor) -> Tensor:
         """The loss of each prior's class, N x P, from scores N x P x C and the classes that it stands for."""
@@ -274,6 +272,11 @@ class MultiBoxLoss(Loss):
         return matched[:, None], background & known[:, None]
 
 
+def _labels(match: Tensor, labels: Tensor) -> Tensor:
+    """Those of the *labels* (G) that *match* (any shape) says, -1 where it says none."""
+    return torch.where(match >= 0, labels[match.clamp(min=0)], -1) if len(labels) else torch.full_like(match, -1)
+
+
 def _mining(p: MultiBoxLossParameter) -> Mining:
     nms = p.nms_param
     return Mining(
@@ -282,6 +285,6 @@ def _mining(p: MultiBoxLossParameter) -> Mining:
         p.neg_overlap,
         p.sample_size,
         nms.nms_threshold if p.HasField("nms_param") else 0.0,
-        nms.top_k if nms.HasField("top_k") and nms.top_k >= 0 else None,
+        nms.top_k if nms.top_k >= 0 else None,
         p.use_prior_for_nms,
     )

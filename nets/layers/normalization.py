@@ -283,7 +283,9 @@ class Normalize(Layer):
     """y = scale x / sqrt(eps + sum of x^2) over each image, or over the channels of each pixel.
 
     bottom, top: N x C x any, equal. Options: across_spatial (true: over the image), channel_shared (true: one scale,
-    else one a channel), scale_filler (1), eps (1e-10). Blob: scale (a scalar, or C). Source: SSD.
+    else one a channel), scale_filler (1), eps (1e-10). Blob: scale (a scalar, or C). With a scale for each channel the
+    gradient of x is, as in the original, that without scales times the scale: the derivative where all are equal.
+    Source: SSD.
     """
 
     message = "norm_param"
@@ -321,10 +323,32 @@ class Normalize(Layer):
         return (1,) * axes if self.scale.dim() == 0 else (-1, *[1] * (axes - 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        squares = (x * x).sum(self._axes(x.dim()), keepdim=True)
-        return x * (squares + self.eps).rsqrt() * self.scale.reshape(self._scale_shape(x.dim()))
+        axes, scale = self._axes(x.dim()), self.scale.reshape(self._scale_shape(x.dim()))
+        if self.scale.dim():
+            return _ScaledLast.apply(x, scale, axes, self.eps)  # type: ignore[no-any-return, no-untyped-call]
+        return x * ((x * x).sum(axes, keepdim=True) + self.eps).rsqrt() * scale
 
     def emit(self, g: Emitter, x: Value) -> Value:
         squares = g.op("ReduceSumSquare", x, axes=self._axes(len(x.shape)), keepdims=1)
         scale = g.blob("scale", tuple(self.scale.reshape(self._scale_shape(len(x.shape))).shape))
         return g.op("Mul", g.op("Div", x, g.op("Sqrt", plus(g, squares, self.eps, "eps"))), scale)
+
+
+class _ScaledLast(torch.autograd.Function):
+    """Normalize with a scale for each channel, and its gradient, see there."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, axes: list[int], eps: float) -> Tensor:
+        shrink = ((x * x).sum(axes, keepdim=True) + eps).rsqrt()
+        unit = x * shrink
+        ctx.save_for_backward(unit, shrink, scale)
+        ctx.axes = axes
+        return unit * scale
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        unit, shrink, scale = ctx.saved_tensors
+        product = upstream * unit
+        along = product.sum(ctx.axes, keepdim=True)
+        return (upstream - unit * along) * shrink * scale, product.sum_to_size(scale.shape), None, None

@@ -20,7 +20,8 @@ class PriorBox(Layer):
 
     bottoms: feature map N x C x H x W, image N x any x height x width, whose values do not matter; top: 1 x 2 x 4HWB,
     the boxes (x1, y1, x2, y2) row by row, then variances. Of the B boxes at a pixel there are, for each min_size s: a
-    square of s, one of sqrt(s max_size), and for each aspect ratio a but 1 a box of s sqrt(a) x s / sqrt(a).
+    square of s, one of sqrt(s max_size), and for each aspect ratio a but 1 a box of s sqrt(a) x s / sqrt(a). Sizes
+    count without their fractions, as in the original.
     Options: min_size (at least one), max_size (none, or one for each min_size), aspect_ratio (none), flip (true: 1 / a
     as well), clip (false: boxes reach beyond the image), variance (0.1; one figure, or four), img_size or img_h and
     img_w (the second bottom's), step or step_h and step_w (image by feature map), offset (0.5). Source: SSD.
@@ -117,10 +118,10 @@ def _sides(p: PriorBoxParameter) -> Iterator[tuple[float, float]]:
     if any(high <= low for low, high in zip(least, most, strict=False)):
         raise NetError(f"max_size {most} must be above min_size {least}")
     ratios = list(_ratios(p))
-    for i, size in enumerate(least):
+    for i, size in enumerate(map(int, least)):
         yield size, size
         if most:
-            yield ((size * most[i]) ** 0.5,) * 2
+            yield ((size * int(most[i])) ** 0.5,) * 2
         yield from ((size * ratio**0.5, size / ratio**0.5) for ratio in ratios)
 
 

@@ -41,10 +41,11 @@ class Proposal(Layer):
     bottoms: scores N x 2A x H x W, of which the second A count, offsets N x 4A x H x W, image facts, a row of height,
     width and scale (or scales of height and width), one for all items or one for each; tops: regions R x 5 (item, x1,
     y1, x2, y2), the best of each item first, and if there is a second one, their scores (R). Regions are clipped to the
-    image; those below min_size times the scale go; of the pre_nms_topn best of an item those go that overlap a better
-    one by more than nms_thresh; post_nms_topn of them at most stay (0: all). Options: feat_stride (16), base_size (16),
+    image; the score of those below min_size times the scale is 0, so that they come last; of the pre_nms_topn best of
+    an item those go that overlap a better one by more than nms_thresh; post_nms_topn of them at most stay (0: all).
+    Options: feat_stride (16), base_size (16),
     min_size (16), ratio (0.5, 1, 2), scale (8, 16, 32), pre_nms_topn (6000), post_nms_topn (300), nms_thresh (0.7).
-    Source: mini-caffe, after py-faster-rcnn.
+    Source: PVANet and mini-caffe, after py-faster-rcnn, which leaves regions that are too small out.
     """
 
     differentiable = False
@@ -132,10 +133,11 @@ class Proposal(Layer):
         least = self.least * torch.stack((rows[..., 3 if rows.shape[2] > 3 else 2], rows[..., 2]), -1)
         large = (boxes[..., 2:] - boxes[..., :2] + 1 >= least).all(-1)
         own = scores[:, len(self.anchors) :].permute(0, 2, 3, 1).reshape(len(scores), -1)
-        best, order = own.masked_fill(~large, -torch.inf).sort(dim=1, descending=True, stable=True)
+        best, order = own.masked_fill(~large, 0).sort(dim=1, descending=True, stable=True)
         best, order = best[:, : self.before or None], order[:, : self.before or None]
         boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-        kept = suppress(boxes, best > -torch.inf, self.threshold, pixel=1, most=self.after or None)
+        all_ = torch.ones_like(best, dtype=torch.bool)
+        kept = suppress(boxes, all_, self.threshold, pixel=1, most=self.after or None)
         if self.after:
             kept &= kept.cumsum(1) <= self.after
         item, place = kept.nonzero(as_tuple=True)
@@ -156,7 +158,7 @@ class Proposal(Layer):
             "Slice", scores, *(g.constant([n], name) for n, name in ((count, "from"), (2 * count, "to"), (1, "axis")))
         )
         own = g.op("Reshape", g.op("Transpose", own, perm=[0, 2, 3, 1]), g.constant([-1, total], "scores_shape"))
-        own = g.op("Where", self._emit_large(g, boxes, facts), own, g.constant(LOWEST, "lowest"))
+        own = g.op("Where", self._emit_large(g, boxes, facts), own, g.constant(0.0, "zero"))
         best, order = g.ops("TopK", 2, own, g.constant([before], "before"), axis=1)
         boxes = g.op("GatherND", boxes, g.op("Unsqueeze", order, g.constant([2], "last")), batch_dims=1)
         low, high = g.ops("Split", 2, boxes, axis=-1)

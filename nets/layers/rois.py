@@ -64,8 +64,8 @@ class ROIPooling(Layer):
     bottoms: N x C x H x W, regions R x 5 (item, x1, y1, x2, y2, in pixels of the image; axes of 1 may follow); top:
     R x C x pooled_h x pooled_w. The corners times spatial_scale are rounded, the last pixel belongs to the region, and
     it is at least one pixel wide; bins are rounded outwards and may share pixels. Of a tie, the first pixel takes the
-    gradient. Options: pooled_h, pooled_w, spatial_scale (1); pad_ratio (0): so much of its sides is put around a region
-    first. Source: Fast R-CNN; pad_ratio: MS-CNN.
+    gradient; a region that ends before it begins gives none. Options: pooled_h, pooled_w, spatial_scale (1); pad_ratio
+    (0): so much of its sides is put around a region first. Source: Fast R-CNN; pad_ratio: MS-CNN.
     """
 
     message = "roi_pooling_param"
@@ -99,6 +99,7 @@ class ROIPooling(Layer):
             low, high = low - pad, high + pad
         low, high = rounded(low * self.scale), rounded(high * self.scale)
         left, top = torch.split(low, 1, 1)
+        upright = (high >= low).all(1)[:, None, None, None]
         width, height = torch.split((high - low + 1).clamp(min=1), 1, 1)
         rows = bins(top, height, self.size[0], x.shape[2], whole=True)
         columns = bins(left, width, self.size[1], x.shape[3], whole=True)
@@ -107,7 +108,8 @@ class ROIPooling(Layer):
         planes = (items[:, None] * x.shape[1] + channels)[..., None, None]
         flat = planes * x.shape[2:].numel() + places.clamp(min=0)
         values = x.reshape(-1).index_select(0, flat.reshape(-1)).reshape(flat.shape)
-        return torch.where(places < 0, 0.0, values)
+        still = torch.where(places < 0, 0.0, values.detach())
+        return torch.where((places >= 0) & upright, values, still)
 
     def emit(self, g: Emitter, x: Value, rois: Value) -> Value:
         rows = g.op("Reshape", rois, g.constant([-1, 5], "rows"))

@@ -33,16 +33,16 @@ NORMALIZE = (
 
 
 def _normalize(make_case, name, options, axes, eps, by_channel):
+    """The gradient takes the scale last, also where each channel has its own."""
     x, dy = values(2, 3, 4, 5).astype(np.float64), values(2, 3, 4, 5, seed=1)
     scale = values(3, seed=2) if by_channel else np.float32(1.7)
     spread = scale.reshape(-1, 1, 1)
     norm = np.sqrt((x**2).sum(axes, keepdims=True) + eps)
     y = x / norm
-    flow = dy * spread
     dscale = (dy * y).sum((0, 2, 3)) if by_channel else (dy * y).sum()
     return make_case(
         name, layer("Normalize", "x", "y", options), "TRAIN", bottom__x=x, param__layer__0=scale, top__y=y * spread,
-        top_diff__y=dy, bottom_diff__x=(flow - y * (flow * y).sum(axes, keepdims=True)) / norm,
+        top_diff__y=dy, bottom_diff__x=(dy - y * (dy * y).sum(axes, keepdims=True)) / norm * spread,
         param_diff__layer__0=dscale,
     )  # fmt: skip
 
@@ -68,6 +68,14 @@ PRIORS = (
         (
             [(3, 3), (12**0.5,) * 2, (6, 1.5), (6, 6), (72**0.5,) * 2, (12, 3)],
             (30, 30), (5, 5), 0.25, False, [0.3] * 4,
+        ),
+    ),
+    (
+        "priorbox_fractions",
+        "min_size: 5.9 max_size: 8.7 aspect_ratio: 2",
+        (
+            [(5, 5), (40**0.5,) * 2, (50**0.5, 12.5**0.5), (12.5**0.5, 50**0.5)],
+            (12, 20), (4, 4), 0.5, False, [0.1] * 4,
         ),
     ),
     (
@@ -206,9 +214,9 @@ EVALUATIONS = (
 
 
 def _judged(rows, truth, threshold, with_difficult):
-    """The rows of the boxes of one item and class."""
+    """The rows of the boxes of one item and class; where there is no ground truth they stay in their order."""
     taken = set()
-    for row in sorted(rows, key=lambda row: -row[2]):
+    for row in sorted(rows, key=lambda row: -row[2] if len(truth) else 0):
         shared = [overlap(row[3:], known[3:7]) for known in truth]
         best = int(np.argmax(shared)) if shared else -1
         right, wrong = 0, 1

@@ -33,6 +33,7 @@ MULTIBOXES = (
      {"priors": False, "inside": True, "code": "CENTER_SIZE"}),
     ("multibox_inside", "ignore_cross_boundary_bbox: true bp_inside: true encode_variance_in_target: true",
      {"ignore": True, "inside": True, "in_target": True}),
+    ("multibox_suppressed_all", "nms_param { nms_threshold: 0.9 }", {"nms": 0.9, "top_k": 0}),
     ("multibox_agnostic", "map_object_to_agnostic: true", {"agnostic": True, "classes": 2}),
     ("multibox_by_items", "} loss_param { normalization: BATCH_SIZE", {"divisor": 3}),
     ("multibox_by_all", "} loss_param { normalization: FULL", {"divisor": 3 * PRIOR_COUNT}),
@@ -142,7 +143,7 @@ class _MultiBox:
         value, slope = (apart**2 / 2, apart) if self.squared else smooth(apart)
         if self.inside is not False:
             slope = np.where((self.inside[p] >= 0) & (self.inside[p] <= 1), slope, 0)
-        return value.sum(), slope / self.variance[p] if self.in_target else slope
+        return value.sum(), slope  # not divided by the variances once more, where these are in the target
 
     def class_loss(self, p, label):
         scores = self.conf[p]

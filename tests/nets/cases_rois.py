@@ -51,16 +51,20 @@ def _roi_bins(roi, pooled, scale, pad_ratio, size):
 
 
 def roi_pooling(x, rois, pooled, scale, pad_ratio=0.0):
-    """The top of ROIPooling, bin by bin, and the place of each value: 0 and None in an empty bin."""
+    """The top of ROIPooling, bin by bin, and where each value that takes a gradient is from."""
     tops = np.zeros((len(rois), x.shape[1], *pooled), np.float32)
     places = {}
     for r, roi in enumerate(rois):
+        pads = (roi[3:] - roi[1:3] + 1) * np.float32(pad_ratio)
+        ends = zip((roi[1:3] - pads) * np.float32(scale), (roi[3:] + pads) * np.float32(scale), strict=True)
+        upright = all(_rounded(high) >= _rounded(low) for low, high in ends)
         for p, q, rows, columns in _roi_bins(roi, pooled, scale, pad_ratio, x.shape[2:]):
             part = x[int(roi[0]), :, rows, columns]
             for c in range(x.shape[1] if part.size else 0):
                 row, column = np.unravel_index(part[c].argmax(), part[c].shape)  # the first of a tie
                 tops[r, c, p, q] = part[c, row, column]
-                places[r, c, p, q] = int(roi[0]), c, rows.start + row, columns.start + column
+                if upright:
+                    places[r, c, p, q] = int(roi[0]), c, rows.start + row, columns.start + column
     return tops, places
 
 
@@ -132,7 +136,8 @@ def _smooth_l1(make_case, name, options, sigma, count):
     a, b, inside, outside = (values(4, 6, 1, 2, seed=i) for i in range(4))
     inside, outside = (w if count > i else np.ones_like(w) for i, w in ((2, inside), (3, outside)))
     loss, slope = smooth(inside * (a - b), sigma)
-    da = inside * outside * slope / 4 * (2 if "loss_weight" in options else 1)
+    slope = inside * outside * slope if count == 4 else slope  # with one weight it is not weighted once more
+    da = slope / 4 * (2 if "loss_weight" in options else 1)
     bottoms = {"bottom__a": a, "bottom__b": b, "bottom__inside": inside, "bottom__outside": outside}
     return make_case(
         name, layer("SmoothL1Loss", " ".join(["a", "b", "inside", "outside"][:count]), "loss", options), "TRAIN",
@@ -158,7 +163,7 @@ def _smooth_l1_ohem(make_case, name, options, divisor, weighted, listed):
     bottoms, tops = "a b w" if weighted else "a b", "loss losses" if listed else "loss"
     return make_case(
         name, layer("SmoothL1LossOHEM", bottoms, tops, options), "TRAIN", bottom__a=a, bottom__b=b,
-        top__loss=loss.sum() / divisor, bottom_diff__a=w * slope / divisor, bottom_diff__b=-w * slope / divisor, **more,
+        top__loss=loss.sum() / divisor, bottom_diff__a=slope / divisor, bottom_diff__b=-slope / divisor, **more,
     )  # fmt: skip
 
 
@@ -247,8 +252,8 @@ def proposals(scores, offsets, facts, stride, boxes, least, before, after, thres
             center, half = box[:2] + sides / 2 + move[:2] * sides, np.exp(move[2:]) * sides / 2
             moved = np.clip([*(center - half), *(center + half)], 0, [width - 1, height - 1] * 2)
             shortest = least * np.array([scales[-1], scales[0]])
-            if (moved[2:] - moved[:2] + 1 >= shortest).all():
-                found.append((scores[count + a, row, column], moved))
+            large = (moved[2:] - moved[:2] + 1 >= shortest).all()
+            found.append((scores[count + a, row, column] * large, moved))
     found = sorted(found, key=lambda one: -one[0])[:before]
     kept = []
     for score, box in found:

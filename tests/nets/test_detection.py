@@ -287,6 +287,46 @@ def test_boxes_are_compared_in_the_pixels_of_their_items(tmp_path):
         load("DetectionEvaluate", shapes, 1, options)(found, truth)
 
 
+def judged_in_pixels(tmp_path, options, found, truth, sizes="one 100 100"):
+    """Whether the box *found* is right, where the image has a size; and the shape of the top."""
+    (tmp_path / "sizes.txt").write_text(sizes)
+    options = f'num_classes: 2 name_size_file: "{tmp_path / "sizes.txt"}" {options}'
+    net = load("DetectionEvaluate", [(1, 1, 1, 7), (1, 1, 1, 8)], 1, f"detection_evaluate_param {{ {options} }}")
+    rows = torch.tensor([0, 1, 0.9, *found]), torch.tensor([0, 1, 0, *truth, 0.0])
+    marks = net(rows[0][None, None, None], rows[1][None, None, None])["y0"]
+    assert marks.shape == (1, 1, 2, 5)
+    return bool(marks[0, 0, 1, 3])
+
+
+def test_boxes_in_pixels_are_clipped_to_the_image(tmp_path):
+    """The box found lies half outside; what is within is the ground truth."""
+    found, truth = (-1.0, 0.2, 1.0, 0.8), (0.0, 0.2, 1.0, 0.8)
+    assert judged_in_pixels(tmp_path, "", found, truth)
+    assert judged_in_pixels(tmp_path, "resize_param { width: 30 height: 30 }", found, truth)
+    mode = "resize_param { width: 30 height: 30 resize_mode: FIT_SMALL_SIZE height_scale: 20 width_scale: 20 }"
+    assert judged_in_pixels(tmp_path, mode, found, truth, "one 20 20")
+
+
+def test_boxes_in_pixels_come_without_the_padding_of_a_resize(tmp_path):
+    """100 x 50 pixels in a square: the rows from 0.25 to 0.75. What is found besides lies in the padding."""
+    mode = "resize_param { width: 30 height: 30 resize_mode: FIT_LARGE_SIZE_AND_PAD }"
+    found, truth = (0.0, 0.0, 1.0, 0.5), (0.0, 0.25, 1.0, 0.5)
+    assert judged_in_pixels(tmp_path, f"{mode} overlap_threshold: 0.9", found, truth, "one 50 100")
+    assert not judged_in_pixels(tmp_path, "overlap_threshold: 0.9", found, truth, "one 50 100")
+    upright = (0.0, 0.0, 0.5, 1.0), (0.25, 0.0, 0.5, 1.0)
+    assert judged_in_pixels(tmp_path, f"{mode} overlap_threshold: 0.9", *upright, "one 100 50")
+    with pytest.raises(NetError, match="resize_param needs a height and a width"):
+        judged_in_pixels(tmp_path, "resize_param { width: 3 }", found, truth)
+
+
+def test_items_without_a_box_found_have_no_rows():
+    net = load("DetectionEvaluate", [(1, 1, 2, 7), (1, 1, 1, 8)], 1, "detection_evaluate_param { num_classes: 3 }")
+    assert net.shapes["y0"] == (1, 1, 4, 5)
+    nothing = torch.tensor([[0.0, *[-1] * 6], [1, *[-1] * 6]])[None, None]
+    truth = torch.tensor([0.0, 2, 0, 0, 0, 1, 1, 0])[None, None, None]
+    assert net(nothing, truth)["y0"][0, 0].tolist() == [[-1, 1, 0, -1, -1], [-1, 2, 1, -1, -1]]
+
+
 def test_a_test_net_is_exported_without_what_judges_it(tmp_path):
     judged = (
         SSD
@@ -615,15 +655,32 @@ def test_a_faster_rcnn_net_is_that_of_opencv_and_leaves_as_onnx(tmp_path, monkey
     assert wanted["prob"].shape[0] < net.shapes["prob"][0] == 20
 
 
-def test_where_no_region_is_proposed_there_are_no_rows(tmp_path):
-    net = nets.load(text.parse_net(FASTER.replace("min_size: 1 ", "min_size: 999 ")))
+def test_regions_that_are_too_small_come_last_with_no_score(tmp_path):
+    named = FASTER.replace('top: "rois" proposal_param', 'top: "rois" top: "best" proposal_param').replace("20", "100")
+    torch.manual_seed(0)
     inputs = {"data": torch.randn(1, 3, 96, 128), "im_info": torch.tensor([[96.0, 128, 1]])}
-    with torch.no_grad():
-        tops = net(**inputs)
-    assert {name: tuple(top.shape) for name, top in tops.items()} == {"bbox": (0, 16), "prob": (0, 4)}
-    converters.export_onnx(net, tmp_path / "net.onnx")
-    found = runtime.open_session(tmp_path / "net.onnx", threads=1).run({name: x.numpy() for name, x in inputs.items()})
-    assert {name: top.shape for name, top in found.items()} == {"bbox": (0, 16), "prob": (0, 4)}
+    for least, some in ((999, False), (25, True)):
+        net = nets.load(text.parse_net(named.replace("min_size: 1 ", f"min_size: {least} ")))
+        with torch.no_grad():
+            tops, blobs = net(**inputs), net.activations(**inputs)
+        sides = blobs["rois"][:, 3:] - blobs["rois"][:, 1:3] + 1
+        large = (sides >= least).all(1)
+        assert (large.any(), large.all()) == (some, False)
+        assert torch.equal(tops["best"] > 0, large)
+        assert torch.equal(tops["best"], tops["best"].sort(descending=True).values)
+        converters.export_onnx(net, tmp_path / "net.onnx")
+        session = runtime.open_session(tmp_path / "net.onnx", threads=1)
+        found = session.run({name: x.numpy() for name, x in inputs.items()})
+        np.testing.assert_allclose(found["best"], tops["best"], rtol=1e-4, atol=1e-5)
+        assert found["prob"].shape == tops["prob"].shape == (len(sides), 4)
+
+
+@pytest.mark.parametrize("kind", ["ROIPooling", "PSROIPooling"])
+def test_no_regions_give_no_rows(kind):
+    options = "roi_pooling_param { pooled_h: 2 pooled_w: 2 } psroi_pooling_param { output_dim: 2 group_size: 2 }"
+    layer = load(kind, [(2, 8, 4, 4), (3, 5)], 1, options.replace("group_size: 2", "group_size: 2 spatial_scale: 1"))
+    found = layer(torch.ones(2, 8, 4, 4), torch.empty(0, 5))["y0"]
+    assert found.shape == (0, 8 if kind == "ROIPooling" else 2, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,14 @@ def test_average_precision_is_that_of_the_curve(version):
     assert (found[2], found[3]) == (0, 0)
 
 
+def test_a_recall_is_a_float32():
+    """7 of 10 are just less than 0.7, and so reach 7 of the 11 points."""
+    boxes = [[0, 1, 0.9 - i / 100, 1, 0] for i in range(7)]
+    judged = Precision()
+    judged.add(torch.tensor([[-1, 1, 10, -1, -1], *boxes])[None, None])
+    assert judged.by_class("11point")[1] == pytest.approx(7 / 11)
+
+
 TEST_NET = """
 layer { name: "data" type: "HDF5Data" top: "found" top: "truth" hdf5_data_param { source: "list.txt" batch_size: 1 } }
 layer { name: "judge" type: "DetectionEvaluate" bottom: "found" bottom: "truth" top: "judged"
