@@ -34,6 +34,7 @@ from nets.layers import (
     spatial,
     squeeze,
     transpose,
+    unpooling,
     windows,
 )
 
@@ -71,5 +72,6 @@ __all__ = [
     "spatial",
     "squeeze",
     "transpose",
+    "unpooling",
     "windows",
 ]

@@ -1,6 +1,7 @@
 """The table of layer cases: one or a few layers, what goes in, and what must come out.
 
-Most were computed by the original (tests/golden/layers, tests/golden/layers_more). Where the original cannot be asked,
+Most were computed by the original (tests/golden/layers, tests/golden/layers_more), or after the sources of forks
+(tests/golden/forks). Where the original cannot be asked,
 because it computes on a GPU only, by chance, or through a file, the wanted values are worked out here with NumPy.
 """
 
@@ -25,7 +26,7 @@ from tests.nets.cases_rois import roi_cases
 Values = Mapping[str, NDArray[np.float32]]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FOLDERS = ("layers", "layers_more", "layers_forks")
+FOLDERS = ("layers", "layers_more", "layers_forks", "forks")
 
 
 @dataclass(frozen=True)

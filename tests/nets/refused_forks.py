@@ -97,6 +97,22 @@ Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 }
     give scale, or both scale_h and scale_w
 Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 scale_w: 1 }
     a scale must be a whole number of at least 2, not 1
+Unpooling | 1x2x3 | 1 | unpooling_param { kernel_size: 2 unpool_size: 4 }
+    its bottom needs 4 axes, N x C x H x W
+Unpooling | 1x2x3x3 | 1 | unpooling_param { kernel_size: 2 }
+    give unpool_size, or else unpool_h and unpool_w
+Unpooling | 1x2x3x3 | 1 | unpooling_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 unpool_size: 4 }
+    give kernel_size, or else kernel_h and kernel_w
+Unpooling | 1x2x3x3 | 1 | unpooling_param { kernel_size: 2 stride_h: 2 unpool_size: 4 }
+    give stride, or else stride_h and stride_w
+Unpooling | 1x2x3x3 | 1 | unpooling_param { kernel_size: 0 unpool_size: 4 }
+    kernel_size must be positive
+Unpooling | 1x2x3x3 | 1 | unpooling_param { kernel_size: 2 unpool_size: 4 pad: 1 }
+    pad must be 0, as in the fork
+Unpooling | 1x2x3x3 1x2x3x3 | 1 | unpooling_param { unpool: AVE kernel_size: 2 unpool_size: 4 }
+    its second bottom, the mask, goes with MAX and must have the shape of the first
+Unpooling | 1x2x3x3 | 1 | unpooling_param { unpool: TILE kernel_size: 2 stride: 2 unpool_size: 4 }
+    its top of 4x4 ends before the last of its windows begins
 BN | 4 | 1 |
     its bottom needs at least 2 axes, N x C
 BN | 4x2 | 1 | bn_param { bn_mode: LEARN frozen: true }
