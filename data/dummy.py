@@ -14,7 +14,7 @@ from protos.schema import FillerParameter, LayerParameter
 class DummyData(Source):
     """DummyData: each top is filled after ``data_filler`` (one for all, or one a top; default: zeros).
 
-    Constant tops are filled once; all others anew for every batch.
+    Constant tops are filled once, and ``constants`` holds them; all others anew for every batch.
     """
 
     def __init__(self, layer: LayerParameter, phase: str, place: Place) -> None:
@@ -26,7 +26,7 @@ class DummyData(Source):
         self._random = {
             top: filler for top, filler in zip(self.tops, fillers, strict=True) if filler.type != "constant"
         }
-        self._constant = {
+        self.constants = {
             top: self._fill(top, filler).to(place.device)
             for top, filler in zip(self.tops, fillers, strict=True)
             if filler.type == "constant"
@@ -51,7 +51,7 @@ class DummyData(Source):
         return dict(zip(layer.top, shapes * tops if len(shapes) == 1 else shapes, strict=True))
 
     def _batch(self, number: int) -> dict[str, Tensor]:
-        out = dict(self._constant)
+        out = dict(self.constants)
         if self._random:
             seed = int(chance.generator(self.seed, chance.FILL, number, self._place.rank).integers(2**63))
             generator = torch.Generator().manual_seed(seed)

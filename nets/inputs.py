@@ -1,6 +1,6 @@
 """What feeds a net: the sources of its data layers, side by side."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,15 +14,23 @@ from protos.errors import NetError
 class Inputs:
     """One batch after the other for all inputs of *graph*.
 
-    Raises NetError where an input has no data layer, and DataError where a store cannot be read.
+    *held* gives the values of those inputs that no data layer feeds. Raises NetError where it is None and there are
+    some, and DataError where a store cannot be read.
     """
 
     def __init__(
-        self, graph: Graph, device: torch.device, seed: int | None, rank: int = 0, world_size: int = 1
+        self,
+        graph: Graph,
+        device: torch.device,
+        seed: int | None,
+        rank: int = 0,
+        world_size: int = 1,
+        held: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         fed = {top for source in graph.sources for top in source.top}
         unfed = [f"'{name}'" for name in graph.inputs if name not in fed]
-        if unfed:
+        self._held = held
+        if unfed and held is None:
             raise NetError(f"net '{graph.name}' ({graph.phase}): no data layer feeds {', '.join(unfed)}")
         self.sources: list[Source] = []
         try:
@@ -42,9 +50,10 @@ class Inputs:
 
     def next(self) -> dict[str, Tensor]:
         """The next batch: blob -> tensor on the device."""
-        if len(self.sources) == 1:
+        if len(self.sources) == 1 and self._held is None:
             return self.sources[0].next()
-        return {top: value for source in self.sources for top, value in source.next().items()}
+        found = {top: value for source in self.sources for top, value in source.next().items()}
+        return found if self._held is None else found | dict(self._held())
 
     def seek(self, batches: int) -> None:
         """Go to where *batches* have been taken, without reading them."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from nets import lasagne_updates, lr_policy, resume, snapshot
 from nets.averages import Averages
 from nets.debug import DebugInfo
+from nets.graph import Graph
 from nets.inputs import Inputs
 from nets.jobs import NetJob, test_jobs, train_job
 from nets.layer import shape_text
@@ -137,7 +138,11 @@ class Solver:
         found = with_shapes(job.param, phase, job.level, job.stages, {}, self._allow_python)
         net = place(Net(found), self.device)
         log_net(net)
-        return net, Inputs(found, self.device, self._seed, ranks.rank, ranks.world_size)
+        return net, self.feed(found, ranks)
+
+    def feed(self, graph: Graph, ranks: Ranks) -> Inputs:
+        """What feeds the net of *graph*."""
+        return Inputs(graph, self.device, self._seed, ranks.rank, ranks.world_size)
 
     def load_weights(self, paths: str) -> None:
         """Finetune from weights files, separated by commas."""

@@ -218,15 +218,17 @@ def _log(paths: str, report: Report) -> None:
 # ---- writing
 
 
-def save_weights(net: Net, path: Path_, diff: bool = False) -> None:
-    """Write the blobs of all layers of *net* to *path*: HDF5 where it ends in .h5, else a .caffemodel.
+def save_weights(net: Net, path: Path_, diff: bool = False, hdf5: bool | None = None) -> None:
+    """Write the blobs of all layers of *net* to *path*: as HDF5 or, without *hdf5*, as a .caffemodel.
+
+    *hdf5* None: HDF5 where the name ends in .h5.
 
     Values are written as float32; with *diff* the gradients too, zeros where there are none. The original
     reads both kinds, but no .caffemodel of 2 GB. The same net gives the same bytes. Raises CaffeError where
     it cannot write.
     """
     gradients = {blob.tensor.data_ptr(): blob.tensor.grad for blob in net.learnable} if diff else None
-    if os.fspath(path).endswith(HDF5_SUFFIXES):
+    if os.fspath(path).endswith(HDF5_SUFFIXES) if hdf5 is None else hdf5:
         hdf5_weights.write(path, _hdf5_layers(net, gradients))
     else:
         _write_caffemodel(net, path, gradients)

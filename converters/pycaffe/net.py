@@ -14,11 +14,13 @@ from converters.layout import top_shapes
 from converters.pycaffe import mode
 from converters.pycaffe.batches import Whole, batches, count_of
 from converters.pycaffe.blob import Array, Blob, BlobVec
+from converters.pycaffe.held import Held
 from converters.pycaffe.steps import Step, differentiated, steps_of
 from converters.pycaffe.structure import Structure
 from data.memory import MemoryData
 from nets.inputs import Inputs
-from nets.layer import Shape
+from nets.layer import Shape, shape_text
+from nets.layers.python import Python
 from nets.model import load
 from nets.net import Net as Module
 from nets.placement import place
@@ -53,19 +55,19 @@ class Net(Structure):
         file, said = _constructed(arguments, phase)
         name = "TRAIN" if said == TRAIN else "TEST"
         net = load(network_file, None, name, level, stages or (), allow_python=True)
-        self._take(place(net, mode.device()), None)
+        self._take(place(net, mode.device()), None, None)
         for path in (file, weights):
             if path is not None:
                 self.copy_from(path)
 
     @classmethod
-    def around(cls, module: Module, inputs: Inputs) -> "Net":
-        """The net that *module* is, which draws its batches from *inputs*."""
+    def around(cls, module: Module, inputs: Inputs, held: Held) -> "Net":
+        """The net that *module* is, which draws its batches from *inputs*, some of which are *held*."""
         made = cls.__new__(cls)
-        made._take(module, inputs)
+        made._take(module, inputs, held)
         return made
 
-    def _take(self, module: Module, inputs: Inputs | None) -> None:
+    def _take(self, module: Module, inputs: Inputs | None, held: Held | None) -> None:
         self.module = module
         self._feeding = inputs
         self._steps = steps_of(module)
@@ -81,8 +83,20 @@ class Net(Structure):
         for step in self._steps:
             if step.layer is not None and step.layer.blobs:
                 self.params[step.name] = BlobVec(shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs)
+        self._held = Held(module.graph, device) if held is None else held
+        self._held.blobs = self.blobs
+        for name, values in self._held.constants.items():
+            self.blobs[name].values.put(values.clone())
+        self._share_with_users()
         self._prepare_losses()
         self._gets = differentiated(self._steps, self.module.graph.param.force_backward)
+
+    def _share_with_users(self) -> None:
+        """Let the blobs of a Python layer be those that the script sees in ``params``, too."""
+        for step in self._steps:
+            if isinstance(step.layer, Python):
+                for shown, own in zip(self.params.get(step.name, ()), step.layer.user.blobs, strict=True):
+                    own.data = shown.data
 
     def _prepare_losses(self) -> None:
         """Put the weight of each loss in its diff, where the backward pass begins."""
@@ -162,25 +176,32 @@ class Net(Structure):
             if step.type != "Input":
                 self._take_batch(step)
             return
+        leaves, tops = self._tape[i] = self._taped(i)
+        for name, top in zip(step.tops, tops, strict=True):
+            self.blobs[name].values.put(top if name in step.bottoms else _own(top, leaves))
+
+    def _taped(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
+        """The bottoms of a layer, and what it makes of them, of which the gradient can be asked."""
+        step, wanted = self._steps[i], self._gets[i]
+        if step.node is None or step.layer is None:
+            return [], []
         bottoms = [self.blobs[name].values.values() for name in step.bottoms]
-        wanted = self._gets[i]
         leaves = [x.detach().requires_grad_(want) for x, want in zip(bottoms, wanted.bottoms, strict=True)]
         with torch.set_grad_enabled(wanted.any):
             tops = self.module.run_layer(step.node, step.layer, leaves)
-        tops = list(tops) if isinstance(tops, tuple) else [tops]
-        self._tape[i] = (leaves, tops)
-        for name, top in zip(step.tops, tops, strict=True):
-            self.blobs[name].values.put(top if name in step.bottoms else _own(top, leaves))
+        return leaves, list(tops) if isinstance(tops, tuple) else [tops]
 
     def _take_batch(self, step: Step) -> None:
         source = [source.name for source in self.module.graph.sources].index(step.name)
         for top, values in self._feed().sources[source].next().items():
-            self.blobs[top].values.put(values.clone())  # it may be a view of all that the source holds
+            if top not in self._held.constants:
+                self.blobs[top].values.put(values.clone())  # it may be a view of all that the source holds
 
     def _feed(self) -> Inputs:
         """What feeds the net, opened when it is first needed."""
         if self._feeding is None:
-            self._feeding = Inputs(self.module.graph, next(iter(self.blobs.values())).values.values().device, None)
+            device = next(iter(self.blobs.values())).values.values().device
+            self._feeding = Inputs(self.module.graph, device, None, held=self._held)
         return self._feeding
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Array]:
@@ -245,11 +266,20 @@ class Net(Structure):
     def _run_back(self, i: int, renewed: set[str]) -> None:
         """The diffs of a layer's bottoms and blobs; *renewed*: the bottoms that got theirs in this pass."""
         step, layer = self._steps[i], self._steps[i].layer
-        if i not in self._tape or layer is None:
-            raise NetError(f"layer '{step.name}' ({step.type}) ran no forward pass that it could go back on")
+        if layer is None:
+            return
+        if not self._fits(i):  # the layer has not run, or not on this shape: go back from what the blobs hold
+            self.bring_parameters()
+            self._tape[i] = self._taped(i)
         leaves, tops = self._tape[i]
+        for name, top in zip(step.tops, tops, strict=True):
+            if self.blobs[name].shape != tuple(top.shape):
+                made = f"is {shape_text(self.blobs[name].shape)}, and the layer makes {shape_text(tuple(top.shape))}"
+                raise NetError(
+                    f"layer '{step.name}' ({step.type}): blob '{name}' {made}; call net.reshape() or forward"
+                )
         ends = [(top, self.blobs[name].gradient.values()) for name, top in zip(step.tops, tops, strict=True)]
-        ends = [(top, gradient.reshape(top.shape).to(top.dtype)) for top, gradient in ends if top.requires_grad]
+        ends = [(top, gradient.to(top.dtype)) for top, gradient in ends if top.requires_grad]
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         learned = [blob for blob in layer.blobs if blob.requires_grad]
         sources = [*wanted, *learned]
@@ -261,6 +291,11 @@ class Net(Structure):
         for blob, shown in zip(layer.blobs, self.params.get(step.name, ()), strict=True):
             if id(blob) in by_source:
                 shown.gradient.put(shown.gradient.values() + by_source[id(blob)])
+
+    def _fits(self, i: int) -> bool:
+        """Whether a layer ran on bottoms of the shapes that they have now."""
+        shapes = [self.blobs[name].shape for name in self._steps[i].bottoms]
+        return i in self._tape and [tuple(leaf.shape) for leaf in self._tape[i][0]] == shapes
 
     def _store_bottoms(
         self, step: Step, leaves: list[Tensor], by_source: Mapping[int, Tensor], renewed: set[str]
@@ -358,10 +393,9 @@ class Net(Structure):
         save_weights(self.module, path)
 
     def save_hdf5(self, path: Path_) -> None:
-        """Write the weights as HDF5; the name has to end in ``.h5``."""
-        if not os.fspath(path).endswith(".h5"):
-            raise CaffeError(f"{os.fspath(path)}: name a file that ends in .h5")
-        self.save(path)
+        """Write the weights as HDF5."""
+        self.bring_parameters()
+        save_weights(self.module, path, hdf5=True)
 
     def share_with(self, other: "Net") -> None:
         """Use the learnable blobs of *other*'s layers of the same names."""
@@ -375,6 +409,7 @@ class Net(Structure):
             if step.name in self.params and step.layer is not None:
                 own = zip(step.layer.blobs, self.params[step.name], strict=True)
                 self.params[step.name][:] = [shown.get(id(tensor), blob) for tensor, blob in own]
+        self._share_with_users()
 
 
 def _own(top: Tensor, bottoms: list[Tensor]) -> Tensor:

@@ -11,14 +11,29 @@ from torch import Tensor, nn
 
 import nets
 from converters.pycaffe import mode
+from converters.pycaffe.held import Held
 from converters.pycaffe.net import Net
 from nets import lr_policy
-from nets.graph import Node
+from nets.graph import Graph, Node
+from nets.inputs import Inputs
+from nets.ranks import Ranks
 from nets.step import Options
 from protos import files, text
 from protos.schema import SolverParameter
 
 Path_ = str | os.PathLike[str]
+
+
+class _Solver(nets.Solver):
+    """Its nets may have inputs without a data layer: scripts fill their blobs between the steps."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.held: list[Held] = []
+        super().__init__(*arguments, **options)
+
+    def feed(self, graph: Graph, ranks: Ranks) -> Inputs:
+        self.held.append(Held(graph, self.device))
+        return Inputs(graph, self.device, self._seed, held=self.held[-1])
 
 
 class Solver:
@@ -36,10 +51,11 @@ class Solver:
         if self.rule:
             self.param.type = self.rule
         options = Options(graph=False, diffs=True)  # every pass runs layer by layer, so that it can be watched
-        self.solver = nets.Solver(self.param, mode.device(), path, allow_python=True, options=options)
-        self.net = Net.around(self.solver.net, self.solver.inputs)
-        tests = zip(self.solver.test_nets, self.solver.test_inputs, strict=True)
-        self.test_nets = [Net.around(net, inputs) for net, inputs in tests]
+        self.solver = _Solver(self.param, mode.device(), path, allow_python=True, options=options)
+        held, *held_of_tests = self.solver.held
+        self.net = Net.around(self.solver.net, self.solver.inputs, held)
+        tests = zip(self.solver.test_nets, self.solver.test_inputs, held_of_tests, strict=True)
+        self.test_nets = [Net.around(*test) for test in tests]
         for net in self.test_nets:
             net.show_blobs_of(self.net)
 

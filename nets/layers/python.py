@@ -8,9 +8,11 @@ is put in its place.
 import importlib
 import importlib.util
 import sys
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from math import prod
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
@@ -78,10 +80,14 @@ class ArrayBlob(Sized):
             self.data, self.diff = np.zeros(shape, self.data.dtype), np.zeros(shape, self.data.dtype)
 
     def put(self, values: Tensor) -> None:
-        """Take a copy of *values*, and zeros as the gradient."""
+        """Take a copy of *values*, and zeros as the gradient; in the arrays that there are, where they fit."""
         values = values.detach() if values.dtype == torch.float64 else values.detach().float()
-        self.data = np.array(values.cpu().numpy())
-        self.diff = np.zeros_like(self.data)
+        found = values.cpu().numpy()
+        if found.shape == self.data.shape and found.dtype == self.data.dtype:
+            np.copyto(self.data, found)
+            self.diff.fill(0)
+        else:
+            self.data, self.diff = np.array(found), np.zeros_like(found)
 
     def put_gradient(self, gradient: Tensor) -> None:
         """Take a copy of *gradient*, and leave the values."""
@@ -223,6 +229,7 @@ class Python(Layer):
             blob.take_type(like.dtype)
         self._call(self.user.reshape, self.bottom, self.top)
         self._call(self.user.forward, self.bottom, self.top)
+        self._keep_blobs()
         return tuple(torch.tensor(blob.data, dtype=like.dtype, device=like.device) for blob in self.top)
 
     def run_backward(
@@ -243,10 +250,17 @@ class Python(Layer):
         for blob, tensor in zip([*self.bottom, *self.user.blobs], tensors, strict=True):
             blob.put(tensor)
 
+    def _keep_blobs(self) -> None:
+        """Let the parameters have what the user's forward wrote to its blobs, such as running means."""
+        for parameter, blob in zip(self.blobs, self.user.blobs, strict=True):
+            parameter.data.copy_(torch.from_numpy(blob.data))
+
     def _call(self, method: Any, *args: Any) -> None:
         try:
             method(*args)
         except Exception as error:  # the user's code may raise anything; the message names it
+            last = traceback.extract_tb(error.__traceback__)[-1]
             raise NetError(
                 f"{type(self.user).__name__}.{method.__name__} raised {type(error).__name__}: {error}"
+                f" ({Path(last.filename).name}, line {last.lineno})"
             ) from error

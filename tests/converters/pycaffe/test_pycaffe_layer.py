@@ -1,0 +1,92 @@
+"""Python layers in caffe.Net and the solvers."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from protos.errors import NetError
+
+STORE = """import caffe
+class Mean(caffe.Layer):
+    '''What it is given less a running mean, which it keeps in a blob of its own, as center losses do.'''
+    def setup(self, bottom, top): self.blobs.add_blob(1)
+    def reshape(self, bottom, top): top[0].reshape(*bottom[0].data.shape)
+    def forward(self, bottom, top):
+        self.blobs[0].data[...] = 0.5 * self.blobs[0].data + 0.5 * bottom[0].data.mean()
+        top[0].data[...] = bottom[0].data - self.blobs[0].data
+    def backward(self, top, propagate_down, bottom): bottom[0].diff[...] = top[0].diff
+"""
+MEAN = """input: "data" input_shape { dim: 4 }
+layer { name: "mean" type: "Python" bottom: "data" top: "mean" python_param { module: "my_mean" layer: "Mean" } }
+layer { name: "loss" type: "Reduction" bottom: "mean" top: "loss" loss_weight: 1 }"""
+
+
+@pytest.fixture
+def mean(tmp_path, monkeypatch):
+    """The path of a net with a layer that keeps a mean."""
+    (tmp_path / "my_mean.py").write_text(STORE)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "net.prototxt").write_text(MEAN)
+    yield str(tmp_path / "net.prototxt")
+    sys.modules.pop("my_mean", None)
+
+
+def test_a_python_layer_is_the_script_s_own_object(caffe, tmp_path, monkeypatch):
+    """As py-faster-rcnn gives its data layer the images: ``net.layers[0].set_roidb(...)``."""
+    (tmp_path / "my_layers.py").write_text(
+        """import caffe
+class Shelf(caffe.Layer):
+    def setup(self, bottom, top): self.item = 1
+    def reshape(self, bottom, top): top[0].reshape(1, 2)
+    def forward(self, bottom, top): top[0].data[...] = self.item
+    def backward(self, top, propagate_down, bottom): pass
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        """layer { name: "shelf" type: "Python" top: "data" python_param { module: "my_layers" layer: "Shelf" } }
+        layer { name: "double" type: "Power" bottom: "data" top: "double" power_param { scale: 2 } }"""
+    )
+    net = caffe.Net(str(path), caffe.TRAIN)
+    assert [layer.type for layer in net.layers] == ["Python", "Power"]
+    net.layers[0].item = 7
+    np.testing.assert_array_equal(net.forward()["double"], [[14, 14]])
+
+
+def test_what_a_python_layer_keeps_in_its_blobs_stays(caffe, mean, tmp_path):
+    net = caffe.Net(mean, caffe.TRAIN)
+    kept = net.params["mean"][0].data
+    for wanted in (4, 6, 7):
+        net.forward(data=np.full(4, 8))
+        np.testing.assert_array_equal(kept, [wanted])
+    net.save(str(tmp_path / "kept.caffemodel"))
+    own = net.layers[1].blobs[0]
+    own.data[...] = 100
+    assert kept == [100]
+    net.copy_from(str(tmp_path / "kept.caffemodel"))
+    np.testing.assert_array_equal(own.data, [7])
+    other = caffe.Net(mean, caffe.TRAIN)
+    other.share_with(net)
+    other.layers[1].blobs[0].data[...] = 3
+    assert (kept, own.data) == ([3], [3])
+
+
+def test_a_solver_s_python_layer_keeps_its_blobs_too(caffe, mean, tmp_path):
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{mean}" base_lr: 0 lr_policy: "fixed"')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    solver.net.blobs["data"].data[...] = 8
+    solver.step(3)
+    np.testing.assert_array_equal(solver.net.params["mean"][0].data, [7])
+    np.testing.assert_array_equal(solver.net.layers[1].blobs[0].data, [7])
+
+
+def test_a_python_layer_s_exception_is_one_line(caffe, mean):
+    net = caffe.Net(mean, caffe.TRAIN)
+    net.layers[1].forward = lambda bottom, top: bottom[3]
+    said = (
+        r"layer 'mean' \(Python\) with bottoms data 4: .*<lambda> raised IndexError: list index out of range \(test_pyc"
+    )
+    with pytest.raises(NetError, match=said):
+        net.forward()

@@ -1,0 +1,76 @@
+"""The solvers of caffe, and what scripts write to the blobs of their nets between the steps."""
+
+from pathlib import Path
+
+import numpy as np
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def test_what_is_written_to_a_solver_s_batch_stays_in_it(caffe, monkeypatch, tmp_path):
+    monkeypatch.chdir(GOLDEN / "formats")
+    (tmp_path / "net.prototxt").write_text(
+        """layer { name: "data" type: "Data" top: "data" top: "label" transform_param { scale: 0.01 }
+            data_param { source: "raw_lmdb" batch_size: 4 backend: LMDB } }
+        layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }
+        layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "ip" top: "loss" }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{tmp_path}/net.prototxt" base_lr: 0 lr_policy: "fixed"')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    seen = []
+    for _ in range(6):
+        solver.step(1)
+        seen.append(solver.net.blobs["data"].data.copy())
+        solver.net.blobs["data"].data[...] = 7
+    assert all(any(np.array_equal(late, early) for early in seen[:3]) for late in seen[3:])
+    assert not any((batch == 7).all() for batch in seen)
+
+
+def test_constants_are_filled_once(caffe, tmp_path):
+    """Scripts write labels over those of DummyData, as the original's own test_solver does."""
+    (tmp_path / "net.prototxt").write_text(
+        """layer { name: "in" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: 2 dim: 3 }
+            shape { dim: 2 } data_filler { type: "gaussian" } data_filler { type: "constant" value: 5 } } }
+        layer { name: "sum" type: "InnerProduct" bottom: "data" top: "sum" inner_product_param { num_output: 1 } }
+        layer { name: "loss" type: "EuclideanLoss" bottom: "sum" bottom: "label" top: "loss" }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(
+        f'net: "{tmp_path}/net.prototxt" test_iter: 1 test_interval: 1 base_lr: 0 lr_policy: "fixed"'
+    )
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    for net in (caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST), solver.net, solver.test_nets[0]):
+        np.testing.assert_array_equal(net.blobs["label"].data, [5, 5])
+        net.forward()
+        data = net.blobs["data"].data.copy()
+        net.blobs["label"].data[...] = [1, 2]
+        found = net.forward()["loss"]
+        assert (net.blobs["data"].data != data).all()
+        np.testing.assert_array_equal(net.blobs["label"].data, [1, 2])
+        np.testing.assert_allclose(found, 5 / 4)
+    solver.step(2)
+    np.testing.assert_allclose([net.blobs["loss"].data for net in (solver.net, solver.test_nets[0])], 5 / 4)
+
+
+def test_a_solver_s_inputs_are_what_the_script_writes(caffe, tmp_path):
+    """One step of gradient descent by hand: w -= rate * (w x - y) x."""
+    (tmp_path / "net.prototxt").write_text(
+        """input: "x" input: "y" input_shape { dim: 1 dim: 2 } input_shape { dim: 1 dim: 1 }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"
+            inner_product_param { num_output: 1 bias_term: false } }
+        layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "y" top: "loss" }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{tmp_path}/net.prototxt" base_lr: 0.5 lr_policy: "fixed"')
+    solver = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    assert solver.net.inputs == ["x", "y"]
+    w = solver.net.params["ip"][0].data
+    w[...] = [[1, 2]]
+    solver.net.blobs["x"].data[...] = [[1, -1]]
+    solver.net.blobs["y"].data[...] = 3
+    solver.step(1)
+    np.testing.assert_allclose(w, [[1 + 2, 2 - 2]])
+    solver.net.blobs["x"].reshape(2, 2)
+    solver.net.blobs["y"].reshape(2, 1)
+    solver.net.blobs["x"].data[...] = [[1, 0], [0, 1]]
+    solver.net.blobs["y"].data[...] = [[3], [4]]
+    solver.step(1)
+    np.testing.assert_allclose(w, [[3, 0 + 0.5 * 4 / 2]])
