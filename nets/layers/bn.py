@@ -1,4 +1,4 @@
-"""BN: the normalisation of SegNet's and of PSPNet's fork, with its scale and shift. It computes in float32."""
+"""BN: the normalisation of SegNet's, of PSPNet's and of caffe-windows' fork, with its scale and shift, in float32."""
 
 from collections.abc import Iterable, Sequence
 from typing import Self
@@ -13,8 +13,10 @@ from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import BNParameter, LayerParameter
 
-SEGNET = ("scale_filler", "shift_filler", "bn_mode")
+SEGNET = ("bn_mode",)
 PSPNET = ("slope_filler", "bias_filler", "momentum", "eps", "frozen")
+WINDOWS = ("var_eps", "decay", "moving_average", "axis")
+FILLERS = ("scale_filler", "shift_filler")  # of SegNet's and of caffe-windows'
 SEGNET_EPS = 1e-9  # a constant of that fork
 
 
@@ -22,7 +24,7 @@ SEGNET_EPS = 1e-9  # a constant of that fork
 class BN(Layer):
     """y = scale_c (x - mean_c) / sqrt(var_c + eps) + shift_c, of batch or stored statistics. bottom, top: N x C x any.
 
-    Two layers of one name, told apart by the fields that are set.
+    Three layers of one name, told apart by the fields that are set.
 
     SegNet's (scale_filler, shift_filler, bn_mode) stores no statistics: in the mode LEARN they are the batch's, in
     testing too, with an eps of 1e-9; INFERENCE is scale x + shift, into which its tool has drawn the statistics. The
@@ -35,13 +37,17 @@ class BN(Layer):
     CPU; they begin at 0, a frozen variance at 1. Blobs: scale, shift, mean, variance (1 x C x 1 x 1; files may have
     other axes of 1), the latter two without gradient and rate.
 
+    caffe-windows', which CTPN's fork has too (scale_filler, shift_filler, var_eps, decay, moving_average): as PSPNet's,
+    but with (1 - decay) * old + decay * batch, and where moving_average is false the batch's statistics in testing,
+    too. decay and moving_average must be set: its copies have different defaults for them. Blobs: as PSPNet's.
+
     Options: scale_filler, shift_filler, slope_filler, bias_filler (constant 0), bn_mode (LEARN), momentum (0.9),
-    eps (1e-5), frozen (false).
+    eps (1e-5), frozen (false), var_eps (1e-10), decay, moving_average, axis (must be 1).
     """
 
     phases = "PSPNet's, TRAIN: the batch's statistics, and they are stored; TEST: the stored ones"
     message = "bn_param"
-    options = frozenset({*SEGNET, *PSPNET})
+    options = frozenset({*SEGNET, *PSPNET, *WINDOWS, *FILLERS})
     hints = frozenset({"engine"})
     tops = (1, 3)
     blob_names = ("scale", "shift", "mean", "variance")
@@ -62,7 +68,8 @@ class BN(Layer):
         eps: float = 1e-5,
         extra: int = 0,
     ) -> None:
-        """*mode*: "LEARN" or "INFERENCE" (SegNet's), "MOVING" or "FROZEN" (PSPNet's); *extra*: tops after the first."""
+        """*mode*: "LEARN" or "INFERENCE" (SegNet's), "MOVING" or "FROZEN" (PSPNet's), "KEPT" (as MOVING, but unused in
+        testing); *extra*: tops after the first."""
         super().__init__()
         if extra and mode != "LEARN":
             raise NetError("a second and third top, the batch's statistics, go with SegNet's bn_mode: LEARN alone")
@@ -77,7 +84,7 @@ class BN(Layer):
                 self.fillers[name] = filler
             else:
                 self.add_blob(name, shape, filler)
-        if mode in ("MOVING", "FROZEN"):
+        if mode in ("MOVING", "KEPT", "FROZEN"):
             self.add_statistic("mean", shape)
             self.add_statistic("variance", shape)
         if mode == "FROZEN":
@@ -86,18 +93,31 @@ class BN(Layer):
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
         names = [field.name for field, _ in proto.bn_param.ListFields()]
-        one, other = ([name for name in names if name in family] for family in (SEGNET, PSPNET))
-        if one and other:
-            yield f"bn_param.{one[0]} is of SegNet's BN and {other[0]} of PSPNet's: they do not go together"
+        families = ("SegNet's", (*SEGNET, *FILLERS)), ("PSPNet's", PSPNET), ("caffe-windows'", (*WINDOWS, *FILLERS))
+        apart = [
+            (name, [whose for whose, fields in families if name in fields]) for name in names if name in cls.options
+        ]
+        for i, (name, owners) in enumerate(apart):
+            for other, others in apart[:i]:
+                if not {*owners} & {*others}:
+                    yield f"bn_param.{other} is of {others[0]} BN and {name} of {owners[0]}: they do not go together"
+                    return
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p, shape, extra = proto.bn_param, bottoms[0], len(proto.top) - 1
         if len(shape) < 2:
             raise NetError("its bottom needs at least 2 axes, N x C")
-        if any(p.HasField(name) for name in SEGNET):
+        scale, shift = Filler.from_proto(p.scale_filler), Filler.from_proto(p.shift_filler)
+        if any(p.HasField(name) for name in WINDOWS):
+            if not (p.HasField("decay") and p.HasField("moving_average")):
+                raise NetError("set decay and moving_average: forks have different defaults for them")
+            if not 0 <= p.decay <= 1 or p.axis != 1:
+                raise NetError(f"decay must be 0 to 1, not {p.decay:g}, and axis 1, not {p.axis:g}")
+            mode = "MOVING" if p.moving_average else "KEPT"
+            return cls(shape[1], mode, scale, shift, 1 - p.decay, p.var_eps, extra)
+        if any(p.HasField(name) for name in (*SEGNET, *FILLERS)):
             mode = BNParameter.BNMode.Name(p.bn_mode)
-            scale, shift = Filler.from_proto(p.scale_filler), Filler.from_proto(p.shift_filler)
             return cls(shape[1], mode, scale, shift, eps=SEGNET_EPS, extra=extra)
         if not 0 <= p.momentum <= 1:
             raise NetError(f"momentum must be 0 to 1, not {p.momentum:g}")
@@ -137,7 +157,7 @@ class BN(Layer):
             y = F.batch_norm(x, means, variances, scale, shift, True, 1.0, self.eps)
             items = x.numel() // channels
             mean, variance = means.view(self.scale.shape), variances.view(self.scale.shape) * ((items - 1) / items)
-        if self.mode == "MOVING":
+        if self.training and self.mode in ("MOVING", "KEPT"):
             with torch.no_grad():
                 torch._foreach_lerp_([self.mean, self.variance], [mean, variance.detach()], 1 - self.momentum)
         return y

@@ -166,8 +166,9 @@ class SoftmaxWithLoss(SoftmaxLoss):
 
     Options: softmax_param.axis (1); loss_param.ignore_label (none), normalization (VALID: by the labels that count;
     FULL: by all, BATCH_SIZE: by N, NONE), normalize (old: VALID or BATCH_SIZE). The divisor is at least 1, a single
-    loss at most 87.34. torch's cross_entropy has neither. Of SegNet's fork: weight_by_label_freqs (false) with
-    class_weighting, by which the losses of each of the C labels count; the divisor stays that of the unweighted.
+    loss at most 87.34. torch's cross_entropy has neither. Of SegNet's fork: weight_by_label_freqs (false), by which the
+    losses of each of the C labels count by class_weighting, or where that is not set by one over how many of the
+    batch's labels are this one; the divisor stays that of the unweighted.
     """
 
     message = "softmax_param"
@@ -184,20 +185,22 @@ class SoftmaxWithLoss(SoftmaxLoss):
         ignore_label: int | None,
         with_prob: bool,
         weights: Sequence[float] = (),
+        by_counts: bool = False,
     ) -> None:
         super().__init__(axis, normalization, ignore_label, with_prob)
         self._given = weights
+        self.by_counts = by_counts
         self.register_buffer("weights", torch.empty(len(weights)) if weights else None, persistent=False)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         axis, ignore = cls.checked(proto, bottoms)
         weights = list(proto.loss_param.class_weighting)
-        wanted = bottoms[0][axis] if proto.loss_param.weight_by_label_freqs else 0
-        if len(weights) != wanted:
+        weighted = proto.loss_param.weight_by_label_freqs
+        if weights and len(weights) != (bottoms[0][axis] if weighted else 0):
             raise NetError(f"has {len(weights)} class_weighting: weight_by_label_freqs takes one for each class")
         mode = normalization(proto.loss_param, "VALID")
-        return cls(axis, mode, ignore, len(proto.top) == 2, weights)
+        return cls(axis, mode, ignore, len(proto.top) == 2, weights, weighted and not weights)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Put the weights of the classes in their place."""
@@ -207,15 +210,25 @@ class SoftmaxWithLoss(SoftmaxLoss):
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
         logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
-        plain = self.ignore_label is None and self.weights is None
+        plain = self.ignore_label is None and self.weights is None and not self.by_counts
         mean = plain and self.normalization in ("VALID", "FULL") and index.numel() > 0
         try:
             skip = NO_LABEL if self.ignore_label is None else self.ignore_label
-            loss = F.nll_loss(logs, index, self.weights, ignore_index=skip, reduction="mean" if mean else "sum")
+            weights = self._by_counts(logs, index) if self.by_counts else self.weights
+            loss = F.nll_loss(logs, index, weights, ignore_index=skip, reduction="mean" if mean else "sum")
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
         return self.outputs(loss if mean else self.normalized(loss, index), x)
+
+    def _by_counts(self, logs: Tensor, index: Tensor) -> Tensor:
+        """One over how many labels each class has."""
+        label = index.flatten()
+        counts = torch.ones_like(label, dtype=logs.dtype)
+        if self.ignore_label is not None:
+            kept = label != self.ignore_label
+            label, counts = label.where(kept, 0), kept.to(logs.dtype)
+        return 1 / logs.new_zeros(logs.shape[1]).index_add(0, label, counts).clamp(min=1)
 
 
 @LAYERS("InfogainLoss")

@@ -3,8 +3,6 @@
 REFUSED = r"""
 SoftmaxWithLoss | 2x3 2 | 1 | loss_param { weight_by_label_freqs: true class_weighting: [1, 2] }
     has 2 class_weighting: weight_by_label_freqs takes one for each class
-SoftmaxWithLoss | 2x3 2 | 1 | loss_param { weight_by_label_freqs: true }
-    has 0 class_weighting: weight_by_label_freqs takes one for each class
 SoftmaxWithLoss | 2x3 2 | 1 | loss_param { class_weighting: [1, 2, 3] }
     has 3 class_weighting: weight_by_label_freqs takes one for each class
 DepthwiseConvolution | 1x4x3x3 | 1 | convolution_param { kernel_size: 1 num_output: 4 group: 2 }
@@ -117,8 +115,14 @@ BN | 4 | 1 |
     its bottom needs at least 2 axes, N x C
 BN | 4x2 | 1 | bn_param { bn_mode: LEARN frozen: true }
     bn_param.bn_mode is of SegNet's BN and frozen of PSPNet's: they do not go together
-BN | 4x2 | 1 | bn_param { scale_filler { value: 1 } decay: 0.1 icnet: true }
-    option bn_param.decay is not supported; layer 'l' (BN): option bn_param.icnet is not supported
+BN | 4x2 | 1 | bn_param { scale_filler { value: 1 } eps: 0.1 icnet: true }
+    option bn_param.icnet is not supported; layer 'l' (BN): bn_param.scale_filler is of SegNet's BN and eps of PSPNet's
+BN | 4x2 | 1 | bn_param { bn_mode: LEARN decay: 0.1 }
+    bn_param.bn_mode is of SegNet's BN and decay of caffe-windows': they do not go together
+BN | 4x2 | 1 | bn_param { scale_filler { value: 1 } moving_average: true }
+    set decay and moving_average: forks have different defaults for them
+BN | 4x2 | 1 | bn_param { decay: 0.1 moving_average: true axis: 2 }
+    decay must be 0 to 1, not 0.1, and axis 1, not 2
 BN | 4x2 | 1 | bn_param { momentum: 1.5 }
     momentum must be 0 to 1, not 1.5
 BN | 4x2 | 2 | bn_param { bn_mode: INFERENCE }
