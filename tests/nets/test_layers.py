@@ -51,6 +51,15 @@ NOT_THE_DERIVATIVE = {
     "smooth_l1_ohem_fixed": "it is not weighted once more",
     "smooth_l1_ohem_batch": "it is not weighted once more",
     "multibox_inside": "it is not divided by the variances once more",
+    "detection_normalize_1": "the scales of the channels come last",
+    "detection_normalize_2": "the scales of the channels come last",
+    "detection_roi_pooling_1": "regions that end before they begin give none",
+    "detection_roi_pooling_2_of_items": "regions that end before they begin give none",
+    "detection_roi_pooling_3_of_items": "regions that end before they begin give none",
+    "detection_smooth_l1_2": "it is not weighted once more",
+    "detection_smooth_l1_ohem_1": "it is not weighted once more",
+    "detection_multibox_2": "it is not divided by the variances once more",
+    "detection_multibox_3": "it is not divided by the variances once more",
     "mvn_constant": "all values are equal: the deviation has a kink there",
 }
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
