@@ -1,6 +1,7 @@
 """Blobs as scripts of pycaffe see them: NumPy arrays that stand for what the net computes with."""
 
 from math import prod
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from nets.layer import Shape
 from nets.layers.python import Sized
+from protos.errors import CaffeError
 
 Array = NDArray[np.float32]
 
@@ -64,6 +66,9 @@ class Blob(Sized):
         self.values = Memory(values)
         self._gradient = Memory(torch.zeros_like(values))
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise CaffeError("a blob is not copied or pickled: copy its data and its diff")
+
     @property
     def gradient(self) -> Memory:
         """The memory of ``diff``, of the shape of ``data``."""
@@ -89,6 +94,8 @@ class Blob(Sized):
     def reshape(self, *shape: int) -> None:
         """Take another shape; the values are kept where their number stays the same, and zero otherwise."""
         values, sizes = self.values.values(), tuple(map(int, shape))
+        if min(sizes, default=0) < 0:
+            raise CaffeError(f"a blob cannot be of the shape {', '.join(map(str, shape))}")
         same = prod(sizes) == values.numel()
         self.values = Memory(values.reshape(sizes) if same else values.new_zeros(sizes))
 

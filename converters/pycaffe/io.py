@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
 
 def blobproto_to_array(blob: BlobProto, return_diff: bool = False) -> Array:
     """The values of *blob*, or its gradient, as float64 in its shape."""
-    values = np.array(blob.diff if return_diff else blob.data)
+    values = np.array(blob.diff if return_diff else blob.data, np.float64)
     legacy = [name for name in ("num", "channels", "height", "width") if blob.HasField(name)]
     return values.reshape([getattr(blob, name) for name in legacy] if legacy else list(blob.shape.dim))
 

@@ -4,7 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ Callback = Callable[[int], Any]
 
 
 class Net(Structure):
-    """``Net(prototxt, phase)``, ``Net(prototxt, weights, phase)`` or ``Net(prototxt, phase, weights=..., level=0,
-    stages=())``, with phase ``caffe.TRAIN`` or ``caffe.TEST``.
+    """``Net(prototxt, weights, phase)`` or ``Net(prototxt, phase, level=0, stages=(), weights=None)``, with phase
+    ``caffe.TRAIN`` or ``caffe.TEST``.
 
     ``blobs`` and ``params`` are ordered dicts of name to blob, and to list of blobs. ``module`` is the `nets.Net` that
     computes. There are no Split layers and none of their blobs: a blob has one name for all who take it. Python layers
@@ -52,13 +52,17 @@ class Net(Structure):
         level: int = 0,
         stages: Iterable[str] | None = None,
     ) -> None:
-        file, said = _constructed(arguments, phase)
+        file, said, more = _constructed(arguments, phase)
+        given = dict(zip(("level", "stages", "weights"), more, strict=False))
         name = "TRAIN" if said == TRAIN else "TEST"
-        net = load(network_file, None, name, level, stages or (), allow_python=True)
-        self._take(place(net, mode.device()), None, None)
-        for path in (file, weights):
+        level, stages = given.get("level", level), given.get("stages", stages) or ()
+        self._take(place(load(network_file, None, name, level, stages, allow_python=True), mode.device()), None, None)
+        for path in (file, given.get("weights", weights)):
             if path is not None:
                 self.copy_from(path)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise CaffeError("a caffe.Net is not copied or pickled: save its weights, and make it anew from its prototxt")
 
     @classmethod
     def around(cls, module: Module, inputs: Inputs, held: Held) -> "Net":
@@ -155,7 +159,7 @@ class Net(Structure):
             for top, weight in zip(step.tops, step.node.loss_weights, strict=True)
             if weight
         ]
-        return sum(losses)
+        return sum(losses, 0.0)
 
     def _run_through(self, first: int, last: int) -> None:
         self.bring_parameters()
@@ -418,14 +422,14 @@ def _own(top: Tensor, bottoms: list[Tensor]) -> Tensor:
     return top.detach().clone() if top.untyped_storage().data_ptr() in shared else top
 
 
-def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ | None, int]:
-    """The weights file and the phase, from the two orders in which they are given."""
-    if len(arguments) == 1 and phase is None and isinstance(arguments[0], int):
-        return None, arguments[0]
-    if len(arguments) == 2 and phase is None:
-        return arguments[0], int(arguments[1])
+def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ | None, int, tuple[Any, ...]]:
+    """The weights file, the phase, and what follows it, from the two orders in which they are given."""
+    if phase is None and 1 <= len(arguments) <= 4 and isinstance(arguments[0], int):
+        return None, arguments[0], arguments[1:]
+    if phase is None and len(arguments) == 2 and isinstance(arguments[1], int):
+        return arguments[0], arguments[1], ()
     if len(arguments) <= 1 and phase is not None:
-        return (arguments[0] if arguments else None), phase
+        return (arguments[0] if arguments else None), phase, ()
     raise CaffeError("caffe.Net takes a prototxt, perhaps a weights file, and a phase: caffe.TRAIN or caffe.TEST")
 
 

@@ -1,6 +1,8 @@
 """caffe.Net and the solvers: what scripts saw with the original, they see here."""
 
+import copy
 import itertools
+import pickle
 import runpy
 from pathlib import Path
 
@@ -166,6 +168,10 @@ def test_mistakes_are_named(small, caffe):
         (lambda: net.set_input_arrays(np.zeros(1), np.zeros(1)), "the net has no MemoryData layer"),
         (stale.backward, r"'ip' \(InnerProduct\): blob 'ip' is 2x3, and the layer makes 5x3; call net.resh"),
         (lambda: caffe.Net(small), "caffe.Net takes a prototxt, perhaps a weights file, and a phase"),
+        (lambda: caffe.Net(small, "TEST"), "caffe.Net takes a prototxt, perhaps a weights file, and a phase"),
+        (lambda: net.blobs["data"].reshape(-1, 4), "a blob cannot be of the shape -1, 4"),
+        (lambda: copy.deepcopy(net), "a caffe.Net is not copied or pickled: save its weights"),
+        (lambda: pickle.dumps(net.blobs["data"]), "a blob is not copied or pickled: copy its data and its diff"),
     ):
         with pytest.raises((NetError, CaffeError), match=message):
             wrong()
@@ -179,6 +185,15 @@ def test_what_belongs_to_the_process(caffe, small):
     assert torch.equal(*drawn)
     with pytest.raises(NotImplementedError, match=r"Solver\.add_callback is not supported: call step"):
         caffe.SGDSolver.add_callback(None, print, print)
+
+
+def test_level_and_stages_by_their_places(caffe, tmp_path):
+    (tmp_path / "net.prototxt").write_text(
+        NET + """layer { name: "a" type: "TanH" bottom: "ip" top: "a" include { min_level: 2 stage: "s" } }"""
+    )
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST, 2, ["s"])
+    assert net.outputs == ["a", "prob"]
+    assert caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST, 1, ["s"]).outputs == ["prob"]
 
 
 def test_weights_as_hdf5(small, caffe, tmp_path):
