@@ -43,9 +43,9 @@ class AnnotatedSource(Source):
     label (1 x 1 x boxes x 8: item, class, instance, x1, y1, x2, y2, difficult; one row of -1 where there is no box; or
     B x 1 x 1 x 1, the images' labels, where neither the first record nor anno_type has a type).
 
-    In TRAIN an image is distorted, widened, cut out by one of the batch_samplers' frames, resized, cropped and
-    mirrored, and its boxes with it, all by chance; in TEST it is resized, in the first interp_mode, and cropped in the
-    middle, and nothing is drawn. Then ``(x - mean) * scale``. Under several ranks the records are dealt out in TRAIN.
+    An image is distorted, widened, cut out by one of the batch_samplers' frames, resized, cropped and mirrored, and its
+    boxes with it, all by chance, and as in the original in both phases where the layer asks for it; in TEST the crop is
+    in the middle. Then ``(x - mean) * scale``. Under several ranks the records are dealt out in TRAIN.
     ``label_map_file`` is not looked at, as in the original. Source: SSD.
     """
 
@@ -96,13 +96,13 @@ class AnnotatedSource(Source):
         return self._records.read(self._order.indices(number * self._batch_size, self._batch_size))
 
     def _work(self, number: int, raws: list[tuple[int, bytes]]) -> tuple[Tensor, Tensor]:
-        draws = chance.generator(self.seed, chance.AUGMENT, number, self._place.rank) if self._random else None
+        draws = chance.generator(self.seed, chance.AUGMENT, number, self._dealt[0])
         images: list[Pixels] = []
         rows, labels = [], []
         for item, raw in enumerate(raws):
             record = self._records.examine(raw)
             try:
-                pixels, objects = self._augmentation(record.pixels, record.objects, draws)
+                pixels, objects = self._augmentation(record.pixels, record.objects, draws, central=not self._random)
             except DataError as error:
                 raise DataError(f"{self._records}, record {raw[0]}: {error}") from None
             if images and images[0].shape != pixels.shape:

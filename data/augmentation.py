@@ -64,8 +64,11 @@ class Augmentation:
             return self.resize.height, self.resize.width
         return resized_size(self.resize, height, width)
 
-    def __call__(self, pixels: Pixels, objects: Objects, chance: np.random.Generator | None) -> tuple[Pixels, Objects]:
-        """C x H x W pixels and objects after all steps; without *chance* after those that need none: resize, crop."""
+    def __call__(
+        self, pixels: Pixels, objects: Objects, chance: np.random.Generator | None, central: bool = False
+    ) -> tuple[Pixels, Objects]:
+        """C x H x W pixels and objects after all steps, *central*: with the crop in the middle; without *chance* after
+        those that need none: resize, crop."""
         if chance is not None:
             pixels, objects = self._drawn(pixels, objects, chance)
         height, width = pixels.shape[1:]
@@ -73,7 +76,7 @@ class Augmentation:
             pixels, resized = _fit(pixels, self.resize, chance), objects.resized(self.resize, height, width)
         else:
             resized = objects
-        pixels, frame = self._cropped(pixels, chance)
+        pixels, frame = self._cropped(pixels, None if central else chance)
         objects = resized.within(frame, self._emit)
         if chance is not None and self._param.mirror and chance.random() < 0.5:
             pixels, objects = pixels[:, :, ::-1], objects.mirrored()

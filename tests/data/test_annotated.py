@@ -161,7 +161,7 @@ def test_boxes_stay_on_what_they_are_of(build, large, transform, options):
 
 def test_an_expanded_image_lies_in_the_mean(build):
     transform = "expand_param { max_expand_ratio: 2 } mean_value: [50, 60.4, 70]"
-    with open_source(build(transform, batch_size=1), "TRAIN") as source:
+    with open_source(build(transform, batch_size=1), "TRAIN", seed=1) as source:
         shapes = set()
         for _ in range(7):
             data = source.next()["data"][0].numpy()
@@ -198,10 +198,24 @@ def test_fit_small_size_keeps_the_shape_of_each_image(build):
         assert source.next()["data"].shape == (1, 3, 64, 80)
 
 
-def test_nothing_is_drawn_in_test(build):
+def test_both_phases_draw_but_for_the_crop(build):
+    """As in the original; what a test net asks for mostly needs no chance: see the next test."""
+    with open_source(build(EVERYTHING, SAMPLERS), "TEST", seed=1) as one, open_source(build(), "TEST") as other:
+        assert not torch.equal(one.next()["data"], other.next()["data"][:, :, :24, :24])
+    layer = build("crop_size: 8 mirror: true", batch_size=COUNT)
+    crops = np.stack([picture(k)[:, 12:20, 16:24] for k in range(COUNT)])
+    with open_source(layer, "TEST", seed=1) as source:
+        found = source.next()["data"].numpy()
+    turned = [not np.array_equal(image, crop) for image, crop in zip(found, crops, strict=True)]
+    assert 0 < sum(turned) < COUNT
+    for image, crop, mirrored in zip(found, crops, turned, strict=True):
+        np.testing.assert_array_equal(image, crop[:, :, ::-1] if mirrored else crop)
+
+
+def test_a_test_net_without_chance_gives_the_same_to_all(build):
     plain = "scale: 0.5 mean_value: [10, 20, 30] resize_param { height: 24 width: 24 }"
     with (
-        open_source(build(EVERYTHING, SAMPLERS), "TEST", seed=1) as one,
+        open_source(build(plain, "batch_sampler { }"), "TEST", seed=1) as one,
         open_source(build(plain), "TEST", seed=2, rank=1, world_size=2) as other,
     ):
         for _ in range(4):
