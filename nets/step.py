@@ -24,6 +24,7 @@ EAGER_FIRST = 3  # iterations before a capture: libraries set themselves up in t
 # Their passes are not the same for all numbers.
 UNREPEATABLE = {
     "Python", "Filter", "LSTM", "Lstm", "RNN", "HDF5Output", "DetectionOutput", "Proposal", "MultiBoxLoss",
+    "YoloDetectionOutput", "Yolov3DetectionOutput",
 }  # fmt: skip
 
 Rate = Callable[[Tensor | None], float]  # the rate, given the mean loss of the iteration where that is known

@@ -36,6 +36,7 @@ from nets.layers import (
     transpose,
     unpooling,
     windows,
+    yolo,
 )
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "transpose",
     "unpooling",
     "windows",
+    "yolo",
 ]

@@ -17,6 +17,7 @@ LOOSE = ("lrn", "exp", "lstm", "rnn", "log")  # 1e-4, all others 1e-5
 FIXED_BATCH = {
     "parameter_eltwise", "scale_all_axes", "bias_axis0_all", "ip_axis0", "lstmunit", "scale_axis0", "slice_axis0",
     "continuation_indicator", "ctc_loss", "ctc_loss_weight", "other_lstm_2", "other_squeeze_1",
+    *(case.name for case in CASES if case.name.startswith("other_yolo")),
 }  # fmt: skip
 # What counts the items of the whole batch, so that its inputs cannot be made longer alike.
 WHOLE_BATCH = {"crop_all_axes", "lstm_fork_clip", "other_lstm_3", "other_lstm_4", "other_lstm_5"} | {

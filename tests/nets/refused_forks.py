@@ -95,6 +95,22 @@ Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 }
     give scale, or both scale_h and scale_w
 Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 scale_w: 1 }
     a scale must be a whole number of at least 2, not 1
+YoloDetectionOutput | 1x7x3x3 | 1 |
+    yolo_detection_output_param.num_classes must be set
+YoloDetectionOutput | 1x7x3x3 | 1 | yolo_detection_output_param { num_classes: 2 num_box: 1 coords: 5 }
+    coords must be 4, not 5
+YoloDetectionOutput | 1x7x3x3 | 1 | yolo_detection_output_param { num_classes: 2 num_box: 1 biases: 2 }
+    needs two biases for each of its boxes, not 1 in all
+YoloDetectionOutput | 2x7x3x3 | 1 | yolo_detection_output_param { num_classes: 2 num_box: 1 biases: [2, 2] }
+    its bottoms must be 1 x 7 x S x S, one image with num_box (5 + num_classes) channels, not 2x7x3x3
+YoloDetectionOutput | 1x7x3x4 | 1 | yolo_detection_output_param { num_classes: 2 num_box: 1 biases: [2, 2] }
+    its bottoms must be 1 x 7 x S x S, one image with num_box (5 + num_classes) channels, not 1x7x3x4
+Yolov3DetectionOutput | 1x7x3x3 | 1 | yolov3_detection_output_param { num_classes: 2 anchors_scale: 32 }
+    mask_group_num and positive anchors_scale must be as many as its bottoms, 1
+Yolov3DetectionOutput | 1x7x3x3 | 1 | yolov3_detection_output_param { num_classes: 2 mask_group_num: 1 anchors_scale:0 }
+    mask_group_num and positive anchors_scale must be as many as its bottoms, 1
+Yolov3DetectionOutput | 1x7x3x3 | 1 | yolov3_detection_output_param { num_classes: 2 mask_group_num: 1 anchors_scale:8 }
+    0 mask are too few for 1 bottoms with a num_box of 3
 Unpooling | 1x2x3 | 1 | unpooling_param { kernel_size: 2 unpool_size: 4 }
     its bottom needs 4 axes, N x C x H x W
 Unpooling | 1x2x3x3 | 1 | unpooling_param { kernel_size: 2 }

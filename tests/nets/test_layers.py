@@ -66,7 +66,9 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 # Compiled besides the first case of each type: what breaks the graph, and what has code of its own for it.
 COMPILED_TOO = {"inplace_bnll", "overwritten_lrn_tanh", "lstm_segments", "lrn_across_k", "loss_softmax_saturated"}
 # Values decide what they do: they break the graph again and again, which takes seconds. Proposal stands for all.
-BROKEN_UP = {"DetectionEvaluate", "DetectionOutput", "MultiBoxLoss"}
+BROKEN_UP = {
+    "DetectionEvaluate", "DetectionOutput", "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput",
+}  # fmt: skip
 # Compiled to machine code, which takes seconds each: where torch's generated code is known to have been wrong.
 GENERATED = {"pool_ave_ceil"}
 OVERWRITTEN = "a later layer overwrites, in place, what the original's backward pass reads"
