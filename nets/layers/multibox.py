@@ -74,7 +74,9 @@ class MultiBoxLoss(Loss):
     where top_k is not set; code_type (CORNER; CENTER_SIZE, CORNER_SIZE), encode_variance_in_target (false; true: as in
     the original the gradient is not divided by the variances), map_object_to_agnostic (false: all classes but the
     background are one), ignore_cross_boundary_bbox (false), bp_inside (false: true leaves out sides beyond the image);
-    loss_param.normalization (VALID: by the matched; FULL: by NP, BATCH_SIZE: by N, NONE), normalize. Source: SSD.
+    loss_param.normalization (VALID: by the matched; FULL: by NP, BATCH_SIZE: by N, NONE), normalize. The original takes
+    wrong targets for LOGISTIC where the background is not 0, and without mining for more than one item; here they are
+    right. Source: SSD.
     """
 
     message = "multibox_loss_param"

@@ -64,14 +64,14 @@ class ROIPooling(Layer):
     bottoms: N x C x H x W, regions R x 5 (item, x1, y1, x2, y2, in pixels of the image; axes of 1 may follow); top:
     R x C x pooled_h x pooled_w. The corners times spatial_scale are rounded, the last pixel belongs to the region, and
     it is at least one pixel wide; bins are rounded outwards and may share pixels. Of a tie, the first pixel takes the
-    gradient; a region that ends before it begins gives none. Options: pooled_h, pooled_w, spatial_scale (1); pad_ratio
-    (0): so much of its sides is put around a region first. Source: Fast R-CNN; pad_ratio: MS-CNN.
+    gradient; a region that ends before it begins gives none, and regions take none. Options: pooled_h, pooled_w,
+    spatial_scale (1); pad_ratio (0): so much of its sides is put around a region first. Source: Fast R-CNN; pad_ratio:
+    MS-CNN.
     """
 
     message = "roi_pooling_param"
     options = frozenset({"pooled_h", "pooled_w", "spatial_scale", "pad_ratio"})
     bottoms = (2, 2)
-    labels = (1,)
 
     def __init__(self, size: tuple[int, int], scale: float = 1.0, pad_ratio: float = 0.0) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class ROIPooling(Layer):
         return [(bottoms[1][0], bottoms[0][1], *self.size)]
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        items, low, high = items_and_corners(rois, x.shape[0])
+        items, low, high = items_and_corners(rois.detach(), x.shape[0])
         if self.pad_ratio:
             pad = (high - low + 1) * self.pad_ratio
             low, high = low - pad, high + pad
@@ -108,8 +108,9 @@ class ROIPooling(Layer):
         planes = (items[:, None] * x.shape[1] + channels)[..., None, None]
         flat = planes * x.shape[2:].numel() + places.clamp(min=0)
         values = x.reshape(-1).index_select(0, flat.reshape(-1)).reshape(flat.shape)
-        still = torch.where(places < 0, 0.0, values.detach())
-        return torch.where((places >= 0) & upright, values, still)
+        if values.requires_grad:
+            values = torch.where(upright, values, values.detach())
+        return torch.where(places < 0, 0.0, values)
 
     def emit(self, g: Emitter, x: Value, rois: Value) -> Value:
         rows = g.op("Reshape", rois, g.constant([-1, 5], "rows"))
@@ -210,7 +211,6 @@ class PSROIPooling(Layer):
     message = "psroi_pooling_param"
     options = frozenset({"spatial_scale", "output_dim", "group_size"})
     bottoms = (2, 2)
-    labels = (1,)
 
     def __init__(self, outputs: int, group: int, scale: float) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class PSROIPooling(Layer):
         return cls(p.output_dim, p.group_size, p.spatial_scale)
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        items, low, high = items_and_corners(rois, x.shape[0])
+        items, low, high = items_and_corners(rois.detach(), x.shape[0])
         starts, ends = rounded(low) * self.scale, (rounded(high) + 1) * self.scale
         left, top = torch.split(starts, 1, 1)
         width, height = torch.split((ends - starts).clamp(min=0.1), 1, 1)
