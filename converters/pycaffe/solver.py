@@ -132,7 +132,11 @@ class _Seen:
         for name, top in zip(node.tops, tops if isinstance(tops, tuple) else (tops,), strict=True):
             self.values[name] = top.detach()
             if top.requires_grad:
-                top.register_hook(partial(self.gradients.__setitem__, name))  # type: ignore[no-untyped-call]  # torch's
+                top.register_hook(partial(self._note, name))  # type: ignore[no-untyped-call]  # torch's
+
+    def _note(self, name: str, gradient: Tensor | None) -> None:
+        if gradient is not None:  # a Python layer may give none to what it was given
+            self.gradients[name] = gradient
 
 
 class SGDSolver(Solver):

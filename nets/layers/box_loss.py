@@ -51,14 +51,14 @@ class SmoothL1Loss(Loss):
     """The sum of w f(v (a - b)), by N; f(x) is 0.5 (sigma x)^2 where |x| < 1 / sigma^2, |x| - 0.5 / sigma^2 elsewhere.
 
     bottoms: a and b, N x any, and perhaps v, and w, as many values in each; top: scalar. It gives a gradient to a and
-    b: without w that of f alone, v f'(v (a - b)) with it, as in the forks with three and with four bottoms. torch's
-    smooth_l1_loss divides by the values instead. Options: sigma (1). Source: Fast R-CNN; w: Faster R-CNN.
+    b, and none to v and w: without w that of f alone, v f'(v (a - b)) with it, as in the forks with three and with four
+    bottoms. torch's smooth_l1_loss divides by the values instead. Options: sigma (1). Source: Fast R-CNN; w: Faster
+    R-CNN.
     """
 
     message = "smooth_l1_loss_param"
     options = frozenset({"sigma"})
     bottoms = (2, 4)
-    labels = (2, 3)
 
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__()
@@ -75,10 +75,11 @@ class SmoothL1Loss(Loss):
     def forward(self, a: Tensor, b: Tensor, inside: Tensor | None = None, outside: Tensor | None = None) -> Tensor:
         apart = a - b.reshape(a.shape)
         if inside is not None:
-            weighted = inside.reshape(a.shape) * apart
+            weighted = inside.detach().reshape(a.shape) * apart
             apart = worth(apart, weighted) if outside is None else weighted
         losses = smooth_l1(apart, self.sigma)
-        return (losses if outside is None else outside.reshape(a.shape) * losses).sum() / max(1, a.shape[0])
+        weights = 1.0 if outside is None else outside.detach().reshape(a.shape)
+        return (weights * losses).sum() / max(1, a.shape[0])
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,13 @@ class ArrayBlobs(list[ArrayBlob]):
         return self[-1]
 
 
+class UserPhase(int):
+    """``caffe.TRAIN`` or ``caffe.TEST``; as text it is the name, by which py-faster-rcnn's layers look up options."""
+
+    def __str__(self) -> str:
+        return "TRAIN" if int(self) == int(TRAIN) else "TEST"
+
+
 class UserLayer:
     """What ``caffe.Layer`` is in the original: the base of the user's class."""
 
@@ -146,7 +153,9 @@ def _user_class(module: str, name: str) -> type[UserLayer]:
     try:
         return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
     except ImportError as error:
-        raise NetError(f"its module '{module}' cannot be imported: {error}; add its folder to PYTHONPATH") from error
+        own = error.name is None or f"{module}.".startswith(f"{error.name}.")
+        remedy = "add its folder to PYTHONPATH" if own else "install it"
+        raise NetError(f"its module '{module}' cannot be imported: {error}; {remedy}") from error
     except AttributeError as error:
         raise NetError(f"module '{module}' has no class '{name}'") from error
 
@@ -202,7 +211,7 @@ class Python(Layer):
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """What the user's setup and reshape say."""
-        self.user.phase = TRAIN if self.training else TEST
+        self.user.phase = UserPhase(TRAIN if self.training else TEST)
         self.bottom = [ArrayBlob(shape) for shape in bottoms]
         self._call(self.user.setup, self.bottom, self.top)
         self._call(self.user.reshape, self.bottom, self.top)
@@ -223,7 +232,7 @@ class Python(Layer):
     def run_forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The tops of *tensors*: the bottoms, then the blobs."""
         self._put(tensors)
-        self.user.phase = TRAIN if self.training else TEST
+        self.user.phase = UserPhase(TRAIN if self.training else TEST)
         like = tensors[0] if tensors else self.place
         for blob in self.top:
             blob.take_type(like.dtype)

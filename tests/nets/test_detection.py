@@ -421,8 +421,24 @@ def test_an_item_that_is_not_there_is_refused(kind):
     net = load(kind, [(2, 45, 5, 6), (1, 5)], 1, ROI if kind == "ROIPooling" else PSROI)
     with pytest.raises(NetError, match=r"layer 'l'.* item 2 of a region is out of range: there are 2 items"):
         net(torch.zeros(2, 45, 5, 6), torch.tensor([[2.0, 0, 0, 1, 1]]))
-    with pytest.raises(NetError, match="no gradient can flow back into its bottom 'x1'"):
-        net(torch.zeros(2, 45, 5, 6), torch.zeros(1, 5, requires_grad=True))
+
+
+def test_weights_of_boxes_take_no_gradient():
+    """As regions take none: in py-faster-rcnn the layer that makes both is given learnt values."""
+    net = load("SmoothL1Loss", [(2, 4)] * 4, 1)
+    bottoms = [torch.full((2, 4), float(i), requires_grad=True) for i in range(1, 5)]
+    net(*bottoms)["y0"].backward()
+    assert [x.grad is not None for x in bottoms] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["ROIPooling", "PSROIPooling"])
+def test_regions_take_no_gradient(kind):
+    """py-faster-rcnn trains with regions that Python layers made of learnt values, and ROIPooling gives them none."""
+    net = load(kind, [(2, 45, 5, 6), (1, 5)], 1, ROI if kind == "ROIPooling" else PSROI)
+    x, rois = torch.ones(2, 45, 5, 6, requires_grad=True), torch.tensor([[0.0, 0, 0, 3, 3]], requires_grad=True)
+    net(x, rois)["y0"].sum().backward()
+    assert x.grad.any()
+    assert rois.grad is None
 
 
 @pytest.mark.parametrize(("kind", "options"), [("ROIPooling", ROI), ("PSROIPooling", PSROI)])

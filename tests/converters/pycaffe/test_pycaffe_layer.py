@@ -90,3 +90,65 @@ def test_a_python_layer_s_exception_is_one_line(caffe, mean):
     )
     with pytest.raises(NetError, match=said):
         net.forward()
+
+
+def python_net(tmp_path, monkeypatch, code, prototxt):
+    """The path of a net with Python layers of the module ``my_own``."""
+    (tmp_path / "my_own.py").write_text(code)
+    (tmp_path / "own.prototxt").write_text(prototxt)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_own", raising=False)
+    return str(tmp_path / "own.prototxt")
+
+
+def test_the_phase_is_a_number_and_a_name(caffe, tmp_path, monkeypatch):
+    """py-faster-rcnn's layers look their options up by ``cfg[str(self.phase)]``."""
+    code = """import caffe
+class Phase(caffe.Layer):
+    def setup(self, bottom, top): self.factor = {"TRAIN": 2, "TEST": 3}[str(self.phase)]
+    def reshape(self, bottom, top): top[0].reshape(1)
+    def forward(self, bottom, top): top[0].data[...] = 10 * self.factor + self.phase
+"""
+    own = 'layer { name: "p" type: "Python" top: "p" python_param { module: "my_own" layer: "Phase" } }'
+    path = python_net(tmp_path, monkeypatch, code, own)
+    assert [caffe.Net(path, phase).forward()["p"] for phase in (caffe.TRAIN, caffe.TEST)] == [[20], [31]]
+
+
+def test_regions_that_a_python_layer_makes_of_learnt_values(caffe, tmp_path, monkeypatch):
+    """As in py-faster-rcnn, whose layers have a backward that does nothing."""
+    code = """import caffe
+class Regions(caffe.Layer):
+    def setup(self, bottom, top): top[0].reshape(1, 5)
+    def reshape(self, bottom, top): pass
+    def forward(self, bottom, top):
+        top[0].reshape(2, 5)
+        top[0].data[...] = [[0, 0, 0, 3, 3], [0, 0, 0, 1, 1]]
+    def backward(self, top, propagate_down, bottom): pass
+"""
+    path = python_net(
+        tmp_path,
+        monkeypatch,
+        code,
+        """input: "x" input_shape { dim: 1 dim: 1 dim: 4 dim: 4 }
+        layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+            convolution_param { num_output: 1 kernel_size: 1 weight_filler { type: "constant" value: 1 } } }
+        layer { name: "r" type: "Python" bottom: "c" top: "r" python_param { module: "my_own" layer: "Regions" } }
+        layer { name: "p" type: "ROIPooling" bottom: "c" bottom: "r" top: "p"
+            roi_pooling_param { pooled_w: 1 pooled_h: 1 } }
+        layer { name: "l" type: "Reduction" bottom: "p" top: "l" loss_weight: 1 }""",
+    )
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{path}" base_lr: 1 lr_policy: "fixed"')
+    solver = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    solver.net.blobs["x"].data[...] = np.arange(16).reshape(1, 1, 4, 4)
+    solver.step(1)
+    assert solver.net.blobs["l"].data == 15 + 5
+    np.testing.assert_array_equal(solver.net.params["c"][0].data.ravel(), [1 - (15 + 5)])
+
+
+def test_a_package_that_a_python_layer_needs_is_named(caffe, tmp_path, monkeypatch):
+    own = 'layer { name: "p" type: "Python" top: "p" python_param { module: "my_own" layer: "Phase" } }'
+    path = python_net(tmp_path, monkeypatch, "import no_such_package", own)
+    with pytest.raises(
+        NetError, match="module 'my_own' cannot be imported: No module named 'no_such_package'; install"
+    ):
+        caffe.Net(path, caffe.TEST)
