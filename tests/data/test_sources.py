@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data import datum, images
+from data.mean import write_mean
 from data.records import StoreRecords
 from data.sources import SOURCES, open_source, top_shapes
 from data.stores import create_store
@@ -13,6 +14,7 @@ from protos.errors import CaffeError, DataError
 
 BUDGETS = pytest.mark.parametrize("budget", [None, 600, 0], ids=["ready", "bytes", "stream"])
 RANDOM = "mirror: true crop_size: 3 scale: 0.5 mean_value: 3"
+MEAN_IMAGE = "mirror: true crop_size: 3 mean_file: '{folder}/mean'"
 
 
 @pytest.fixture
@@ -101,6 +103,23 @@ def test_resident_and_streamed_batches_are_equal_also_where_chance_rules(data_la
             found.append(torch.stack([source.next()["data"] for _ in range(10)]))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@BUDGETS
+@pytest.mark.parametrize("options", ["", "shuffle: true"])
+@pytest.mark.parametrize("transform", ["", "scale: 0.5 mean_value: 3", RANDOM, MEAN_IMAGE])
+def test_batches_on_a_gpu_are_those_on_a_cpu(data_layer, tmp_path, values, transform, options, budget):
+    write_mean(tmp_path / "mean", values[0])
+    layer = data_layer(transform=transform.format(folder=tmp_path), options=options)
+    with (
+        open_source(layer, "TRAIN", device=torch.device("cuda"), seed=7, budget=budget) as ours,
+        open_source(layer, "TRAIN", seed=7, budget=budget) as wanted,
+    ):
+        for _ in range(6):
+            found, batch = ours.next(), wanted.next()
+            assert {value.device.type for value in found.values()} == {"cuda"}
+            torch.testing.assert_close({top: value.cpu() for top, value in found.items()}, batch)
 
 
 def test_every_crop_and_mirror_occurs_and_each_is_a_cut_of_the_record(data_layer, values):
