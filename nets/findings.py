@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nets.layers.detection import DetectionOutput
+from nets.layers.yolo import YoloDetectionOutput, Yolov3DetectionOutput
 from nets.net import Net
 from protos import files
 
@@ -17,7 +18,8 @@ COLUMNS = ("class", "confidence", "x1", "y1", "x2", "y2")
 
 def finds_boxes(net: Net, top: str) -> bool:
     """Whether *top* of *net* are boxes found."""
-    return any(isinstance(layer, DetectionOutput) and top in node.tops for node, layer in net.nodes)
+    kinds = DetectionOutput, YoloDetectionOutput, Yolov3DetectionOutput
+    return any(isinstance(layer, kinds) and top in node.tops for node, layer in net.nodes)
 
 
 def by_item(rows: Floats, count: int) -> list[Floats]:

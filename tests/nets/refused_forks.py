@@ -95,6 +95,26 @@ Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 }
     give scale, or both scale_h and scale_w
 Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 scale_w: 1 }
     a scale must be a whole number of at least 2, not 1
+L1Loss | 2x3 2x4 | 1 |
+    its bottoms must have as many values
+L1Loss | 2x3 3x2 | 1 |
+    its bottoms must have the same number of items
+CenterLoss | 2x3 2 | 1 |
+    num_output must be set and positive
+CenterLoss | 2x3 2x3 | 1 | center_loss_param { num_output: 4 }
+    its second bottom needs one label for each item
+CenterLoss | 2x3x4 2 | 1 | center_loss_param { num_output: 4 axis: 2 }
+    axis must be 1, not 2
+CenterLoss | 2x3 2 | 1 | center_loss_param { num_output: 4 distance_type: "cosine" }
+    distance_type cosine is neither L1 nor L2
+SpatialTransformer | 2x3x4 2x6 | 1 |
+    its first bottom needs 4 axes, N x C x H x W
+SpatialTransformer | 2x3x4x4 2x6 | 1 | st_param { theta_1_2: 0 }
+    its second bottom needs 5 numbers for each item, six less those that are given
+SpatialTransformer | 2x3x4x4 2x6 | 1 | st_param { sampler_type: "nearest" }
+    transform_type must be affine, and sampler_type bilinear
+SpatialTransformer | 2x3x4x4 2x6 | 1 | st_param { output_H: 0 }
+    output_H 0 and output_W 4 must be positive
 YoloDetectionOutput | 1x7x3x3 | 1 |
     yolo_detection_output_param.num_classes must be set
 YoloDetectionOutput | 1x7x3x3 | 1 | yolo_detection_output_param { num_classes: 2 num_box: 1 coords: 5 }
