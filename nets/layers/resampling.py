@@ -1,16 +1,18 @@
-"""Interp, Upsample and UpsampleDarknet: how forks of Caffe make images larger or smaller."""
+"""Interp, Resample, Upsample and UpsampleDarknet: how forks of Caffe make images larger or smaller."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed
 from nets.layer import LAYERS, Layer, Shape, check_indices, not_in_place, shape_text
 from protos.errors import NetError
-from protos.schema import InterpParameter, LayerParameter, UpsampleParameter
+from protos.schema import InterpParameter, LayerParameter, ResampleParameter, UpsampleParameter
 
 Size = tuple[int, int]
 
@@ -106,6 +108,97 @@ def _interp_rule(p: InterpParameter) -> tuple[Size | None, int | None, int | Non
 def _part_of_shape(g: Emitter, x: Value, first: int) -> Value:
     """Two sizes of *x* from axis *first* on, a list."""
     return g.op("Slice", g.op("Shape", x), g.constant([first], "from"), g.constant([first + 2], "to"))
+
+
+@LAYERS("Resample")
+class Resample(Layer):
+    """The image at another size: each pixel of the top a weighted mean of those around its place in the bottom.
+
+    bottoms: N x C x H x W, and perhaps an image that the top is as large as; top: N x C x height x width. Row i is at
+    i fy + fx / 2 - 0.5, column j at j fx + fy / 2 - 0.5, fy = H / height and fx = W / width, each with half of the
+    other's as in the fork. NEAREST takes the pixel there; LINEAR and CUBIC (of a = -0.5) weigh those around it, and
+    with antialias, where the image becomes smaller along an axis, over fy x fx times as many.
+    Options: height and width, type (LINEAR), antialias (true). Source: FlowNet's layer of this name; there it has no
+    gradient.
+    """
+
+    message = "resample_param"
+    options = frozenset({"height", "width", "type", "antialias"})
+    bottoms = (1, 2)
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, bottom: Size, size: Size, kind: str = "LINEAR", antialias: bool = True) -> None:
+        super().__init__()
+        self.kind = kind
+        fy, fx = (np.float32(n) / np.float32(wanted) for n, wanted in zip(bottom, size, strict=True))
+        spread = antialias and bool(fx > 1 or fy > 1)
+        taps = [_taps(bottom[0], size[0], fy, fx, kind, spread), _taps(bottom[1], size[1], fx, fy, kind, spread)]
+        self._taps = [torch.tensor(one, device="cpu") for one in taps]
+        for name, one in zip(("rows", "columns"), self._taps, strict=True):
+            self.register_buffer(name, torch.empty(one.shape, dtype=one.dtype), persistent=False)
+
+    @classmethod
+    def check(cls, proto: LayerParameter) -> Iterable[str]:
+        return not_in_place(proto)
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p, shape = proto.resample_param, bottoms[0]
+        if any(len(bottom) != 4 for bottom in bottoms):
+            raise NetError("its bottoms need 4 axes, N x C x H x W")
+        kind = ResampleParameter.ResampleType.Name(p.type)
+        if kind == "AREA":
+            raise NetError("type AREA is not supported, nor is it by the fork")
+        size = (p.height, p.width) if len(bottoms) == 1 else (bottoms[1][2], bottoms[1][3])
+        if min(size) < 1:
+            raise NetError(f"height {size[0]} and width {size[1]} must be positive")
+        return cls((shape[2], shape[3]), size, kind, p.antialias)
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Put the weights of the rows and columns, or which are taken, in their place."""
+        self.rows.copy_(self._taps[0])
+        self.columns.copy_(self._taps[1])
+
+    def forward(self, x: Tensor, like: Tensor | None = None) -> Tensor:
+        if self.kind == "NEAREST":
+            return x.index_select(2, self.rows).index_select(3, self.columns)
+        return self.rows.to(x.dtype) @ (x @ self.columns.mT.to(x.dtype))
+
+    def emit(self, g: Emitter, x: Value, like: Value | None = None) -> Value:
+        rows, columns = (g.constant(one, name) for one, name in zip(self._taps, ("rows", "columns"), strict=True))
+        if self.kind == "NEAREST":
+            return g.op("Gather", g.op("Gather", x, rows, axis=2), columns, axis=3)
+        return g.op("MatMul", rows, g.op("MatMul", x, g.constant(self._taps[1].mT, "turned")))
+
+
+def _taps(n: int, size: int, step: Any, other: Any, kind: str, spread: bool) -> NDArray[Any]:
+    """The weights (size x n) of the *n* pixels of an axis in those of the top, or which ones (size) are taken."""
+    half = np.float32(0.5)
+    places = np.arange(size, dtype=np.float32) * step + other * half - half
+    nearest = np.trunc(places.astype(float) + np.copysign(0.5, places)).astype(int)
+    if kind == "NEAREST":
+        if nearest.min() < 0 or nearest.max() >= n:
+            raise NetError("NEAREST would take pixels outside of its bottom: resize both axes alike")
+        return np.asarray(nearest)
+    narrow = np.float32(1) / (step if spread else np.float32(1))
+    reach = 2 if step < 1 else int(np.ceil(np.float32(4 if kind == "CUBIC" else 2) / narrow))
+    pixels = np.arange(n)
+    apart = np.abs(narrow * (places[:, None] - pixels.astype(np.float32)))
+    near = np.abs(pixels - nearest[:, None]) <= reach
+    weights = np.where(near, (_cubic if kind == "CUBIC" else _linear)(apart), np.float32(0))
+    total = weights.sum(1, keepdims=True)
+    return np.asarray(weights / np.where(total == 0, np.float32(1), total))
+
+
+def _linear(apart: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.maximum(1 - apart, np.float32(0))
+
+
+def _cubic(apart: NDArray[np.float32]) -> NDArray[np.float32]:
+    inner = apart * apart * (1.5 * apart - 2.5) + 1
+    outer = apart * (apart * (-0.5 * apart + 2.5) - 4) + 2
+    return np.where(apart <= 1, inner, np.where(apart < 2, outer, 0)).astype(np.float32)
 
 
 @LAYERS("Upsample")

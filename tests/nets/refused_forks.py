@@ -95,6 +95,20 @@ Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 }
     give scale, or both scale_h and scale_w
 Upsample | 1x4x4x5 1x4x4x5 | 1 | upsample_param { scale_h: 2 scale_w: 1 }
     a scale must be a whole number of at least 2, not 1
+Local | 1x2x4 | 1 | local_param { num_output: 2 kernel_size: 3 }
+    its bottom needs 4 axes, N x C x H x W
+Local | 1x2x4x4 | 1 | local_param { num_output: 2 }
+    num_output, kernel_size and stride must be positive
+Local | 1x2x4x2 | 1 | local_param { num_output: 2 kernel_size: 3 pad: 1 }
+    kernel_size 3 is larger than its image, 4x2
+Resample | 1x2x4 | 1 | resample_param { width: 2 height: 2 }
+    its bottoms need 4 axes, N x C x H x W
+Resample | 1x2x4x4 | 1 | resample_param { width: 2 height: 2 type: AREA }
+    type AREA is not supported, nor is it by the fork
+Resample | 1x2x4x4 | 1 | resample_param { width: 2 }
+    height 0 and width 2 must be positive
+Resample | 1x2x4x4 | 1 | resample_param { height: 1 width: 8 type: NEAREST }
+    NEAREST would take pixels outside of its bottom: resize both axes alike
 L1Loss | 2x3 2x4 | 1 |
     its bottoms must have as many values
 L1Loss | 2x3 3x2 | 1 |
