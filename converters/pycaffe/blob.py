@@ -35,6 +35,11 @@ class Memory:
     def _is_copied(self) -> bool:
         return self._values.device.type != "cpu"
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether a script has an array of the values."""
+        return self._array is not None
+
     def array(self) -> Array:
         """The values, to read and to write."""
         if self._array is None:

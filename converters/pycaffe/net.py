@@ -77,17 +77,17 @@ class Net(Structure):
         self._steps = steps_of(module)
         self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self._callbacks: dict[str, list[Callback]] = {}
-        device = next((x.device for x in (*module.parameters(), *module.buffers())), mode.device())
+        self._device = next((x.device for x in (*module.parameters(), *module.buffers())), mode.device())
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
         for step in self._steps:
             for top in step.tops:
-                self.blobs.setdefault(top, Blob(torch.zeros(module.shapes[top], device=device)))
+                self.blobs.setdefault(top, Blob(torch.zeros(module.shapes[top], device=self._device)))
         self.params: OrderedDict[str, BlobVec] = OrderedDict()
         shown: dict[int, Blob] = {}  # layers that share a tensor share what a script sees of it
         for step in self._steps:
             if step.layer is not None and step.layer.blobs:
                 self.params[step.name] = BlobVec(shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs)
-        self._held = Held(module.graph, device) if held is None else held
+        self._held = Held(module.graph, self._device) if held is None else held
         self._held.blobs = self.blobs
         for name, values in self._held.constants.items():
             self.blobs[name].values.put(values.clone())
@@ -161,6 +161,7 @@ class Net(Structure):
         ]
         return sum(losses, 0.0)
 
+    @torch.no_grad()
     def _run_through(self, first: int, last: int) -> None:
         self.bring_parameters()
         for i in range(first, last + 1):
@@ -169,7 +170,9 @@ class Net(Structure):
             self._call_back("after_forward", i)
 
     def bring_parameters(self) -> None:
-        """Let the module see what was written to the arrays of its blobs."""
+        """Let the module see what was written to the arrays of its blobs; on a CPU both are one memory."""
+        if self._device.type == "cpu":
+            return
         for blobs in self.params.values():
             for blob in blobs:
                 blob.values.values()
@@ -180,20 +183,27 @@ class Net(Structure):
             if step.type != "Input":
                 self._take_batch(step)
             return
-        leaves, tops = self._tape[i] = self._taped(i)
+        if self._gets[i].any:
+            bottoms, tops = self._tape[i] = self._taped(i)
+        else:
+            bottoms, tops = self._ran(step, [self.blobs[name].values.values() for name in step.bottoms])
         for name, top in zip(step.tops, tops, strict=True):
-            self.blobs[name].values.put(top if name in step.bottoms else _own(top, leaves))
+            memory = self.blobs[name].values
+            memory.put(top if memory.is_shown or name in step.bottoms else _own(top, bottoms))
+
+    def _ran(self, step: Step, bottoms: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        if step.node is None or step.layer is None:
+            return [], []
+        tops = self.module.run_layer(step.node, step.layer, bottoms)
+        return bottoms, list(tops) if isinstance(tops, tuple) else [tops]
 
     def _taped(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
         """The bottoms of a layer, and what it makes of them, of which the gradient can be asked."""
-        step, wanted = self._steps[i], self._gets[i]
-        if step.node is None or step.layer is None:
-            return [], []
-        bottoms = [self.blobs[name].values.values() for name in step.bottoms]
-        leaves = [x.detach().requires_grad_(want) for x, want in zip(bottoms, wanted.bottoms, strict=True)]
-        with torch.set_grad_enabled(wanted.any):
-            tops = self.module.run_layer(step.node, step.layer, leaves)
-        return leaves, list(tops) if isinstance(tops, tuple) else [tops]
+        step = self._steps[i]
+        wanted = zip(step.bottoms, self._gets[i].bottoms, strict=True)
+        leaves = [self.blobs[name].values.values().requires_grad_(want) for name, want in wanted]
+        with torch.enable_grad():
+            return self._ran(step, leaves)
 
     def _take_batch(self, step: Step) -> None:
         source = [source.name for source in self.module.graph.sources].index(step.name)
@@ -204,8 +214,7 @@ class Net(Structure):
     def _feed(self) -> Inputs:
         """What feeds the net, opened when it is first needed."""
         if self._feeding is None:
-            device = next(iter(self.blobs.values())).values.values().device
-            self._feeding = Inputs(self.module.graph, device, None, held=self._held)
+            self._feeding = Inputs(self.module.graph, self._device, None, held=self._held)
         return self._feeding
 
     def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Array]:

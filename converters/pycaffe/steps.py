@@ -41,10 +41,10 @@ def _step(proto: LayerParameter, node: Node | None, layer: Layer | None) -> Step
 
 
 def differentiated(steps: list[Step], force: bool) -> list[Wanted]:
-    """What takes a gradient: whatever learnable blobs come before, or with *force* (``force_backward``) everything."""
+    """What takes a gradient: what lies between learnable blobs and a loss, or with *force* (``force_backward``) all."""
     needing: set[str] = set()
     found = []
-    for step in steps:
+    for step, counts in zip(steps, _contributing(steps), strict=True):
         if step.layer is None or step.node is None:
             needing |= {*step.tops} if force else set()
             found.append(Wanted())
@@ -60,4 +60,18 @@ def differentiated(steps: list[Step], force: bool) -> list[Wanted]:
             needing |= {*step.tops}
         else:
             needing -= {*step.tops}
+        if not counts and not force:
+            found[-1] = Wanted((False,) * len(bottoms), False)
     return found
+
+
+def _contributing(steps: list[Step]) -> list[bool]:
+    """For each step, whether a loss is made of its tops."""
+    below: set[str] = set()
+    found = []
+    for step in reversed(steps):
+        losses = step.node.loss_weights if step.node is not None else ()
+        found.append(any(losses) or not below.isdisjoint(step.tops))
+        if found[-1]:
+            below |= {*step.bottoms}
+    return found[::-1]

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 
 from converters.pycaffe.blob import Blob, BlobVec
 from converters.pycaffe.steps import Step
@@ -28,18 +29,18 @@ class Structure:
     params: "OrderedDict[str, BlobVec]"
     _steps: list[Step]
 
-    @property
+    @cached_property
     def inputs(self) -> list[str]:
         """The blobs that no data layer fills."""
         fed = {top for source in self.module.graph.sources for top in source.top}
         return [name for name in self.module.graph.inputs if name not in fed]
 
-    @property
+    @cached_property
     def outputs(self) -> list[str]:
         """The tops that nobody takes."""
         return list(self.module.graph.outputs)
 
-    @property
+    @cached_property
     def layers(self) -> list[LayerView | UserLayer]:
         """All layers in their order; of a Python layer the script's own object."""
         return [
@@ -50,17 +51,17 @@ class Structure:
     def _blobs_of(self, step: Step) -> BlobVec:
         return self.params.get(step.name, BlobVec())
 
-    @property
+    @cached_property
     def layer_dict(self) -> "OrderedDict[str, LayerView | UserLayer]":
         """All layers by their names."""
         return OrderedDict(zip(self._layer_names, self.layers, strict=True))
 
-    @property
+    @cached_property
     def top_names(self) -> "OrderedDict[str, list[str]]":
         """Layer to the names of its tops."""
         return OrderedDict((step.name, list(step.tops)) for step in self._steps)
 
-    @property
+    @cached_property
     def bottom_names(self) -> "OrderedDict[str, list[str]]":
         """Layer to the names of its bottoms."""
         return OrderedDict((step.name, list(step.bottoms)) for step in self._steps)
@@ -76,7 +77,7 @@ class Structure:
 
     # ---- by number
 
-    @property
+    @cached_property
     def _layer_names(self) -> list[str]:
         return [step.name for step in self._steps]
 

@@ -54,7 +54,7 @@ def test_a_script_sees_what_it_saw_with_the_original(caffe, tmp_path):
 def test_every_layer_runs_back_by_itself(case, caffe, tmp_path):
     """Layer by layer from the diffs in the blobs, not by one graph of autograd from a loss."""
     path = tmp_path / "net.prototxt"
-    path.write_text(case.prototxt)
+    path.write_text(case.prototxt.replace("force_backward: false", "force_backward: true"))  # there is no loss
     net = caffe.Net(str(path), caffe.TRAIN if case.phase == "TRAIN" else caffe.TEST)
     for key, value in case.part("param").items():
         layer, i = key.rsplit("/", 1)
@@ -147,16 +147,31 @@ def test_arrays_that_were_given_out_stay_the_net_s(small, caffe):
 
 def test_a_layer_goes_back_without_having_run(small, caffe):
     """From what its blobs hold, as in the original's own test_backward_start_end."""
+    Path(small).write_text("force_backward: true " + NET)
     net = caffe.Net(small, caffe.TEST)
+    net.params["ip"][0].data[...] = weight = np.arange(12).reshape(3, 4)
     net.blobs["data"].data[...] = data = np.arange(8).reshape(2, 4)
     net.blobs["ip"].diff[...] = diff = np.arange(6).reshape(2, 3)
     net.backward(start="ip", end="ip")
     np.testing.assert_array_equal(net.params["ip"][0].diff, diff.T @ data)
-    assert not net.blobs["data"].diff.any()  # nothing before it learns
+    np.testing.assert_array_equal(net.blobs["data"].diff, diff @ weight)
+
+
+def test_a_net_without_a_loss_goes_back_where_the_file_forces_it(small, caffe):
+    """As in the original, whose backward passes by what no loss is made of."""
+    for text, moved in ((NET, False), ("force_backward: true " + NET, True)):
+        Path(small).write_text(text)
+        net = caffe.Net(small, caffe.TEST)
+        net.params["ip"][0].data[...] = np.arange(12).reshape(3, 4)
+        net.forward(data=np.ones((2, 4)))
+        net.backward(prob=np.arange(6).reshape(2, 3))
+        assert [x.diff.any() for x in (net.blobs["ip"], net.blobs["data"], net.params["ip"][0])] == [moved] * 3
 
 
 def test_mistakes_are_named(small, caffe):
-    net, stale = caffe.Net(small, caffe.TEST), caffe.Net(small, caffe.TEST)
+    net = caffe.Net(small, caffe.TEST)
+    Path(small).write_text("force_backward: true " + NET)
+    stale = caffe.Net(small, caffe.TEST)
     stale.blobs["data"].reshape(5, 4)
     for wrong, message in (
         (lambda: net.forward(dta=np.zeros((2, 4))), "do not match net inputs: given dta; there are data"),
