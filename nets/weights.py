@@ -14,6 +14,7 @@ Nothing is copied before everything fits.
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from nets import hdf5_weights
 from nets.layer import shape_text
 from nets.net import Net
 from protos import files, lens, text
-from protos.errors import CaffeError, WeightsError, listing
+from protos.errors import CaffeError, CaffeWarning, WeightsError, listing
 from protos.schema import LayerParameter
 
 log = logging.getLogger("caffe")
@@ -67,12 +68,12 @@ class _Target:
 # ---- reading
 
 
-def load_weights(net: Net, path: Path_ | Sequence[Path_]) -> Report:
+def load_weights(net: Net, path: Path_ | Sequence[Path_], any_names: bool = False) -> Report:
     """Copy the blobs in the file at *path* into the layers of *net* of the same names.
 
     Several files, as a sequence or as "a,b", are applied in their order. Values are converted to the type
     and device of the net's. Raises WeightsError where a file cannot be read, does not fit, or holds no
-    layer of the net.
+    layer of the net; with *any_names* that is only a warning.
     """
     targets: dict[str, _Target] = {}
     for name, target in _targets(net):
@@ -80,7 +81,7 @@ def load_weights(net: Net, path: Path_ | Sequence[Path_]) -> Report:
     paths = weights_paths(path)
     with contextlib.ExitStack() as stack:
         stored = [stack.enter_context(_opened(file)) for file in paths]
-        plans = [_matched(file, layers, targets) for file, layers in zip(paths, stored, strict=True)]
+        plans = [_matched(file, layers, targets, any_names) for file, layers in zip(paths, stored, strict=True)]
         for file, plan in zip(paths, plans, strict=True):
             with _explained(file):
                 for blob, tensor in plan:
@@ -160,7 +161,9 @@ def _is_text(start: bytes) -> bool:
     return not set(start) & (set(range(32)) - set(b"\t\n\r\f\v") | {127})
 
 
-def _matched(path: Path_, stored: Stored, targets: Mapping[str, _Target]) -> list[tuple[StoredBlob, Tensor]]:
+def _matched(
+    path: Path_, stored: Stored, targets: Mapping[str, _Target], any_names: bool
+) -> list[tuple[StoredBlob, Tensor]]:
     """The pairs of blobs to copy; WeightsError with all that does not fit."""
     pairs: list[tuple[StoredBlob, Tensor]] = []
     problems: list[str] = []
@@ -173,7 +176,10 @@ def _matched(path: Path_, stored: Stored, targets: Mapping[str, _Target]) -> lis
     if not pairs and any(target.blobs for target in targets.values()):
         have = ", ".join(name for name, blobs in stored.items() if blobs) or "none"
         want = ", ".join(name for name, target in targets.items() if target.blobs)
-        raise WeightsError(f"{os.fspath(path)}: no layer has weights for this net: it has {have}; the net has {want}")
+        said = f"{os.fspath(path)}: no layer has weights for this net: it has {have}; the net has {want}"
+        if not any_names:
+            raise WeightsError(said)
+        warnings.warn(said, CaffeWarning, stacklevel=2)
     return pairs
 
 

@@ -373,7 +373,7 @@ class Net(Structure):
 
     def copy_from(self, path: Path_) -> None:
         """Take the blobs of the layers that the weights file at *path* has, by their names."""
-        load_weights(self.module, path)
+        load_weights(self.module, path, any_names=True)
         self.show({}, {})
 
     def show(self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:

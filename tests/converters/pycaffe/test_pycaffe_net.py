@@ -202,6 +202,17 @@ def test_what_belongs_to_the_process(caffe, small):
         caffe.SGDSolver.add_callback(None, print, print)
 
 
+def test_weights_of_other_layers_are_left_alone(small, caffe, tmp_path):
+    """Scripts that make convolutions of inner products copy them by hand from a second net."""
+    caffe.Net(small, caffe.TEST).save(str(tmp_path / "w.caffemodel"))
+    Path(small).write_text(NET.replace('name: "ip"', 'name: "other"'))
+    net = caffe.Net(small, caffe.TEST)
+    net.params["other"][0].data[...] = 1
+    with pytest.warns(CaffeWarning, match="no layer has weights for this net: it has ip; the net has other"):
+        net.copy_from(str(tmp_path / "w.caffemodel"))
+    assert net.params["other"][0].data.all()
+
+
 def test_level_and_stages_by_their_places(caffe, tmp_path):
     (tmp_path / "net.prototxt").write_text(
         NET + """layer { name: "a" type: "TanH" bottom: "ip" top: "a" include { min_level: 2 stage: "s" } }"""
