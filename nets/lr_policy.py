@@ -6,7 +6,8 @@ step           base_lr * gamma ** floor(iteration / stepsize)
 exp            base_lr * gamma ** iteration
 inv            base_lr * (1 + gamma * iteration) ** -power
 multistep      base_lr * gamma ** (number of stepvalues passed)
-poly           base_lr * (1 - iteration / max_iter) ** power; 0 past max_iter (the original: NaN)
+poly           (base_lr - min_lr) * (1 - iteration / max_iter) ** power + min_lr; that past max_iter (the original:
+               NaN); min_lr is NVIDIA's
 sigmoid        base_lr / (1 + exp(-gamma * (iteration - stepsize)))
 multifixed     stagelr[i] for the first i with iteration <= stageiter[i], then the last (Intel)
 plateau        base_lr * gamma ** (windows without a new minimum of the loss): ``Plateau`` (SSD)
@@ -14,7 +15,7 @@ plateau        base_lr * gamma ** (windows without a new minimum of the loss): `
 
 Of the forks, each under any policy: ``warmup_iter`` (the rate rises linearly from ``warmup_start_lr`` to
 base_lr; Intel), ``rampup_interval`` (from ``rampup_lr``, with the square of the fraction done; NVIDIA 0.17)
-and ``min_lr`` (a floor; NVIDIA).
+and ``min_lr`` (also a floor; NVIDIA).
 """
 
 import math
@@ -159,7 +160,7 @@ def _multistep(param: SolverParameter, iteration: int) -> float:
 @_policy("poly", "base_lr", "power", "max_iter")
 def _poly(param: SolverParameter, iteration: int) -> float:
     left = 1 - iteration / param.max_iter if param.max_iter else 0.0
-    return float(param.base_lr * max(left, 0.0) ** param.power)
+    return float((param.base_lr - param.min_lr) * max(left, 0.0) ** param.power + param.min_lr)
 
 
 @_policy("sigmoid", "base_lr", "gamma", "stepsize")

@@ -17,10 +17,11 @@ LEAST = {
     "max_iter": 0, "display": 0, "snapshot": 0, "test_interval": 0, "device_id": 0, "average_loss": 1, "iter_size": 1,
 }  # fmt: skip
 FIRST_FORK_FIELD = 200
-# Options of forks that a solver honours: learning rates, the judgement of boxes, and the devices, which --gpu chooses.
+# Options of forks that a solver honours: rates, momentum and decay, the judgement of boxes, and the devices (--gpu).
 HONOURED = {
     "warmup_iter", "warmup_start_lr", "rampup_interval", "rampup_lr", "min_lr", "stagelr", "stageiter",
-    "plateau_winsize", "device_ids", "eval_type", "ap_version",
+    "plateau_winsize", "device_ids", "eval_type", "ap_version", "momentum_policy", "momentum_power", "max_momentum",
+    "weight_decay_policy", "weight_decay_power", "max_weight_decay", "larc", "larc_eta", "larc_policy",
 }  # fmt: skip
 
 

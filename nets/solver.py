@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets import lasagne_updates, lr_policy, resume, snapshot
+from nets import lasagne_updates, lr_policy, resume, schedule, snapshot
 from nets.averages import Averages
 from nets.debug import DebugInfo
 from nets.graph import Graph
@@ -186,6 +186,7 @@ class Solver:
 
     def apply_update(self) -> None:
         """Update the blobs by the gradients that they hold, which makes an iteration of its own."""
+        self._tune()
         self._step.update(self._rate(None))
         self.iter += 1
 
@@ -197,6 +198,7 @@ class Solver:
                 return False
             display = bool(self.param.display) and self.iter % self.param.display == 0
             self._step.debug = DebugInfo(self.net) if display and self.param.debug_info else None
+            self._tune()
             result = self._step(self._rate)
             self._losses.append(result.loss)
             self._displayed.append(result.mean_loss)
@@ -218,6 +220,12 @@ class Solver:
                 return False
         self._look_for_bad_loss()
         return True
+
+    def _tune(self) -> None:
+        """Set what ``nets.schedule`` says for this iteration."""
+        if not schedule.is_fixed(self.param):
+            momentum = schedule.momentum(self.param, self.iter)
+            self._update.tune(momentum, schedule.weight_decay(self.param, self.iter))
 
     def _rate(self, loss: Tensor | None) -> float:
         """The rate of this iteration; plateau looks at its mean *loss*, smoothed with those before."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from nets import schedule
 from nets.debug import DebugInfo
 from nets.script import Passes, Repeated
 from nets.updates import Update
@@ -139,6 +140,7 @@ class Step:
         reasons += ["snapshot_diff keeps the updates"] if self._keeps_diffs else []
         reasons += ["debug_info reads every blob"] if param.debug_info else []
         reasons += ["its rate waits for the loss"] if param.lr_policy == "plateau" else []
+        reasons += [] if schedule.is_fixed(param) else ["its momentum or weight decay changes"]
         reasons += ["of fp16's loss scaling"] if self._scaler is not None else []
         if reasons:
             log.info("Running without a CUDA graph, because %s", " and ".join(reasons))

@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets import larc, schedule
 from nets.layer import shape_text
 from nets.net import Blob
 from protos.errors import CaffeError, WeightsError, listing
@@ -43,19 +44,19 @@ REGULARIZATIONS = ("L1", "L2")
 HISTORIES = ("history", "history2", "history3")
 TINY = 1e-38  # keeps a norm of zero out of a denominator
 
-# Options of forks that change an update, and that no rule here honours.
-UNSUPPORTED = (
+# Options of forks that change an update: a rule honours those that it names in ``of_forks``.
+OF_FORKS = (
     "adabelief",
     "amsgrad",
     "clamp_weights_lower",
     "clamp_weights_upper",
     "clip_weights",
     "larc",
+    "larc_turbo",
     "local_lr_auto",
     "lookahead",
     "lr_dropout",
     "momentum_policy",
-    "weight_decay_policy",
 )
 
 UPDATES: Registry[type["Update"]] = Registry("solver type")
@@ -81,6 +82,7 @@ class Update(torch.optim.Optimizer):
 
     histories: ClassVar[int] = 1
     options: ClassVar[tuple[str, ...]] = ()
+    of_forks: ClassVar[tuple[str, ...]] = ()
     norm: Tensor | None = None
 
     def __init__(
@@ -98,17 +100,18 @@ class Update(torch.optim.Optimizer):
         for blob in blobs:
             if blob.lr_mult != 0:
                 key = (blob.lr_mult, blob.decay_mult)
-                new = {"params": [], "lr_mult": blob.lr_mult, "decay": decay * blob.decay_mult}
-                groups.setdefault(key, new)["params"].append(blob.tensor)
+                mults = {"lr_mult": blob.lr_mult, "decay_mult": blob.decay_mult, "decay": decay * blob.decay_mult}
+                groups.setdefault(key, {"params": [], **mults})["params"].append(blob.tensor)
         self._tensors = [blob.tensor for blob in blobs]
-        defaults = {"lr": rate, "lr_mult": 1.0, "decay": 0.0, "l1": l1, "clip": clip, "iter_size": iter_size}
+        defaults = {"lr": rate, "lr_mult": 1.0, "decay_mult": 1.0, "decay": 0.0}
+        defaults |= {"l1": l1, "clip": clip, "iter_size": iter_size}
         super().__init__(list(groups.values()) or [{"params": []}], {**defaults, **options})
         self._collect()
 
     @classmethod
     def from_proto(cls, param: SolverParameter, blobs: Sequence[Blob], rate: Rate) -> Self:
         """The rule with the options of *param*. Raises CaffeError where it cannot honour one."""
-        problems = [*_unsupported(param), *cls.check(param)]
+        problems = [*_unsupported(param, cls.of_forks), *schedule.check(param), *cls.check(param)]
         if problems:
             raise CaffeError(f"solver of type '{param.type}': {listing(problems)}")
         return cls(
@@ -220,6 +223,13 @@ class Update(torch.optim.Optimizer):
             for group in self.param_groups:
                 group["lr"] = value
 
+    def tune(self, momentum: float, decay: float) -> None:
+        """Go on with this momentum, where the rule has one, and this weight decay, before ``decay_mult``."""
+        for group in self.param_groups:
+            group["decay"] = decay * group["decay_mult"]
+            if "momentum" in group:
+                group["momentum"] = momentum
+
     def hold_rate(self, rate: Rate) -> None:
         """Keep the rate in this tensor from now on, or again as a number."""
         for group in self.param_groups:
@@ -289,14 +299,26 @@ class Update(torch.optim.Optimizer):
 
 @UPDATES("SGD")
 class SGD(Update):
-    """Stochastic gradient descent; options: ``momentum``."""
+    """Stochastic gradient descent; options: ``momentum``, and of a fork those of ``nets.larc``."""
 
-    options = ("momentum",)
+    options: ClassVar[tuple[str, ...]] = ("momentum", *larc.OPTIONS)
+    of_forks: ClassVar[tuple[str, ...]] = ("larc", "momentum_policy")
     nesterov: ClassVar[bool] = False
 
+    @classmethod
+    def check(cls, param: SolverParameter) -> Iterator[str]:
+        """LARC has two policies."""
+        yield from larc.check(param)
+
     def _apply(self, block: Block, grads: list[Tensor], rate: Rate) -> None:
-        momentum, on_host = block.group["momentum"], not isinstance(rate, Tensor)
-        decay = self._decay(block, grads, later=on_host and momentum != 0)
+        momentum = block.group["momentum"]
+        if block.group.get("larc"):
+            rate = self.rate  # without lr_mult
+            factors = larc.factors(block.group, block.params, grads, rate)
+            decay = self._decay(block, grads)
+            torch._foreach_mul_(grads, factors)
+        else:
+            decay = self._decay(block, grads, later=momentum != 0 and not isinstance(rate, Tensor))
         if momentum == 0:
             torch._foreach_mul_(grads, rate)
             torch._foreach_copy_(block.histories[0], grads)
@@ -327,6 +349,8 @@ class SGD(Update):
 class Nesterov(SGD):
     """Nesterov's accelerated gradient; options: ``momentum``."""
 
+    options = ("momentum",)
+    of_forks = ()
     nesterov = True
 
 
@@ -482,10 +506,10 @@ def descend(params: list[Tensor], updates: list[Tensor], rate: Rate) -> None:
         torch._foreach_add_(params, updates, alpha=-rate)
 
 
-def _unsupported(param: SolverParameter) -> Iterator[str]:
+def _unsupported(param: SolverParameter, honoured: Sequence[str]) -> Iterator[str]:
     known = SolverParameter.DESCRIPTOR.fields_by_name
-    for name in UNSUPPORTED:
-        if getattr(param, name) != known[name].default_value:
+    for name in OF_FORKS:
+        if name not in honoured and getattr(param, name) != known[name].default_value:
             yield f"option {name} is not supported"
     kind = param.regularization_type
     if param.weight_decay != 0 and kind not in REGULARIZATIONS:

@@ -19,6 +19,7 @@ FORMULAS = {
     'lr_policy: "inv" gamma: 0.125 power: 0.75': lambda t: 0.5 * (1 + 0.125 * t) ** -0.75,
     'lr_policy: "multistep" gamma: 0.25 stepvalue: [5, 12]': lambda t: 0.5 * 0.25 ** ((t >= 5) + (t >= 12)),
     'lr_policy: "poly" power: 0.5 max_iter: 20': lambda t: 0.5 * math.sqrt(1 - t / 20),
+    'lr_policy: "poly" power: 2 max_iter: 20 min_lr: 0.125': lambda t: 0.375 * (1 - t / 20) ** 2 + 0.125,
     'lr_policy: "sigmoid" gamma: -0.5 stepsize: 10': lambda t: 0.5 / (1 + math.exp(0.5 * (t - 10))),
     'lr_policy: "multifixed" stagelr: [1, 0.5] stageiter: [4, 9]': lambda t: 1 if t <= 4 else 0.5,
     'lr_policy: "fixed" warmup_iter: 8 warmup_start_lr: 0.25': lambda t: min(0.25 + 0.25 * t / 8, 0.5),

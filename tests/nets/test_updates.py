@@ -327,6 +327,23 @@ def test_from_proto():
             'type: "Adam" amsgrad: true clip_weights: 1',
             "solver of type 'Adam': option amsgrad is not supported; option clip_weights is not supported",
         ),
+        (
+            'type: "Nesterov" larc: true momentum_policy: "poly" max_iter: 9',
+            "solver of type 'Nesterov': option larc is not supported; option momentum_policy is not supported",
+        ),
+        (
+            'type: "SGD" larc: true larc_turbo: true larc_policy: "clop"',
+            "solver of type 'SGD': option larc_turbo is not supported; unknown larc_policy 'clop', did you mean clip?",
+        ),
+        (
+            'type: "SGD" momentum_policy: "poly" weight_decay_policy: "opt"',
+            "solver of type 'SGD': momentum_policy 'poly' needs max_iter; "
+            "unknown weight_decay_policy 'opt': fixed, poly",
+        ),
+        (
+            'type: "SGD" momentum_policy: "opt" lr_policy: "plateau"',
+            "solver of type 'SGD': momentum_policy 'opt' does not go with lr_policy 'plateau'",
+        ),
     ],
 )
 def test_options_that_cannot_be_honoured(text, message):
