@@ -145,6 +145,17 @@ def test_input_without_a_shape_is_kept_unless_a_layer_makes_it():
     assert not net.input
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "mults"),
+    [("BatchNorm", 3, [(0, 0)] * 3), ("BatchNorm", 2, [(2, 5)] * 2), ("Scale", 3, [(2, 5)] * 3)],
+)
+def test_the_statistics_of_an_old_batch_norm_do_not_learn(kind, count, mults):
+    params = 'param { name: "p" lr_mult: 2 decay_mult: 5 } ' * count
+    (layer,) = layers(f'layer {{ name: "l" type: "{kind}" bottom: "x" top: "y" {params} }}')
+    assert [(spec.lr_mult, spec.decay_mult) for spec in layer.param] == mults
+    assert [spec.name for spec in layer.param] == ["p"] * count
+
+
 def test_too_few_dims_are_refused():
     message = r"prototxt: 2 inputs \(a, b\) have 0 input_shape and 4 input_dim: each takes one input_shape or four"
     refused('input: "a" input: "b" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4', message)
