@@ -29,7 +29,7 @@ from protos.scan import descriptor_of
 from protos.schema import LayerParameter, NetParameter
 
 _FIELDS = descriptor_of(LayerParameter).fields_by_name
-# Options of these types stand in a message that is not called like the type.
+# Options of these types stand in a message that is not called like the type, even if another fork has one that is.
 _SHARED_PARAM = {
     "Deconvolution": "convolution_param",
     "EuclideanLoss": "loss_param",
@@ -217,8 +217,7 @@ def param_of(kind: str) -> str | None:
     ('inner_product_param', 'lrn_param', 'convolution_param', None)
     """
     wanted = f"{kind}param".lower()
-    own = next((name for name in _FIELDS if name.replace("_", "") == wanted), None)
-    return own or _SHARED_PARAM.get(kind)
+    return _SHARED_PARAM.get(kind) or next((name for name in _FIELDS if name.replace("_", "") == wanted), None)
 
 
 def assign(message: Message, name: str, value: Any, kind: str) -> None:

@@ -72,6 +72,13 @@ def test_a_layer_without_tops_and_one_with_a_name():
     assert [(layer.name, list(layer.top)) for layer in n.to_proto().layer] == [("in", ["x"]), ("silence", [])]
 
 
+def test_the_options_of_types_that_forks_have_in_common():
+    """Of SSD's Normalize, and of BVLC's LSTM: other forks have a normalize_param and an lstm_param."""
+    made = L.Normalize(L.Input(), scale_filler={"value": 20}, across_spatial=False).fn.message()
+    assert (made.norm_param.scale_filler.value, made.HasField("normalize_param")) == (20, False)
+    assert L.LSTM(L.Input(), num_output=3).fn.message().recurrent_param.num_output == 3
+
+
 def test_messages_are_taken_as_they_are():
     n = NetSpec()
     n.x = L.InnerProduct(weight_filler=FillerParameter(std=2))
