@@ -3,16 +3,20 @@
 `tests/golden/pycaffe/script.npz` is what it saw with the original: ``python script.py OUT.npz`` wrote it there.
 """
 
+import math
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import caffe
 import numpy as np
 from caffe import layers as L
 from caffe import params as P
+from caffe.coord_map import coord_map_from_to
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
+from PIL import Image
 
 FILLER = {"weight_filler": {"type": "xavier"}}
 
@@ -218,6 +222,126 @@ def training(seen, folder, rule, make):
     seen.note(f"{rule}: loss weights", [weights[name] for name in ("score", "loss", "acc")])
 
 
+def specs(seen):
+    """Nets in Python: names that are given twice, and tops without any."""
+    n = caffe.NetSpec()
+    n.data, unnamed = L.DummyData(shape=[{"dim": [1, 3, 4, 4]}, {"dim": [1]}], ntop=2)
+    n.x = L.Convolution(n.data, num_output=2, kernel_size=1)
+    n.x = L.ReLU(n.x)
+    n.x = L.ReLU(n.x, in_place=True)
+    n.tops["y"] = L.InnerProduct(n.x, num_output=3, name="named")
+    n.y.fn.params["bias_term"] = False
+    n.silence = L.Silence(unnamed, ntop=0)
+    _, n.b = L.Slice(n.y, ntop=2, slice_point=[1])
+    left = L.Slice(n.b, ntop=2, axis=1, slice_point=[1])[0]
+    for name, net in (("a spec", n.to_proto()), ("a top", left.to_proto()), ("tops", caffe.to_proto(n.x, left))):
+        layers = [" ".join([layer.name, layer.type, *layer.bottom, "->", *layer.top]) for layer in net.layer]
+        seen.note(f"the layers of {name}", layers)
+    seen.note("options that changed", [n.to_proto().layer[4].inner_product_param.bias_term])
+    names = caffe.net_spec.param_name_dict()
+    seen.note("names of options", [names[kind] for kind in ("Convolution", "InnerProduct", "LRN", "Recurrent", "Loss")])
+
+
+def pixels(seen):
+    """Where the pixels of tops lie in each other."""
+    for kernel, stride, pad, pooled, up, cut in (
+        (3, 1, 0, 2, 2, 0),
+        (3, 1, 0, 4, 4, 0),
+        (3, 2, 1, 4, 2, 1),
+        (7, 1, 9, 2, 4, 0),
+    ):
+        data = L.Input(shape=[{"dim": [2, 1, 100, 100]}])
+        x = L.Convolution(data, num_output=1, kernel_size=kernel, stride=stride, pad=pad)
+        x = L.Pooling(x, kernel_size=pooled, stride=pooled)
+        x = L.Deconvolution(x, num_output=1, kernel_size=up, stride=up, pad=cut)
+        for there, back in ((x, data), (data, x)):
+            axis, scale, shift = coord_map_from_to(there, back)
+            seen.note("pixels", [axis, *scale, *shift])
+
+
+def numbers(seen, path):
+    """Layers and blobs by their numbers."""
+    net = caffe.Net(path, caffe.TEST)
+    first = list(net._layer_names).index("conv1")
+    seen.note("by number", [net._blob_names[i] for i in [*net._bottom_ids(first), *net._top_ids(first)]])
+    seen.note("ends by number", [net._blob_names[i] for i in [*net._inputs, *net._outputs]])
+    seen.note("a blob by number", list(net._blobs[net._top_ids(first)[0]].shape))
+    seen.note(
+        "kinds", [type(net.params["conv1"]) is caffe._caffe.BlobVec, isinstance(net.blobs["ip"], caffe._caffe.Blob)]
+    )
+
+
+def fed(seen, folder):
+    """A solver whose inputs and constants are what the script writes."""
+    n = caffe.NetSpec()
+    n.x = L.Input(shape=[{"dim": [6, 4]}])
+    n.y = L.DummyData(shape=[{"dim": [6]}])
+    n.ip = L.InnerProduct(n.x, num_output=3, **FILLER)
+    n.loss = L.SoftmaxWithLoss(n.ip, n.y)
+    Path(folder, "fed.prototxt").write_text(str(n.to_proto()))
+    Path(folder, "fed_solver.prototxt").write_text(
+        f'net: "{folder}/fed.prototxt" test_iter: 1 test_interval: 1000 base_lr: 0.5 lr_policy: "fixed" momentum: 0.9'
+    )
+    solver = caffe.SGDSolver(folder + "/fed_solver.prototxt")
+    draw(solver.net, 11)
+    chance = np.random.RandomState(12)
+    for _ in range(4):
+        solver.net.blobs["x"].data[...] = chance.randn(6, 4)
+        solver.net.blobs["y"].data[...] = chance.randint(3, size=6)
+        solver.step(1)
+        seen.note("loss of what was fed", solver.net.blobs["loss"].data)
+        seen.note("weights after it", solver.net.params["ip"][0].data)
+    test = solver.test_nets[0]
+    test.share_with(solver.net)
+    test.blobs["x"].data[...] = chance.randn(6, 4)
+    test.blobs["y"].data[...] = [0, 1, 2, 0, 1, 2]
+    seen.note("loss by number", test._forward(0, len(test.layers) - 1))
+    seen.note("loss of the test", test.forward()["loss"])
+    solver.net.forward()
+    solver.net.backward()
+    solver.apply_update()
+    seen.note("weights by hand", solver.net.params["ip"][0].data)
+
+
+def deploy(seen, folder):
+    """A net without a loss: its diffs stay as they are."""
+    n = caffe.NetSpec()
+    n.x = L.Input(shape=[{"dim": [2, 4]}])
+    n.ip = L.InnerProduct(n.x, num_output=3, **FILLER)
+    n.prob = L.Softmax(n.ip)
+    Path(folder, "deploy.prototxt").write_text(str(n.to_proto()))
+    net = caffe.Net(folder + "/deploy.prototxt", caffe.TEST)
+    net.forward(x=np.ones((2, 4)))
+    net.backward(prob=np.arange(6).reshape(2, 3))
+    for name, blob in [*net.blobs.items(), ("weights", net.params["ip"][0])]:
+        seen.note(f"diff of {name} without a loss", blob.diff)
+
+
+def detector(seen, path, folder):
+    """Windows of images, cut with and without what is around them."""
+    chance = np.random.RandomState(13)
+    images = [chance.randint(0, 256, size).astype(np.uint8) for size in ((40, 50, 3), (33, 21, 3))]
+    names = [f"{folder}/{i}.png" for i in range(len(images))]
+    for name, image in zip(names, images):  # noqa: B905  # the original's Python has no strict
+        Image.fromarray(image).save(name)
+    windows = [
+        np.array(sides) for sides in ((0, 0, 40, 50), (3, 5, 20, 30), (30, 40, 40, 50), (0, 0, 5, 4), (10, 0, 33, 7))
+    ]
+    mean = chance.rand(3, 12, 12).astype(np.float32) * 100
+    for more in (
+        {},
+        {"mean": mean, "raw_scale": 255, "input_scale": 0.02, "channel_swap": (2, 1, 0), "context_pad": 2},
+        {"context_pad": 3},
+    ):
+        net = caffe.Detector(path, folder + "/w.caffemodel", **more)
+        seen.note("crop_dims", net.crop_dims)
+        found = net.detect_windows([(names[0], windows), (names[1], windows[3:])])
+        seen.note("windows", [entry["window"] for entry in found])
+        seen.note("their images", [names.index(entry["filename"]) for entry in found])
+        seen.note("their predictions", [entry["prediction"] for entry in found])
+        seen.note("a crop", net.crop(images[0] / np.float32(255), windows[2]))
+
+
 def messages(seen):
     """caffe.io's messages."""
     values = np.random.RandomState(9).rand(2, 3, 4)
@@ -244,9 +368,33 @@ def run(folder):
     for rule, make in (("SGD", caffe.SGDSolver), ("Adam", caffe.AdamSolver), ("Nesterov", caffe.get_solver)):
         training(seen, folder, rule, make)
     messages(seen)
+    specs(seen)
+    pixels(seen)
+    numbers(seen, path)
+    fed(seen, folder)
+    deploy(seen, folder)
+    detector(seen, path, folder)
     return seen
 
 
+class Whole(np.ndarray):
+    """An image that takes floats that are whole numbers as the ends of slices, as NumPy did."""
+
+    def __getitem__(self, key):
+        ends = [slice(*(int(end) for end in (side.start, side.stop))) for side in key]
+        return np.asarray(self)[tuple(ends)]
+
+
+def help_the_original():
+    """Its detector is older than today's NumPy, scikit-image and Python."""
+    crop = caffe.Detector.crop
+    caffe.Detector.crop = lambda self, im, window: crop(self, im.view(Whole), window)
+    caffe.detector.round = lambda value: math.floor(value + 0.5)
+    caffe.io.resize = partial(caffe.io.resize, anti_aliasing=False)
+    caffe.io.load_image = lambda name: (np.asarray(Image.open(name)) / 255).astype(np.float32)
+
+
 if __name__ == "__main__":
+    help_the_original()
     found = run(tempfile.mkdtemp())
     np.savez_compressed(sys.argv[1], **{f"{i:03} {name}": value for i, (name, value) in enumerate(found)})
