@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, plus, times
-from nets.fillers import ONE, Filler
+from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
@@ -23,19 +23,27 @@ class BatchNorm(Layer):
     The stored variance is the unbiased one. torch's BatchNorm stores averages and their weight nowhere.
 
     Options: use_global_stats (false in TRAIN, true in TEST), moving_average_fraction (0.999), eps (1e-5); of a fork:
-    add_eps_before_sqrt (true; false, with stored statistics alone: (x - mean_c) / (sqrt(var_c) + eps)).
-    Blobs: mean (C), variance (C), factor (1); none takes a gradient.
+    add_eps_before_sqrt (true; false, with stored statistics alone: (x - mean_c) / (sqrt(var_c) + eps)), and NVIDIA's
+    scale_bias (false), scale_filler (constant 1), bias_filler (0). With any of these y = scale_c * that + bias_c, eps
+    is at least 1e-5, and the stored ones are averages, of the first batch to begin with, their factor 1 (the fork
+    forgets the first batch with the second).
+    Blobs: mean (C), variance (C), factor (1), which take no gradient; scale (C), bias (C).
     """
 
     phases = "TRAIN: the batch's statistics, and they are stored; TEST: the stored ones"
     message = "batch_norm_param"
-    options = frozenset({"use_global_stats", "moving_average_fraction", "eps", "add_eps_before_sqrt"})
+    options = frozenset(
+        {"use_global_stats", "moving_average_fraction", "eps", "add_eps_before_sqrt", "scale_bias", "scale_filler",
+         "bias_filler"}
+    )  # fmt: skip
     hints = frozenset({"engine"})
-    blob_names = ("mean", "variance", "factor")
+    blob_names = ("mean", "variance", "factor", "scale", "bias")
     fp32 = True
     mean: Tensor
     variance: Tensor
     factor: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -44,7 +52,9 @@ class BatchNorm(Layer):
         fraction: float = 0.999,
         eps: float = 1e-5,
         before_sqrt: bool = True,
+        fillers: tuple[Filler, Filler] | None = None,
     ) -> None:
+        """*fillers*: those of the learned scale and bias, None for neither."""
         super().__init__()
         self.use_global_stats = use_global_stats
         self.fraction = fraction
@@ -53,10 +63,12 @@ class BatchNorm(Layer):
         self.add_statistic("mean", (channels,))
         self.add_statistic("variance", (channels,))
         self.add_statistic("factor", (1,))
+        for name, filler in zip(("scale", "bias"), fillers or (ONE, ZERO), strict=True):
+            self.add_blob(name, (channels,) if fillers else None, filler)
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
-        learned = any(spec.lr_mult != 0 for spec in proto.param)
+        learned = any(spec.lr_mult != 0 for spec in proto.param[:3])
         return ("its blobs are statistics, which no rate applies to: leave out param, or set lr_mult: 0",) * learned
 
     @classmethod
@@ -65,7 +77,11 @@ class BatchNorm(Layer):
         use_global_stats = p.use_global_stats if p.HasField("use_global_stats") else None
         if len(bottoms[0]) < 2:
             raise NetError("its bottom needs at least 2 axes, N x C")
-        return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, p.eps, p.add_eps_before_sqrt)
+        fillers, eps = None, p.eps
+        if p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler"):
+            scale = Filler.from_proto(p.scale_filler) if p.HasField("scale_filler") else ONE
+            fillers, eps = (scale, Filler.from_proto(p.bias_filler)), max(eps, 1e-5)
+        return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, eps, p.add_eps_before_sqrt, fillers)
 
     def forward(self, x: Tensor) -> Tensor:
         use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
@@ -73,7 +89,7 @@ class BatchNorm(Layer):
 
     def _by_stored(self, x: Tensor) -> Tensor:
         mean, variance, eps = self._statistics()
-        return F.batch_norm(x, mean, variance, training=False, eps=eps)
+        return F.batch_norm(x, mean, variance, self.scale, self.bias, training=False, eps=eps)
 
     def _statistics(self) -> tuple[Tensor, Tensor, float]:
         """The stored mean and variance, and what is added to the variance before its root is taken."""
@@ -88,29 +104,53 @@ class BatchNorm(Layer):
             raise NetError("add_eps_before_sqrt: false goes with stored statistics alone, as in TEST")
         if not x.numel():
             return x * 1  # an empty batch has no statistics to keep
-        channels, stored = x.shape[1], [self.mean, self.variance, self.factor]
+        channels = x.shape[1]
         fresh = torch.ones(2 * channels + 1, dtype=self.mean.dtype, device=x.device)
         mean, variance, weight = torch.split_with_sizes(fresh, [channels, channels, 1])
         if x.numel() > channels:
             # With a momentum of 1 torch leaves the batch's mean and unbiased variance in the running ones.
-            y = F.batch_norm(x, mean, variance, training=True, momentum=1.0, eps=self.eps)
+            y = F.batch_norm(x, mean, variance, self.scale, self.bias, training=True, momentum=1.0, eps=self.eps)
         else:
             mean, variance, y = x.detach().reshape(-1), variance - 1, x * 0  # one value a channel is its own mean
-        with torch.no_grad():
-            torch._foreach_mul_(stored, self.fraction)
-            torch._foreach_add_(stored, [mean, variance, weight])
+            if self.scale is not None and self.bias is not None:
+                y = torch.addcmul(_along(self.bias, x), y, _along(self.scale, x))
+        self._store([mean, variance, weight])
         return y
+
+    @torch.no_grad()
+    def _store(self, fresh: list[Tensor]) -> None:
+        """Take over a batch's mean and variance, and 1."""
+        stored = [self.mean, self.variance, self.factor]
+        if self.scale is None:
+            torch._foreach_mul_(stored, self.fraction)
+            torch._foreach_add_(stored, fresh)
+        else:
+            share = torch.where(self.factor == 0, torch.ones_like(self.factor), 1 - self.fraction)
+            for old, new in zip(stored, fresh, strict=True):
+                old.lerp_(new, share)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         if self.use_global_stats is False:
             axes = [0, *range(2, len(x.shape))]
             x = g.op("Sub", x, g.op("ReduceMean", x, axes=axes))
             variance = g.op("ReduceMean", g.op("Mul", x, x), axes=axes)
-            return g.op("Div", x, g.op("Sqrt", plus(g, variance, self.eps, "eps")))
+            y = g.op("Div", x, g.op("Sqrt", plus(g, variance, self.eps, "eps")))
+            if self.scale is None or self.bias is None:
+                return y
+            shape = (-1, *(1,) * (len(axes) - 1))
+            return g.op("Add", g.op("Mul", y, g.blob("scale", shape)), g.blob("bias", shape))
         *stored, eps = self._statistics()
-        ones, zeros = torch.ones_like(self.mean), torch.zeros_like(self.mean)
-        named = zip((ones, zeros, *stored), ("scale", "bias", "mean", "variance"), strict=True)
-        return g.op("BatchNormalization", x, *(g.constant(*one) for one in named), epsilon=eps)
+        if self.scale is None:
+            affine = g.constant(torch.ones_like(self.mean), "scale"), g.constant(torch.zeros_like(self.mean), "bias")
+        else:
+            affine = g.blob("scale"), g.blob("bias")
+        mean, variance = (g.constant(*one) for one in zip(stored, ("mean", "variance"), strict=True))
+        return g.op("BatchNormalization", x, *affine, mean, variance, epsilon=eps)
+
+
+def _along(blob: Tensor, x: Tensor) -> Tensor:
+    """*blob*, a value a channel, to be broadcast over *x*."""
+    return blob.view(1, -1, *(1,) * (x.dim() - 2))
 
 
 @LAYERS("LRN")

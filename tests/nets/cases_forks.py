@@ -181,12 +181,46 @@ def _learnt(x, scale, shift, eps=1e-9):
     return scale * (x - mean) / np.sqrt(variance + eps) + shift
 
 
+def _nvidia_batch_norm(make_case):
+    x, (mean, scale, bias), variance, one = random(2, 3, 2, 2), random(3, 3), np.array([0.5, 1, 2]), np.array([1])
+    along = lambda blob: blob.reshape(1, 3, 1, 1)  # noqa: E731
+    yield layer_case(
+        make_case, "batchnorm_nvidia", "BatchNorm", "batch_norm_param { scale_bias: true eps: 0 }",
+        lambda x, mean, variance, factor, scale, bias: [
+            along(scale) * (x - along(mean)) / np.sqrt(along(variance) + 1e-5) + along(bias)
+        ], [x], [mean, variance, one, scale, bias], fixed=(1, 2, 3),
+    )  # fmt: skip
+    new_mean, new_variance = (value.ravel() for value in _moments(*stated([x])))
+    new_variance = new_variance * 8 / 7  # as cuDNN stores it, unbiased
+    for name, factor, share in (("first", 0, 1), ("later", 1, 0.25)):
+        old = stated([mean, variance])
+        after = [(1 - share) * a + share * b for a, b in zip(old, (new_mean, new_variance), strict=True)]
+        yield layer_case(
+            make_case, f"batchnorm_nvidia_{name}", "BatchNorm",
+            "batch_norm_param { scale_filler { value: 1 } moving_average_fraction: 0.75 eps: 0.01 }",
+            lambda x, mean, variance, factor, scale, bias: [_learnt(x, along(scale), along(bias), 0.01)],
+            [x], [mean, variance, np.array([factor]), scale, bias], fixed=(1, 2, 3), phase="TRAIN",
+            more={f"param_after__layer__{i}": value for i, value in enumerate([*after, one])},
+        )  # fmt: skip
+    yield layer_case(
+        make_case, "batchnorm_nvidia_single", "BatchNorm", "batch_norm_param { bias_filler { value: 0 } }",
+        lambda x, mean, variance, factor, scale, bias: [x * 0 * scale + bias],
+        [x[:1, :, 0, 0]], [mean, variance, one, scale, bias], fixed=(1, 2, 3), phase="TRAIN",
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "batchnorm_nvidia_own", "BatchNorm", "batch_norm_param { scale_bias: true use_global_stats: false }",
+        lambda x, mean, variance, factor, scale, bias: [_learnt(x, along(scale), along(bias), 1e-5)],
+        [x], [mean, variance, one, scale, bias], fixed=(1, 2, 3),
+    )  # fmt: skip
+
+
 def _normalisations(make_case):
     yield layer_case(
         make_case, "batchnorm_eps_after_sqrt", "BatchNorm", "batch_norm_param { add_eps_before_sqrt: false eps: 0.5 }",
         lambda x, mean, variance, factor: [(x - mean / factor) / (np.sqrt(variance / factor) + 0.5)],
         [random(2, 3)], [random(3), np.array([0, 1, 2]), np.array([4])], fixed=(1, 2, 3),
     )  # fmt: skip
+    yield from _nvidia_batch_norm(make_case)
     x, (scale, shift, mean) = random(2, 3, 2, 2), random(3, 1, 3, 1, 1)
     variance = np.array([0.5, 1, 2]).reshape(1, 3, 1, 1)
     stored = lambda x, scale, shift, mean, variance: [scale * (x - mean) / np.sqrt(variance + 0.01) + shift]  # noqa: E731
