@@ -105,5 +105,18 @@ class Blob(Sized):
         self.values = Memory(values.reshape(sizes) if same else values.new_zeros(sizes))
 
 
+class Learnable(Blob):
+    """A blob of a layer, whose tensor is *tensor*: where it takes another shape, so does the layer's."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__(tensor)
+        self._tensor = tensor
+
+    def reshape(self, *shape: int) -> None:
+        """Take another shape, as `Blob.reshape` does: the net computes with it, and saves it."""
+        super().reshape(*shape)
+        self._tensor.data, self._tensor.grad = self.values.values(), None
+
+
 class BlobVec(list[Blob]):
     """The learnable blobs of a layer, or all blobs of a net."""

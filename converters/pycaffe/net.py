@@ -13,7 +13,7 @@ from torch import Tensor
 from converters.layout import top_shapes
 from converters.pycaffe import mode
 from converters.pycaffe.batches import Whole, batches, count_of
-from converters.pycaffe.blob import Array, Blob, BlobVec
+from converters.pycaffe.blob import Array, Blob, BlobVec, Learnable
 from converters.pycaffe.held import Held
 from converters.pycaffe.steps import Step, differentiated, steps_of
 from converters.pycaffe.structure import Structure
@@ -86,7 +86,7 @@ class Net(Structure):
         shown: dict[int, Blob] = {}  # layers that share a tensor share what a script sees of it
         for step in self._steps:
             if step.layer is not None and step.layer.blobs:
-                self.params[step.name] = BlobVec(shown.setdefault(id(x), Blob(x)) for x in step.layer.blobs)
+                self.params[step.name] = BlobVec(shown.setdefault(id(x), Learnable(x)) for x in step.layer.blobs)
         self._held = Held(module.graph, self._device) if held is None else held
         self._held.blobs = self.blobs
         for name, values in self._held.constants.items():

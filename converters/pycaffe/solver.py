@@ -19,6 +19,7 @@ from nets.inputs import Inputs
 from nets.ranks import Ranks
 from nets.step import Options
 from protos import files, text
+from protos.errors import CaffeError
 from protos.schema import SolverParameter
 
 Path_ = str | os.PathLike[str]
@@ -112,7 +113,7 @@ class Solver:
 
     def add_callback(self, *_: Any) -> None:
         """The callbacks of the original's training on several GPUs."""
-        raise NotImplementedError("Solver.add_callback is not supported: call step(1), and what is yours between")
+        raise CaffeError("Solver.add_callback is not supported: call step(1), and what is yours between")
 
 
 class _Seen:

@@ -198,8 +198,28 @@ def test_what_belongs_to_the_process(caffe, small):
         caffe.set_random_seed(7)
         drawn.append(torch.rand(3))
     assert torch.equal(*drawn)
-    with pytest.raises(NotImplementedError, match=r"Solver\.add_callback is not supported: call step"):
+    with pytest.raises(CaffeError, match=r"Solver\.add_callback is not supported: call step"):
         caffe.SGDSolver.add_callback(None, print, print)
+
+
+def test_a_layer_is_cut_by_hand(caffe, tmp_path):
+    """As pruning scripts do: blobs take other shapes, and the file is for a prototxt with fewer outputs."""
+    cut = NET.replace("num_output: 3", "num_output: 2")
+    (tmp_path / "net.prototxt").write_text(NET)
+    (tmp_path / "cut.prototxt").write_text(cut)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+    weight, bias = net.params["ip"]
+    weight.data[...] = np.arange(12).reshape(3, 4)
+    kept = weight.data[[0, 2]].copy()
+    weight.reshape(*kept.shape)
+    weight.data[...] = kept
+    bias.reshape(2)
+    assert (weight.diff.shape, bias.data.tolist()) == ((2, 4), [0, 0])
+    net.save(str(tmp_path / "cut.caffemodel"))
+    found = caffe.Net(str(tmp_path / "cut.prototxt"), str(tmp_path / "cut.caffemodel"), caffe.TEST)
+    np.testing.assert_array_equal(found.params["ip"][0].data, [[0, 1, 2, 3], [8, 9, 10, 11]])
+    weight.data[...] = 1
+    np.testing.assert_array_equal(net.forward(data=np.ones((2, 4)), blobs=["ip"])["ip"], [[4, 4], [4, 4]])
 
 
 def test_weights_of_other_layers_are_left_alone(small, caffe, tmp_path):
