@@ -197,6 +197,14 @@ def test_what_an_unknown_layer_type_may_have_meant(type, said):
     assert problems(DATA + layer) == [f"layer 'a' ({type}): no layer of this type is known{said}"]
 
 
+def test_an_unknown_layer_takes_its_bottoms_and_makes_its_tops():
+    unknown = 'layer { name: "q" type: "Qux" bottom: "data" bottom: "nowhere" top: "y" }\n'
+    assert problems(DATA + unknown + relu("r", bottom="y") + relu("s", bottom="data", top="data")) == [
+        "layer 'q' (Qux): no layer of this type is known",
+        "layer 'q' (Qux): bottom 'nowhere' is made by no layer",
+    ]
+
+
 def test_the_tops_of_an_unknown_layer_may_have_a_shape():
     layers = 'layer { name: "d" type: "WarpData" top: "x" }\n' + relu("r", bottom="x")
     assert problems(layers, input_shapes={"x": (1, 2)}) == ["layer 'd' (WarpData): no layer of this type is known"]
@@ -261,6 +269,10 @@ def test_a_bottom_that_is_made_under_other_rules(rule, where):
             'layer { name: "in" type: "Input" top: "a" top: "b" top: "c" '
             "input_param { shape { dim: 1 } shape { dim: 2 } } }",
             "layer 'in' (Input): has 3 tops but 2 shapes: give one, or one for each",
+        ),
+        (
+            'layer { name: "in" type: "Input" top: "a" input_param { shape { dim: 2 dim: -3 } } }',
+            "layer 'in' (Input): a size of its shape is negative: 2x-3",
         ),
         (
             relu("r", "propagate_down: true propagate_down: false"),
