@@ -117,9 +117,7 @@ def resize_image(im: Array, new_dims: Iterable[int], interp_order: int = 1) -> N
     image becomes smaller.
     """
     if interp_order not in (0, 1):
-        raise NotImplementedError(
-            f"resize_image: interp_order {interp_order} is not supported: 0 (nearest), 1 (linear)"
-        )
+        raise CaffeError(f"resize_image: interp_order {interp_order} is not supported: give 0 (nearest) or 1 (linear)")
     places = _centres if im.shape[-1] in (1, 3) else _ends
     sides = zip(im.shape[:2], map(int, new_dims), strict=True)
     rows, columns = (_taps(size, places(size, wanted), interp_order) for size, wanted in sides)

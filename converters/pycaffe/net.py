@@ -333,6 +333,11 @@ class Net(Structure):
         for function in self._callbacks.get(when, ()):
             function(i)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a script wants to be called between the layers."""
+        return bool(self._callbacks)
+
     def before_forward(self, function: Callback) -> None:
         """Call *function* with a layer's index before it runs forwards."""
         self._callbacks.setdefault("before_forward", []).append(function)

@@ -82,6 +82,11 @@ class Solver:
 
     def _watched(self, train: Callable[[], None]) -> None:
         """Train, and let the blobs of the training net show its last pass."""
+        if self.net.is_watched:
+            remedy = "call net.forward(), net.backward() and solver.apply_update() instead"
+            raise CaffeError(
+                f"a solver's step and solve do not call what its net's before_forward and so on hold: {remedy}"
+            )
         self.net.bring_parameters()
         seen = _Seen(self.solver.net.nodes)
         with ExitStack() as hooks:

@@ -38,7 +38,7 @@ def test_other_resizing(caffe):
     np.testing.assert_allclose(caffe.io.resize_image(ramp, (9, 2))[:, 0, 0], np.arange(9) / 2)
     ramp = np.arange(4.0)[:, None, None] * np.ones((1, 4, 3))
     assert caffe.io.resize_image(ramp, (8, 4), interp_order=0)[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    with pytest.raises(NotImplementedError, match="interp_order 3 is not supported"):
+    with pytest.raises(CaffeError, match="interp_order 3 is not supported"):
         caffe.io.resize_image(ramp, (8, 4), interp_order=3)
 
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from protos.errors import CaffeError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -74,3 +77,25 @@ def test_a_solver_s_inputs_are_what_the_script_writes(caffe, tmp_path):
     solver.net.blobs["y"].data[...] = [[3], [4]]
     solver.step(1)
     np.testing.assert_allclose(w, [[3, 0 + 0.5 * 4 / 2]])
+
+
+def test_callbacks_are_called_by_the_passes_alone(caffe, tmp_path):
+    (tmp_path / "net.prototxt").write_text(
+        """input: "x" input_shape { dim: 1 dim: 2 }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 1 } }
+        layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{tmp_path}/net.prototxt" base_lr: 1 lr_policy: "fixed"')
+    solver = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    calls = []
+    solver.net.before_forward(calls.append)
+    with pytest.raises(
+        CaffeError, match=r"do not call what .* hold: call net.forward\(\), net.backward\(\) and solver.app"
+    ):
+        solver.step(1)
+    solver.net.blobs["x"].data[...] = [[3, 4]]
+    solver.net.forward()
+    solver.net.backward()
+    solver.apply_update()
+    assert calls == [0, 1, 2]
+    np.testing.assert_array_equal(solver.net.params["ip"][0].data, [[-3, -4]])
