@@ -3,7 +3,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, NoReturn
 
 import numpy as np
@@ -77,7 +77,8 @@ class Net(Structure):
         self._steps = steps_of(module)
         self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self._callbacks: dict[str, list[Callback]] = {}
-        self._device = next((x.device for x in (*module.parameters(), *module.buffers())), mode.device())
+        own = next(chain(module.parameters(), module.buffers()), None)
+        self._device = mode.device() if own is None else own.device
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
         for step in self._steps:
             for top in step.tops:
