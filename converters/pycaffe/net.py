@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from converters.pycaffe.blob import Array, Blob, BlobVec, Learnable
 from converters.pycaffe.held import Held
 from converters.pycaffe.steps import Step, differentiated, steps_of
 from converters.pycaffe.structure import Structure
+from converters.pycaffe.watched import Watched
 from data.memory import MemoryData
 from nets.inputs import Inputs
 from nets.layer import Shape, shape_text
@@ -31,10 +32,9 @@ from protos.registry import suggest
 from protos.schema import TEST, TRAIN
 
 Path_ = str | os.PathLike[str]
-Callback = Callable[[int], Any]
 
 
-class Net(Structure):
+class Net(Structure, Watched):
     """``Net(prototxt, weights, phase)`` or ``Net(prototxt, phase, level=0, stages=(), weights=None)``, with phase
     ``caffe.TRAIN`` or ``caffe.TEST``.
 
@@ -76,7 +76,7 @@ class Net(Structure):
         self._feeding = inputs
         self._steps = steps_of(module)
         self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        self._callbacks: dict[str, list[Callback]] = {}
+        self._callbacks = {}
         own = next(chain(module.parameters(), module.buffers()), None)
         self._device = mode.device() if own is None else own.device
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
@@ -327,33 +327,6 @@ class Net(Structure):
         for blobs in self.params.values():
             for blob in blobs:
                 blob.gradient.put(torch.zeros_like(blob.gradient.values()))
-
-    # ---- callbacks
-
-    def _call_back(self, when: str, i: int) -> None:
-        for function in self._callbacks.get(when, ()):
-            function(i)
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether a script wants to be called between the layers."""
-        return bool(self._callbacks)
-
-    def before_forward(self, function: Callback) -> None:
-        """Call *function* with a layer's index before it runs forwards."""
-        self._callbacks.setdefault("before_forward", []).append(function)
-
-    def after_forward(self, function: Callback) -> None:
-        """Call *function* with a layer's index after it ran forwards."""
-        self._callbacks.setdefault("after_forward", []).append(function)
-
-    def before_backward(self, function: Callback) -> None:
-        """Call *function* with a layer's index before it runs backwards."""
-        self._callbacks.setdefault("before_backward", []).append(function)
-
-    def after_backward(self, function: Callback) -> None:
-        """Call *function* with a layer's index after it ran backwards."""
-        self._callbacks.setdefault("after_backward", []).append(function)
 
     # ---- shapes, inputs, files
 
