@@ -159,7 +159,8 @@ class BN(Layer):
             mean, variance = means.view(self.scale.shape), variances.view(self.scale.shape) * ((items - 1) / items)
         if self.training and self.mode in ("MOVING", "KEPT"):
             with torch.no_grad():
-                torch._foreach_lerp_([self.mean, self.variance], [mean, variance.detach()], 1 - self.momentum)
+                self.mean.lerp_(mean, 1 - self.momentum)
+                self.variance.lerp_(variance.detach(), 1 - self.momentum)
         return y
 
     def emit(self, g: Emitter, x: Value) -> Value | tuple[Value, ...]:
