@@ -36,7 +36,10 @@ from protos.errors import CaffeError, NetError, listing
 
 Path_ = str | os.PathLike[str]
 SUFFIXES = (".py", ".pt2")
-NO_FORM = ("DetectionOutput", "HDF5Output", "Proposal", "Python", "YoloDetectionOutput", "Yolov3DetectionOutput")
+NO_FORM = (
+    "DetectionOutput", "HDF5Output", "MarginInnerProduct", "Proposal", "Python", "YoloDetectionOutput",
+    "Yolov3DetectionOutput",
+)  # fmt: skip
 FIX = "fix the batch (in recurrent nets the steps) with --batch N"
 
 

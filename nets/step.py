@@ -22,10 +22,10 @@ log = logging.getLogger("caffe")
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 EAGER_FIRST = 3  # iterations before a capture: libraries set themselves up in them
-# Their passes are not the same for all numbers.
+# Their passes are not the same for all numbers, or write to learnt blobs.
 UNREPEATABLE = {
-    "Python", "Filter", "LSTM", "Lstm", "RNN", "HDF5Output", "DetectionOutput", "Proposal", "MultiBoxLoss",
-    "YoloDetectionOutput", "Yolov3DetectionOutput",
+    "Python", "Filter", "LSTM", "Lstm", "RNN", "HDF5Output", "DetectionOutput", "DetectionEvaluate", "Proposal",
+    "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput", "MarginInnerProduct",
 }  # fmt: skip
 
 Rate = Callable[[Tensor | None], float]  # the rate, given the mean loss of the iteration where that is known

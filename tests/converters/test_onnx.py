@@ -34,7 +34,7 @@ from tests.converters.exported import (
 )
 from tests.nets.cases import CASES
 
-NO_FORM = {"BoxAnnotatorOHEM", "Filter", "HDF5Output", "Python"}
+NO_FORM = {"BoxAnnotatorOHEM", "Filter", "HDF5Output", "MarginInnerProduct", "Python"}
 LENET = "protos/zoo/lenet/train_val.prototxt"
 
 

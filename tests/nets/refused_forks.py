@@ -121,6 +121,12 @@ CenterLoss | 2x3x4 2 | 1 | center_loss_param { num_output: 4 axis: 2 }
     axis must be 1, not 2
 CenterLoss | 2x3 2 | 1 | center_loss_param { num_output: 4 distance_type: "cosine" }
     distance_type cosine is neither L1 nor L2
+MarginInnerProduct | 2x3 2x3 | 2 | margin_inner_product_param { num_output: 4 }
+    its second bottom needs one label for each item
+MarginInnerProduct | 2x3x4 2 | 1 | margin_inner_product_param { num_output: 4 axis: 2 }
+    axis must be 1, not 2
+MarginInnerProduct | 2x3 2 | 1 |
+    num_output must be set and positive
 SpatialTransformer | 2x3x4 2x6 | 1 |
     its first bottom needs 4 axes, N x C x H x W
 SpatialTransformer | 2x3x4x4 2x6 | 1 | st_param { theta_1_2: 0 }

@@ -188,3 +188,13 @@ def test_states_go_on_in_the_next_pass_where_the_clip_says_so():
     torch.testing.assert_close(torch.cat(parts), whole)
     alone = net(x=x[:2], clip=torch.zeros(2, 2))["y"]
     torch.testing.assert_close(alone[0], whole[0])
+
+
+def test_the_margin_grows_with_the_passes_and_rows_have_a_length_of_1():
+    options = f"margin_inner_product_param {{ num_output: 3 type: DOUBLE base: 8 gamma: 1 lambda_min: 1.5 {FILLED} }}"
+    shape = "shape { dim: 2 dim: 4 } shape { dim: 2 }"
+    inputs = f'layer {{ name: "in" type: "Input" top: "x" top: "label" input_param {{ {shape} }} }}\n'
+    net = nets.load(text.parse_net(inputs + layer("fc", "MarginInnerProduct", "x label", options, "fc lambda")))
+    found = [net(x=torch.randn(2, 4), label=torch.tensor([0, 2]))["lambda"].item() for _ in range(5)]
+    assert found == pytest.approx([4, 8 / 3, 2, 1.6, 1.5])
+    torch.testing.assert_close(net.layer("fc").blobs[0].norm(dim=1), torch.ones(3))
