@@ -22,8 +22,9 @@ class MarginInnerProduct(Layer):
     bottoms: x (N x any), labels (N, whole numbers below num_output); tops: N x num_output, and lambda (1). psi(t) is
     (-1)^k cos(m t) - 2k from k pi/m to (k + 1) pi/m, with m 1 to 4 for type SINGLE, DOUBLE, TRIPLE and QUADRUPLE. For m
     above 1 the label has (lambda x w + abs(x) psi(t)) / (1 + lambda), and lambda in pass i is the greater of
-    base (1 + gamma i)^-power and lambda_min. i counts the passes of this very net, from `iteration` + 1: to go on with
-    a training set `iteration`. Each pass, also in testing, writes the rows of length 1 to the blob.
+    base (1 + gamma i)^-power and lambda_min. i counts the passes of this very net, from `iteration` + 1; a solver state
+    of ours keeps it, with one of the original's set `iteration`. Each pass, also in testing, writes the rows of length
+    1 to the blob.
     As in the original neither gradient is the slope: the weight's is dy x^T; in the label's share of x's, a w + b x
     for abs(x) psi(t), (a, b) is made a pair of length 1.
     Options: num_output, type (SINGLE), weight_filler (constant 0, which has no direction: set it), axis (must be 1),
@@ -41,7 +42,6 @@ class MarginInnerProduct(Layer):
     fp32 = True
     blob_names = ("weight",)
     weight: Tensor
-    passes: Tensor
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class MarginInnerProduct(Layer):
         self.done = done
         self.says = says
         self.add_blob("weight", (num_output, inputs), filler)
-        self.register_buffer("passes", torch.empty((), dtype=torch.int64), persistent=False)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -81,15 +80,12 @@ class MarginInnerProduct(Layer):
         return cls(torch.Size(x[1:]).numel(), p.num_output, times, p.base, p.gamma, p.power, p.lambda_min, p.iteration,
                    Filler.from_proto(p.weight_filler), len(proto.top) == 2)  # fmt: skip
 
-    def reset(self, generator: torch.Generator | None = None) -> None:
-        """Draw the weight, and count the passes from the first again."""
-        super().reset(generator)
-        self.passes.fill_(self.done)
-
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x, index = x.flatten(1), label.reshape(-1).long()
-        self.passes.add_(1)
-        share = (self.base * (1 + self.gamma * self.passes.to(x.dtype)) ** -self.power).clamp(min=self.least)
+        passes = (self.carried[0].to(x) if self.carried else x.new_full((), self.done)) + 1
+        if not x.is_meta:
+            self.carried = (passes,)
+        share = (self.base * (1 + self.gamma * passes) ** -self.power).clamp(min=self.least)
         with torch.no_grad():
             self.weight.copy_(self.weight / self.weight.norm(dim=1, keepdim=True))
         try:

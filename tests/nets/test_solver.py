@@ -143,6 +143,27 @@ def test_sequences_go_on_where_they_were(ending: str, work: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*carried, strict=True))
 
 
+MARGIN = """
+layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "digits_lmdb" batch_size: 4 } }
+layer { name: "m" type: "MarginInnerProduct" bottom: "data" bottom: "label" top: "m" top: "lambda"
+  margin_inner_product_param { num_output: 10 type: DOUBLE base: 9 gamma: 1 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "m" bottom: "label" top: "loss" }
+"""
+
+
+def test_a_margin_counts_its_passes_on(work: Path) -> None:
+    fields = 'base_lr: 0.001 lr_policy: "fixed" random_seed: 3'
+    param = text.parse_solver(f"net_param {{ {MARGIN} }} {fields}")
+    first, second = nets.Solver(param, "cpu"), nets.Solver(param, "cpu")
+    first.step(3)
+    second.step(1)
+    second.restore(first.snapshot())
+    first.step(2)
+    second.step(2)
+    assert second.losses[1:] == first.losses[3:]
+    assert float(second.net.layer("m").carried[0]) == 5
+
+
 def test_a_state_of_the_original_is_gone_on_from_whatever_ran_before(make: Make) -> None:
     solver = make("adam")
     solver.step(5)
