@@ -73,7 +73,8 @@ def _default(field: Any) -> str:
         return ""
     if field.enum_type is not None:
         return str(field.enum_type.values_by_number[field.default_value].name)
-    return f"{field.default_value:g}" if isinstance(field.default_value, float) else str(field.default_value).lower()
+    value = field.default_value
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _gradient(cls: type[Layer]) -> str:
