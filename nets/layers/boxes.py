@@ -44,8 +44,11 @@ def suppress(
     if eta < 1:
         return _one_by_one(boxes, valid, threshold, eta, pixel)
     lists = max(1, PAIRS.get(boxes.device.type, 2**21) // (BLOCK * max(1, boxes.shape[1])))
-    parts = zip(torch.split(boxes, lists), torch.split(valid, lists), strict=True)
-    return torch.cat([_in_blocks(*part, threshold, pixel, most) for part in parts])
+    kept = []
+    for start in range(0, len(boxes), lists):
+        part = slice(start, start + lists)
+        kept.append(_in_blocks(boxes[part], valid[part], threshold, pixel, most))
+    return torch.cat(kept) if kept else torch.zeros_like(valid)
 
 
 def _in_blocks(boxes: Tensor, valid: Tensor, threshold: float, pixel: float, most: int | None) -> Tensor:
