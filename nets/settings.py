@@ -8,6 +8,7 @@ import torch
 from nets import lr_policy
 from nets.lasagne_updates import UPDATES
 from nets.precision import VERSIONS
+from nets.updates import OF_FORKS
 from protos.errors import CaffeError, listing
 from protos.schema import SolverParameter
 
@@ -37,7 +38,7 @@ def check(param: SolverParameter) -> None:
     problems += [f"test_iter must be at least 0, not {count}" for count in param.test_iter if count < 0]
     if problems:
         raise CaffeError(f"solver: {listing(problems)}")
-    UPDATES[param.type]
+    UPDATES[param.type].examine(param)
     lr_policy.check(param)
     values = list(param.stepvalue)
     if param.lr_policy == "multistep" and values != sorted(values):
@@ -60,7 +61,8 @@ def choose_device(param: SolverParameter, device: str | torch.device | None) -> 
 
 def warn_of_hints(param: SolverParameter) -> None:
     """Warn once of the options of forks that are set and change nothing here."""
-    known = {field.name for field in SolverParameter.DESCRIPTOR.fields if field.number < FIRST_FORK_FIELD} | HONOURED
+    known = {field.name for field in SolverParameter.DESCRIPTOR.fields if field.number < FIRST_FORK_FIELD}
+    known |= HONOURED | set(OF_FORKS)
     ignored = [field.name for field, _ in param.ListFields() if field.name not in known]
     if ignored:
         log.warning("solver options of forks that have no effect here: %s", ", ".join(ignored))

@@ -110,10 +110,8 @@ class Update(torch.optim.Optimizer):
 
     @classmethod
     def from_proto(cls, param: SolverParameter, blobs: Sequence[Blob], rate: Rate) -> Self:
-        """The rule with the options of *param*. Raises CaffeError where it cannot honour one."""
-        problems = [*_unsupported(param, cls.of_forks), *schedule.check(param), *cls.check(param)]
-        if problems:
-            raise CaffeError(f"solver of type '{param.type}': {listing(problems)}")
+        """The rule with the options of *param*. Raises CaffeError as ``examine`` does."""
+        cls.examine(param)
         return cls(
             blobs,
             rate,
@@ -123,6 +121,13 @@ class Update(torch.optim.Optimizer):
             iter_size=param.iter_size,
             **{name: getattr(param, name) for name in cls.options},
         )
+
+    @classmethod
+    def examine(cls, param: SolverParameter) -> None:
+        """Raise CaffeError where this rule cannot honour an option of *param*."""
+        problems = [*_unsupported(param, cls.of_forks), *schedule.check(param), *cls.check(param)]
+        if problems:
+            raise CaffeError(f"solver of type '{param.type}': {listing(problems)}")
 
     @classmethod
     def check(cls, param: SolverParameter) -> Iterator[str]:
