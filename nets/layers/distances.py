@@ -1,24 +1,21 @@
-"""CenterLoss and L1Loss, which forks have."""
+"""Losses by how far apart things are: EuclideanLoss, and of forks L1Loss and CenterLoss."""
 
 from collections.abc import Sequence
 from typing import Any, Self, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape, canonical_axis
 from nets.layers.loss import Loss, check_items, check_labels
 from protos.errors import NetError
-from protos.schema import LayerParameter
+from protos.schema import CenterLossParameter, LayerParameter, MarginInnerProductParameter
 
 
-@LAYERS("L1Loss")
-class L1Loss(Loss):
-    """The sum of abs(a - b), by N. bottoms: two, N x any, as many values in each; top: scalar.
-
-    It gives a gradient to both bottoms, none where they are equal. Source: DIGITS' layer of this name.
-    """
+class _Apart(Loss):
+    """Base of those that compare two bottoms value by value."""
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -28,8 +25,37 @@ class L1Loss(Loss):
             raise NetError("its bottoms must have as many values")
         return cls()
 
+
+@LAYERS("EuclideanLoss")
+class EuclideanLoss(_Apart):
+    """The sum of (a - b)^2, by 2N. bottoms: two, N x any, as many values in each; top: scalar.
+
+    Unlike other losses it gives a gradient to both bottoms. torch's mse_loss divides by the values instead.
+    """
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return F.mse_loss(a, b if b.shape == a.shape else b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
+
+
+@LAYERS("L1Loss")
+class L1Loss(_Apart):
+    """The sum of abs(a - b), by N. bottoms: two, N x any, as many values in each; top: scalar.
+
+    It gives a gradient to both bottoms, none where they are equal. Source: DIGITS' layer of this name.
+    """
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return (a - b.reshape(a.shape)).abs().sum() / a.shape[0]
+
+
+def check_classes(p: CenterLossParameter | MarginInnerProductParameter, x: Shape, label: Shape) -> None:
+    """Raise NetError unless *x* is N x any, *label* one for each item, and *p* says how many classes there are."""
+    if canonical_axis(p.axis, len(x)) != 1:
+        raise NetError(f"axis must be 1, not {p.axis}")
+    if torch.Size(label).numel() != x[0]:
+        raise NetError("its second bottom needs one label for each item")
+    if not p.num_output:
+        raise NetError("num_output must be set and positive")
 
 
 @LAYERS("CenterLoss")
@@ -57,12 +83,7 @@ class CenterLoss(Loss):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p, (x, label) = proto.center_loss_param, bottoms
-        if canonical_axis(p.axis, len(x)) != 1:
-            raise NetError(f"axis must be 1, not {p.axis}")
-        if torch.Size(label).numel() != x[0]:
-            raise NetError("its second bottom needs one label for each item")
-        if not p.num_output:
-            raise NetError("num_output must be set and positive")
+        check_classes(p, x, label)
         if p.distance_type not in ("L1", "L2"):
             raise NetError(f"distance_type {p.distance_type} is neither L1 nor L2")
         size = torch.Size(x[1:]).numel()

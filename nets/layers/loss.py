@@ -369,25 +369,6 @@ def _one_label_an_item(bottoms: Sequence[Shape]) -> None:
         raise NetError("needs one label for each item")
 
 
-@LAYERS("EuclideanLoss")
-class EuclideanLoss(Loss):
-    """The sum of (a - b)^2, by 2N. bottoms: two, N x any, as many values in each; top: scalar.
-
-    Unlike other losses it gives a gradient to both bottoms. torch's mse_loss divides by the values instead.
-    """
-
-    @classmethod
-    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        a, b = bottoms
-        check_items(a, b)
-        if torch.Size(a).numel() != torch.Size(b).numel():
-            raise NetError("its bottoms must have as many values")
-        return cls()
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return F.mse_loss(a, b if b.shape == a.shape else b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
-
-
 @LAYERS("ContrastiveLoss")
 class ContrastiveLoss(Loss):
     """The sum of y d^2 + (1 - y) max(margin - d, 0)^2, by 2N; d is the distance of a and b.

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from nets.fillers import ZERO, Filler
-from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layer import LAYERS, Layer, Shape
+from nets.layers.distances import check_classes
 from nets.layers.loss import check_labels
-from protos.errors import NetError
 from protos.schema import LayerParameter, MarginInnerProductParameter
 
 TIMES = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "QUADRUPLE": 4}  # a type's m
@@ -70,12 +70,7 @@ class MarginInnerProduct(Layer):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p, (x, label) = proto.margin_inner_product_param, bottoms
-        if canonical_axis(p.axis, len(x)) != 1:
-            raise NetError(f"axis must be 1, not {p.axis}")
-        if torch.Size(label).numel() != x[0]:
-            raise NetError("its second bottom needs one label for each item")
-        if not p.num_output:
-            raise NetError("num_output must be set and positive")
+        check_classes(p, x, label)
         times = TIMES[MarginInnerProductParameter.MarginType.Name(p.type)]
         return cls(torch.Size(x[1:]).numel(), p.num_output, times, p.base, p.gamma, p.power, p.lambda_min, p.iteration,
                    Filler.from_proto(p.weight_filler), len(proto.top) == 2)  # fmt: skip
