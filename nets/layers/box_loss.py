@@ -15,7 +15,7 @@ from nets.layers.loss import (
     NO_LABEL,
     Loss,
     SoftmaxLoss,
-    check_items,
+    check_alike,
     check_labels,
     floored,
     normalization,
@@ -36,14 +36,6 @@ def smooth_l1(x: Tensor, sigma: float = 1.0) -> Tensor:
 def worth(x: Tensor, value: Tensor) -> Tensor:
     """*value*, with the gradient of *x*."""
     return x + (value - x).detach()
-
-
-def check_alike(bottoms: Sequence[Shape]) -> None:
-    """Raise NetError unless all *bottoms* have as many items and values as the first."""
-    for shape in bottoms[1:]:
-        check_items(bottoms[0], shape)
-        if torch.Size(shape).numel() != torch.Size(bottoms[0]).numel():
-            raise NetError("its bottoms must have as many values")
 
 
 @LAYERS("SmoothL1Loss")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape, canonical_axis
-from nets.layers.loss import Loss, check_items, check_labels
+from nets.layers.loss import Loss, check_alike, check_labels
 from protos.errors import NetError
 from protos.schema import CenterLossParameter, LayerParameter, MarginInnerProductParameter
 
@@ -19,10 +19,7 @@ class _Apart(Loss):
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        a, b = bottoms
-        check_items(a, b)
-        if torch.Size(a).numel() != torch.Size(b).numel():
-            raise NetError("its bottoms must have as many values")
+        check_alike(bottoms)
         return cls()
 
 

@@ -84,6 +84,14 @@ def check_items(x: Sequence[int], label: Sequence[int]) -> None:
         raise NetError("its bottoms must have the same number of items")
 
 
+def check_alike(bottoms: Sequence[Shape]) -> None:
+    """Raise NetError unless all *bottoms* have as many items and values as the first."""
+    for shape in bottoms[1:]:
+        check_items(bottoms[0], shape)
+        if torch.Size(shape).numel() != torch.Size(bottoms[0]).numel():
+            raise NetError("its bottoms must have as many values")
+
+
 def check_positions(x: Sequence[int], label: Sequence[int], axis: int) -> None:
     """Raise NetError unless *label* has one value for each position of *x* outside of its class axis."""
     positions = prod((*x[:axis], *x[axis + 1 :]))
@@ -434,10 +442,7 @@ class SigmoidCrossEntropyLoss(Loss):
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        x, target = bottoms
-        check_items(x, target)
-        if torch.Size(x).numel() != torch.Size(target).numel():
-            raise NetError("its bottoms must have as many values")
+        check_alike(bottoms)
         return cls(normalization(proto.loss_param, "BATCH_SIZE"), ignored(proto.loss_param))
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
