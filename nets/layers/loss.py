@@ -11,7 +11,6 @@ from torch import Tensor
 from data.transform import read_blob
 from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
-from nets.recording import readable
 from protos.errors import CaffeError, NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
@@ -157,13 +156,12 @@ class SoftmaxLoss(Loss):
 def floored(x: Tensor, least: float) -> Tensor:
     """*x*, probabilities or their logarithms, none below *least*; the gradient goes on as if nothing was done.
 
-    It is done in place where it is needed at all: the backward pass of the softmax that made them takes next to nothing
-    for next to nothing then.
+    It is done in place, which takes less than to look whether it is needed: the backward pass of the softmax that made
+    them takes next to nothing for next to nothing then.
     """
     if torch.compiler.is_compiling():  # which does not follow what happens behind the back of autograd
         return x + (x.clamp(min=least) - x).detach()
-    if not readable(x) or x.detach().min().item() < least:
-        x.data.clamp_(min=least)
+    x.data.clamp_(min=least)
     return x
 
 
@@ -198,6 +196,9 @@ class SoftmaxWithLoss(SoftmaxLoss):
         super().__init__(axis, normalization, ignore_label, with_prob)
         self._given = weights
         self.by_counts = by_counts
+        self._skip = NO_LABEL if ignore_label is None else ignore_label
+        self._weighted = by_counts or bool(weights)
+        self._by_labels = ignore_label is None and not self._weighted and normalization in ("VALID", "FULL")
         self.register_buffer("weights", torch.empty(len(weights)) if weights else None, persistent=False)
 
     @classmethod
@@ -218,19 +219,20 @@ class SoftmaxWithLoss(SoftmaxLoss):
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
         logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
-        plain = self.ignore_label is None and self.weights is None and not self.by_counts
-        mean = plain and self.normalization in ("VALID", "FULL") and index.numel() > 0
+        mean = self._by_labels and index.numel() > 0
+        weights = self._weights_for(logs, index) if self._weighted else None
         try:
-            skip = NO_LABEL if self.ignore_label is None else self.ignore_label
-            weights = self._by_counts(logs, index) if self.by_counts else self.weights
-            loss = F.nll_loss(logs, index, weights, ignore_index=skip, reduction="mean" if mean else "sum")
+            loss = F.nll_loss(logs, index, weights, ignore_index=self._skip, reduction="mean" if mean else "sum")
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
         return self.outputs(loss if mean else self.normalized(loss, index), x)
 
-    def _by_counts(self, logs: Tensor, index: Tensor) -> Tensor:
-        """One over how many labels each class has."""
+    def _weights_for(self, logs: Tensor, index: Tensor) -> Tensor:
+        """The weights of the classes that were given, or one over how many labels each has."""
+        if not self.by_counts:
+            assert self.weights is not None
+            return self.weights
         label = index.flatten()
         counts = torch.ones_like(label, dtype=logs.dtype)
         if self.ignore_label is not None:
