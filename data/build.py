@@ -1,6 +1,7 @@
 """Building stores: examples in, an LMDB, a LevelDB or an HDF5 file out, whole or not at all."""
 
 import argparse
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def _write_hdf5(path: Path, items: Iterator[Item], options: Options) -> int:
             count += len(rows)
         _check_some(path, count)
     with replacing(list_file) as listing:
-        listing.write(f"{path}\n".encode())
+        listing.write(os.fsencode(path) + b"\n")
     return count
 
 

@@ -163,11 +163,11 @@ def _open(layer: LayerParameter) -> tuple[Shapes, Hdf5Files]:
 
 def _read_paths(list_file: str) -> list[str]:
     try:
-        lines = Path(list_file).read_text("utf-8-sig").splitlines()
+        lines = Path(list_file).read_text("utf-8-sig", "surrogateescape").splitlines()
     except OSError as error:
         raise DataError(f"{list_file}: {reason(error)}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line") from None
+    if any("\0" in line for line in lines):
+        raise DataError(f"{list_file}: not a list of files; HDF5Data takes a text file with a path a line")
     # the original parts at every blank, so that lists may have several names in a line
     paths = [path for line in lines for path in ([line.strip()] if Path(line.strip()).is_file() else line.split())]
     if not paths:

@@ -110,7 +110,9 @@ def _file(path: Path) -> Path:
 
 def _open_environment(path: Path) -> lmdb.Environment:
     with _lmdb_errors(path):
-        return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1)
+        return lmdb.open(
+            os.fsencode(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1
+        )
 
 
 @lru_cache(maxsize=64)
@@ -331,7 +333,7 @@ class LmdbWriter(StoreWriter):
     _MAP = 1 << 26
 
     def _open(self, folder: Path) -> None:
-        self._env = lmdb.open(str(folder), map_size=self._MAP, sync=False, metasync=False)
+        self._env = lmdb.open(os.fsencode(folder), map_size=self._MAP, sync=False, metasync=False)
         self._last = b""
 
     def _commit(self, items: list[tuple[bytes, bytes]]) -> None:
@@ -359,7 +361,7 @@ class LeveldbWriter(StoreWriter):
     def _open(self, folder: Path) -> None:
         plyvel = _plyvel()
         self._error = plyvel.Error
-        self._db = plyvel.DB(str(folder), create_if_missing=True)
+        self._db = plyvel.DB(os.fsencode(folder), create_if_missing=True)
 
     def _commit(self, items: list[tuple[bytes, bytes]]) -> None:
         try:

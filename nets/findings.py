@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,4 +60,4 @@ def write(path: str, found: Sequence[tuple[str, Floats]], names: Sequence[str] |
         for label, *figures in boxes.tolist():
             writer.writerow([item, class_name(label, names), *(f"{figure:.6g}" for figure in figures)])
     with files.replacing(path) as file:
-        file.write(out.getvalue().encode())
+        file.write(os.fsencode(out.getvalue()))

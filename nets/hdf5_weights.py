@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.hdf5_file import reading, writing
 from protos.errors import WeightsError
+from protos.files import decoded
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -59,7 +60,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Mapping[int, B
         layers: dict[str, dict[int, Blob]] = {}
 
         def visit(link: str | bytes, item: h5py.Group | h5py.Dataset) -> None:
-            name = link.decode(errors="replace") if isinstance(link, bytes) else link  # bytes where it is no UTF-8
+            name = decoded(link) if isinstance(link, bytes) else link  # bytes where it is no UTF-8
             if isinstance(item, h5py.Group):
                 layers.setdefault(name, {})
                 return

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,7 @@ def write_table(path: str, results: Sequence[Result], names: Sequence[str]) -> N
     writer.writerow(["id", *names])
     writer.writerows([result.item.name, *(f"{score:.6g}" for score in result.scores)] for result in results)
     with files.replacing(path) as file:
-        file.write(out.getvalue().encode())
+        file.write(os.fsencode(out.getvalue()))  # the names of files among it
 
 
 def write_arrays(path: str, results: Sequence[Result], names: Sequence[str]) -> None:

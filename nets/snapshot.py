@@ -93,7 +93,7 @@ def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _write_binary(file: IO[bytes], state: State) -> None:
-    name = state.learned_net.encode()
+    name = os.fsencode(state.learned_net)
     file.write(lens.varint(ITER << 3) + lens.varint(state.iter))
     if name:
         file.write(lens.header(LEARNED_NET, len(name)) + name)
@@ -113,7 +113,7 @@ def _read_binary(buffer: lens.Buffer) -> State:
         raise WeightsError("it does not say how many iterations are done")
     state = State(found[ITER, lens.VARINT][-1].start)
     for part in found[LEARNED_NET, lens.BYTES]:
-        state.learned_net = lens.text(buffer, part)
+        state.learned_net = os.fsdecode(bytes(buffer[part.start : part.end]))
     for part in found[CURRENT_STEP, lens.VARINT]:
         state.current_step = part.start
     for part in found[EXTRA, lens.BYTES]:
@@ -128,7 +128,7 @@ def _read_binary(buffer: lens.Buffer) -> State:
 def _write_hdf5(file: h5py.File, state: State) -> None:
     file.create_dataset("iter", data=np.array([state.iter], np.int32))
     if state.learned_net:
-        _write_string(file, "learned_net", state.learned_net.encode())
+        _write_string(file, "learned_net", os.fsencode(state.learned_net))
     file.create_dataset("current_step", data=np.array([state.current_step], np.int32))
     history = file.create_group("history")
     for i, blob in enumerate(state.history):
@@ -153,7 +153,7 @@ def _read_hdf5(file: h5py.File) -> State:
     history = file["history"]
     return State(
         iter=int(file["iter"][0]),
-        learned_net=name.decode(),
+        learned_net=os.fsdecode(name),
         current_step=int(file["current_step"][0]),
         history=[np.asarray(history[str(i)], np.float32) for i in range(len(history))],
         extra=_unpacked(file["extra"][()].tobytes()) if "extra" in file else {},

@@ -18,6 +18,14 @@ def read(path: str | os.PathLike[str]) -> bytes:
         raise CaffeError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
 
 
+def decoded(content: bytes) -> str:
+    """*content* as UTF-8; where it is of another encoding each byte as one character, so that equal ones stay equal."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file to write, which takes the place of *path* when the block ends without an exception.

@@ -32,6 +32,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from protos import files
 from protos.errors import ParseError
 
 Buffer = bytes | mmap.mmap
@@ -160,7 +161,7 @@ def blob(buffer: Buffer, start: int, end: int) -> Blob:
 
 def text(buffer: Buffer, field: Field) -> str:
     """The string in *field*."""
-    return bytes(buffer[field.start : field.end]).decode("utf-8", "replace")
+    return files.decoded(bytes(buffer[field.start : field.end]))
 
 
 def _layer(buffer: Buffer, message: Field, name: int, kind: int | None, blobs: int) -> Layer:

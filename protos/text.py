@@ -10,6 +10,7 @@ Traceback (most recent call last):
 protos.errors.UnknownFieldError: net.prototxt:1:22: unknown field 'tipe' in LayerParameter, did you mean type?
 """
 
+import codecs
 import os
 import re
 import warnings
@@ -115,10 +116,7 @@ def _decoded(content: bytes) -> str:
     """A text in any encoding: the words of prototxt are ASCII, others stand in comments and file names."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    return files.decoded(content.removeprefix(codecs.BOM_UTF8))
 
 
 def _parse_binary(content: bytes, kind: type[M], path: Path, allow_unknown: bool) -> M:

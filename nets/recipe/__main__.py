@@ -84,7 +84,7 @@ def _lay_out(experiment: Experiment, size: Size, folder: Path) -> None:
         if not path.exists():
             with files.replacing(path) as file:
                 file.write(content.encode())
-        elif path.read_text() != content:
+        elif path.read_bytes() != content.encode():
             print(f"{path}: is not as the recipe has it, and is used as it is")
 
 

@@ -32,7 +32,7 @@ class Section:
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> None:
     """Write *report* as one HTML file to *path*. Raises CaffeError where a file it names cannot be read."""
-    page = page_text(report, Path(path).parent).encode()
+    page = page_text(report, Path(path).parent).encode(errors="replace")  # paths may have bytes that are no text
     with files.replacing(path) as file:
         file.write(page)
 

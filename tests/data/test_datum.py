@@ -53,6 +53,16 @@ def test_what_does_not_fit_into_a_datum_is_refused(values, label):
         datum.pack(values, label)
 
 
+def test_labels_of_32_bits_fit():
+    for label in (-(2**31), 2**31 - 1, 0, None):
+        for record in (datum.pack(BYTES, label), datum.pack_encoded(b"image", label)):
+            found = datum.parse(record)
+            assert found.label == (label or 0)
+            assert found.HasField("label") == (label is not None)
+    with pytest.raises(DataError, match="label -2147483649 does not fit into 32 bits"):
+        datum.pack(BYTES, -(2**31) - 1)
+
+
 LABELS = [0, 3, 127, 128, 999, 70000, 3]
 
 

@@ -1,3 +1,4 @@
+import os
 from itertools import pairwise
 
 import h5py
@@ -9,6 +10,7 @@ from data.hdf5 import Hdf5Files
 from data.hdf5_writer import Hdf5Writer
 from data.sources import open_source, top_shapes
 from protos.errors import DataError
+from tests.folders import no_text
 
 BUDGETS = pytest.mark.parametrize("budget", [None, 0], ids=["resident", "stream"])
 
@@ -66,6 +68,13 @@ def test_ranks_share_the_rows(hdf5_layer, budget):
     assert torch.stack(found).T.flatten().tolist() == [k % 12 for k in range(24)]
 
 
+def test_a_list_of_paths_that_are_no_text(hdf5_layer, files):
+    folder = no_text(files)
+    (files / "0.h5").rename(folder / "0.h5")
+    (files / "list.txt").write_bytes(os.fsencode(folder / "0.h5") + b"\n")
+    assert top_shapes(hdf5_layer(), "TRAIN")["data"][1:] == (2,)
+
+
 def test_bad_files_say_so(hdf5_layer, files, layer):
     def refused(message):
         with pytest.raises(DataError, match=message):
@@ -86,7 +95,7 @@ def test_bad_files_say_so(hdf5_layer, files, layer):
         refused(message)
     (files / "list.txt").write_text("\n")
     refused("names no HDF5 files")
-    (files / "list.txt").write_bytes(b"\x89HDF\xff")
+    (files / "list.txt").write_bytes(b"\x89HDF\r\n\x1a\n\0\0")
     refused("not a list of files")
     (files / "list.txt").unlink()
     refused("no such file")

@@ -10,6 +10,7 @@ from data.stores import create_store, open_store
 from protos import temporary
 from protos.errors import DataError
 from tests.backends import BACKENDS, needs_leveldb
+from tests.folders import no_text
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDS = {b"%08d_%d" % (k, k * k): b"value %d" % k * (k + 1) for k in range(50)}
@@ -32,6 +33,13 @@ def test_a_store_is_a_mapping_in_the_order_of_its_keys(tmp_path, backend):
         assert list(store.scan(50)) == []
         assert len(store) == 50
         assert b"nothing" not in store
+
+
+@BACKENDS
+def test_a_folder_may_have_a_name_that_is_no_text(tmp_path, backend):
+    folder = no_text(tmp_path)
+    with open_store(build(folder / "s", backend)) as store:
+        assert dict(store) == RECORDS
 
 
 @pytest.mark.parametrize(

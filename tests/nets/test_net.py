@@ -263,6 +263,13 @@ def test_the_one_who_states_a_rate_decides():
     assert net.learnable[0].lr_mult == 3
 
 
+def test_the_second_who_states_a_rate_has_to_agree():
+    silent, stated = 'param { name: "w" }', 'param { name: "w" lr_mult: 3 }'
+    third = ip("c", "b", out=3, param=stated.replace("3", "4"))
+    with pytest.raises(NetError, match=r"of layer 'c' .* set different lr_mult"):
+        make(shared(silent, stated) + third)
+
+
 # ---- what is carried from pass to pass
 
 

@@ -1,6 +1,7 @@
 """Predicting images, stores and tables, with the preprocessing of the prototxt; scores and submissions."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from nets.predictions import plan
 from nets.scores import Scores
 from nets.weights import save_weights
 from protos.errors import CaffeError
+from tests.folders import no_text
 
 TRAINED = """
 layer {{ name: "data" type: "Data" top: "data" top: "label" transform_param {{ {transform} }}
@@ -131,6 +133,13 @@ def test_a_folder_is_the_images_in_it(work):
     prepare(work, DEPLOY)
     run(".", "--out", "out.csv", "--resize", "9")
     assert scores(work / "out.csv")[1] == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_an_image_in_a_folder_whose_name_is_no_text(work):
+    prepare(work, DEPLOY)
+    image = (work / "2.png").rename(no_text(work) / "2.png")
+    run(str(image), "--out", "out.csv", "--resize", "9")
+    assert os.fsencode(image) in (work / "out.csv").read_bytes()
 
 
 def otto(work, target: bool) -> None:

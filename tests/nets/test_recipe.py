@@ -314,11 +314,12 @@ def test_a_changed_prototxt_is_used_and_begins_anew(here, sources, tmp_path, mon
         (work / f"snapshots/cifar10_gray_mlp_iter_7.{ending}").write_text("of the run that stopped")
     assert "--snapshot" in stop_at_training(monkeypatch, work, sources, "--quick")
     solver = (work / "solver.prototxt").read_text().replace("base_lr: 0.01", "base_lr: 0.02")
-    (work / "solver.prototxt").write_text(solver)
+    changed = b"# n\xe4her\n" + solver.encode()
+    (work / "solver.prototxt").write_bytes(changed)
     capsys.readouterr()
     assert "--snapshot" not in stop_at_training(monkeypatch, work, sources, "--quick")
     assert "solver.prototxt: is not as the recipe has it, and is used as it is" in capsys.readouterr().out
-    assert (work / "solver.prototxt").read_text() == solver
+    assert (work / "solver.prototxt").read_bytes() == changed
     assert not iterations(work)
 
 

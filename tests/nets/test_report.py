@@ -94,6 +94,11 @@ def written(folder, **contents):
     return Page(folder / "report.html")
 
 
+def test_paths_that_are_no_text_do_not_hinder(folder):
+    page = written(folder, commands=["cd m\udcfcll"])
+    assert "cd m?ll" in " ".join(page.texts.values())
+
+
 def full(folder, **contents):
     return written(
         folder,

@@ -15,6 +15,7 @@ from nets.weights import load_weights
 from protos import text
 from protos.errors import WeightsError
 from protos.schema import NetParameter, SolverState
+from tests.folders import no_text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "solvers"
 KINDS = ["x.solverstate", "x.solverstate.h5"]
@@ -83,6 +84,14 @@ def test_hdf5_keeps_no_time_of_writing(tmp_path):
         snapshot.write(tmp_path / name, state())
         time.sleep(1.1)  # the library's clock counts seconds
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_in_a_folder_whose_name_is_no_text(tmp_path, kind):
+    weights = no_text(tmp_path) / "w.caffemodel"
+    weights.touch()
+    snapshot.write(tmp_path / kind, State(0, str(weights)))
+    assert snapshot.weights_of(snapshot.read(tmp_path / kind), tmp_path / kind) == weights
 
 
 @pytest.mark.parametrize("kind", KINDS)

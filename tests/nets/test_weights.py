@@ -9,6 +9,7 @@ import torch
 
 import converters
 import nets
+from nets import weights
 from nets.weights import load_weights, save_weights
 from protos import text
 from protos.errors import WeightsError
@@ -120,7 +121,8 @@ def test_text_format(tmp_path):
     assert_same(net, make(seed=1))
 
 
-def test_report_and_several_files(tmp_path):
+def test_report_and_several_files(tmp_path, caplog):
+    caplog.set_level("INFO", logger="caffe")
     first, second = message(make(seed=1)), message(make(seed=2))
     del first.layer[-1]
     second.layer[0].name = "other"
@@ -131,7 +133,11 @@ def test_report_and_several_files(tmp_path):
     assert (report.loaded, report.missing, report.unused) == (("conv",), ("ip",), ())
     for both in ([tmp_path / "1", tmp_path / "2"], f"{tmp_path}/1,{tmp_path}/2"):
         net = make()
+        caplog.clear()
         report = load_weights(net, both)
+        shown = f"{tmp_path}/1, {tmp_path}/2"
+        said = [f"{shown}: read 2 layers", f"{shown}: ignored layers that the net does not have: other"]
+        assert caplog.messages == said
         assert (report.loaded, report.missing, report.unused) == (("conv", "ip"), (), ("other",))
         assert torch.equal(net.layer("conv").blobs[0], make(seed=1).layer("conv").blobs[0])
         assert torch.equal(net.layer("ip").blobs[0], make(seed=2).layer("ip").blobs[0])
@@ -216,6 +222,16 @@ def test_caffemodel_is_what_protobuf_reads(tmp_path):
         assert layer == was
 
 
+def test_what_is_too_large_for_the_original_is_said(tmp_path, monkeypatch, caplog):
+    save_weights(make(), tmp_path / "a.caffemodel")
+    assert not caplog.messages
+    monkeypatch.setattr(weights, "LARGEST_MESSAGE", (tmp_path / "a.caffemodel").stat().st_size - 1)
+    save_weights(make(), tmp_path / "b.caffemodel")
+    assert caplog.messages == [
+        f"{tmp_path}/b.caffemodel: the original cannot read 2 GB in one message: save as .h5 for it"
+    ]
+
+
 def test_hdf5_groups_are_those_of_the_original(tmp_path):
     save_weights(make(), tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5") as file:
@@ -287,6 +303,23 @@ def test_layer_names_with_slashes(tmp_path, kind):
     net = make(model)
     load_weights(net, tmp_path / kind)
     assert_same(net, make(model, seed=1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layer_names_in_another_encoding(tmp_path, kind):
+    """A net and weights from a machine whose names were GBK: both hold the same bytes."""
+    ours, name = '"12345"', "卷积1".encode("gbk")
+    save_weights(make(MODEL.replace('"conv"', ours), seed=1), tmp_path / kind)
+    if kind.endswith("h5"):
+        with h5py.File(tmp_path / kind, "r+") as file:
+            file["data"].move("12345", name)
+    else:
+        (tmp_path / kind).write_bytes((tmp_path / kind).read_bytes().replace(b"12345", name))
+    (tmp_path / "net.prototxt").write_bytes(MODEL.replace('"conv"', ours).encode().replace(b"12345", name))
+    net = nets.load(tmp_path / "net.prototxt")
+    assert load_weights(net, tmp_path / kind).missing == ()
+    for blob, same in zip(net.parameters(), make(seed=1).parameters(), strict=True):
+        assert torch.equal(blob, same)
 
 
 @pytest.mark.parametrize("kind", KINDS)

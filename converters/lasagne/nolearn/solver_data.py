@@ -1,5 +1,6 @@
 """The samples of a NeuralNet as HDF5 files, which the net of its solver reads."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +52,5 @@ def _write(stem: str, tops: list[str], x: Any, y: Any) -> str:
     with Hdf5Writer(f"{stem}.h5") as store:
         store.append({name: np.asarray(value) for name, value in zip(tops, [*values, y], strict=True)})
     with files.replacing(f"{stem}.txt") as file:
-        file.write(f"{Path(stem).resolve()}.h5\n".encode())
+        file.write(os.fsencode(f"{Path(stem).resolve()}.h5\n"))
     return f"{stem}.txt"
