@@ -10,6 +10,7 @@
 {'ip': (2, 4)}
 """
 
+import nets.openmp  # noqa: F401  # in front of torch
 from nets import graph, layers
 from nets.layer import LAYERS, Layer
 from nets.model import load

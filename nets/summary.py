@@ -99,6 +99,13 @@ def rows(net: Net) -> list[Row]:
     return found
 
 
+def multiply_adds(net: Net) -> int | None:
+    """The multiply-adds of a pass; None where a layer with blobs is of a type whose are not counted."""
+    if any(layer.blobs and node.type not in MULTIPLY_ADDS for node, layer in net.nodes):
+        return None
+    return sum(row.multiply_adds for row in rows(net))
+
+
 def _multiply_adds(net: Net, node: Node, layer: Layer) -> int:
     count = MULTIPLY_ADDS.get(node.type)
     if count is None:

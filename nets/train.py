@@ -13,14 +13,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nets import console, launch
 from nets.console import log
+from nets.net import Net
 from nets.ranks import Ranks
 from nets.solver import Solver
 from nets.step import PRECISIONS, Options
+from nets.summary import multiply_adds
 from protos import files, text
 from protos.errors import CaffeError
 from protos.schema import SolverParameter
 
 LOSS_SHOWN_EVERY = 50  # iterations; reading a loss waits for the GPU
+SMALL = 4_000_000  # multiply-adds of a pass; in a smaller one threads wait more for each other than they save
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     )
     console.flag(made, "precision", "of the arithmetic; default: fp32", default="fp32", choices=PRECISIONS)
     console.flag(made, "compile", "run the net through torch.compile", action="store_true")
-    console.flag(made, "threads", "CPU threads; 1 is best for small batches of small nets", type=int, metavar="N")
+    threads = "CPU threads; default: 1 for small batches of small nets, else as PyTorch likes"
+    console.flag(made, "threads", threads, type=int, metavar="N")
     console.flag(made, "deterministic", "use only algorithms that repeat bit for bit", action="store_true")
     console.net_flags(made)
     return made
@@ -64,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     param.train_state.level = args.level or param.train_state.level
     param.train_state.stage.extend(console.stages(args.stage))
     solver = _solver(param, found, args, _device(param, ranks, gpus), ranks)
+    if args.threads is None and solver.device.type == "cpu":
+        _choose_threads(solver.net)
     with console.Signals(args.sigint_effect, args.sighup_effect).caught() as signals:
         solver.poll = signals.poll
         log.info("Starting Optimization")
@@ -123,6 +129,14 @@ def _solver(
     elif args.weights:
         solver.load_weights(args.weights)
     return solver
+
+
+def _choose_threads(net: Net) -> None:
+    """One thread for a small net, unless the environment says how many. The choice is the same in each run of a net."""
+    count = multiply_adds(net)
+    if count is not None and count < SMALL and "OMP_NUM_THREADS" not in os.environ:
+        log.info("Using one thread, since the net is small; --threads says otherwise")
+        torch.set_num_threads(1)
 
 
 def _solve(solver: Solver, bar: bool) -> None:

@@ -1,5 +1,6 @@
 """Where a net runs: the layout of its weights, and memory that stays with the process."""
 
+import os
 import subprocess
 import sys
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 import nets
+from nets.openmp import SPINS
 from nets.placement import place
+from nets.summary import multiply_adds
 from protos import text
 
 PROBE = """
@@ -24,6 +27,15 @@ faults()
 print(faults())
 """
 
+FIRST = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"))
+sys.meta_path.insert(0, Watch())
+import {}
+"""
 
 NET = """
 input: "x" input_shape { dim: 8 dim: 3 dim: 32 dim: 32 }
@@ -68,3 +80,30 @@ def test_blobs_are_not_faulted_in_again():
     usual = faults("")
     kept = faults("from nets.placement import keep_freed_memory; keep_freed_memory()")
     assert kept < usual / 10
+
+
+@pytest.mark.parametrize("module", ["nets.train", "converters.run", "converters.lasagne"])
+@pytest.mark.parametrize(
+    ("set_by_user", "seen"),
+    [({}, str(SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_wait_a_short_time_unless_the_user_says_otherwise(module, set_by_user, seen):
+    """torch looks when it is imported."""
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    call = [sys.executable, "-c", FIRST.format(module)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=others | set_by_user)
+    assert done.stdout == f"{seen}\n"
+
+
+@pytest.mark.parametrize(
+    ("layers", "wanted"),
+    [
+        ('layer { name: "i" type: "InnerProduct" bottom: "z" top: "o" inner_product_param { num_output: 5 } }',
+         8 * 28 * 28 * 32 * 75 + 8 * 2 * 2 * 4 * 288 + 8 * 5 * 16),
+        ('layer { name: "r" type: "ReLU" bottom: "z" top: "r" }', 8 * 28 * 28 * 32 * 75 + 8 * 2 * 2 * 4 * 288),
+        ('layer { name: "p" type: "PReLU" bottom: "z" top: "p" }', None),
+    ],
+)  # fmt: skip
+def test_multiply_adds_of_a_pass(layers, wanted):
+    """They decide on the threads; a type with blobs that is not counted leaves that open."""
+    assert multiply_adds(nets.load(text.parse_net(NET + layers))) == wanted

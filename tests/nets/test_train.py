@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nets import cli, console, inputs, snapshot, train
 from nets import test as score
@@ -73,6 +74,33 @@ def test_train_test_and_time(work: Path) -> None:
     assert status == 0, log
     assert "conv1\tforward: " in log
     assert "Average Forward-Backward: " in log
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "small", "chosen"),
+    [
+        ((), {}, train.SMALL, [1]),
+        (("--threads", "2"), {}, train.SMALL, [2]),
+        ((), {"OMP_NUM_THREADS": "2"}, train.SMALL, []),
+        ((), {}, 0, []),
+    ],
+)
+def test_a_small_net_trains_on_one_thread(
+    words: tuple[str, ...],
+    environment: dict[str, str],
+    small: int,
+    chosen: list[int],
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(train, "SMALL", small)
+    found: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    assert train.main([job(work, max_iter=1), *words]) == 0
+    assert found == chosen
 
 
 def test_scoring_closes_its_sources(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
