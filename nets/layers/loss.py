@@ -220,8 +220,8 @@ class SoftmaxWithLoss(SoftmaxLoss):
         rows, index = self.logits(x, label)
         logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
         mean = self._by_labels and index.numel() > 0
-        weights = self._weights_for(logs, index) if self._weighted else None
         try:
+            weights = self._weights_for(logs, index) if self._weighted else None
             loss = F.nll_loss(logs, index, weights, ignore_index=self._skip, reduction="mean" if mean else "sum")
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)

@@ -320,6 +320,12 @@ def refused() -> list[tuple[str, str, str]]:
     ]
 
 
+def test_a_label_that_is_no_class_where_labels_are_counted():
+    net = load("SoftmaxWithLoss", [(1, 2), (1,)], 1, "loss_param { weight_by_label_freqs: true }")
+    with pytest.raises(NetError, match="label 2 is out of range: there are 2 classes"):
+        net(x0=torch.zeros(1, 2), x1=torch.tensor([2.0]))
+
+
 @pytest.mark.parametrize(("kind", "case", "message"), refused())
 def test_a_layer_that_does_not_fit_is_refused(kind, case, message):
     _, shapes, tops, options = (part.strip() for part in f"{case} ".split("|"))
