@@ -49,7 +49,7 @@ class _Disk(io.RawIOBase):
     def __init__(self, file: IO[bytes], path: str | os.PathLike[str]) -> None:
         super().__init__()
         self._path = path
-        self._file = os.open(file.name, os.O_RDWR)
+        self._file = io.FileIO(file.name, "r+")
         self._at = 0
         self._size = 0
         self.error: OSError | None = None
@@ -61,9 +61,10 @@ class _Disk(io.RawIOBase):
 
     def write(self, values: Any) -> int:
         try:
+            self._file.seek(self._at)
             done = 0
             while self.error is None and done < len(values):
-                done += os.pwrite(self._file, values[done:], self._at + done)
+                done += self._file.write(values[done:])
         except OSError as error:
             self.error = error
         self._at += len(values)
@@ -71,9 +72,11 @@ class _Disk(io.RawIOBase):
         return len(values)
 
     def readinto(self, values: Any) -> int:
-        content = os.pread(self._file, len(values), self._at)
-        values[: len(content)] = content
-        values[len(content) :] = bytes(len(values) - len(content))
+        self._file.seek(self._at)
+        found = 0
+        while count := self._file.readinto(values[found:]):
+            found += count
+        values[found:] = bytes(len(values) - found)
         self._at += len(values)
         return len(values)
 
@@ -87,12 +90,11 @@ class _Disk(io.RawIOBase):
     def truncate(self, size: int | None = None) -> int:
         self._size = self._at if size is None else size
         try:
-            os.ftruncate(self._file, self._size)
+            self._file.truncate(self._size)
         except OSError as error:
             self.error = self.error or error
         return self._size
 
     def close(self) -> None:
-        if not self.closed:
-            os.close(self._file)
+        self._file.close()
         super().close()

@@ -48,7 +48,7 @@ class Scaling:
     def load(cls, path: Path) -> "Scaling":
         """Read what :meth:`save` wrote."""
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_bytes())
             return cls(bool(found["log1p"]), found["mean"], found["std"])
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}; build the training set first") from None

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
+from protos.errors import CaffeError
+
 LOOK_EVERY = 0.1  # seconds
 PATIENCE = 20.0  # seconds for the others to end by themselves, once one has failed
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -26,7 +28,10 @@ def launch(count: int, words: Sequence[str], environment: Mapping[str, str]) -> 
 
     The ranks get every signal that comes, and stop where this process is killed. The first speaks; what another one has
     to say is heard where it fails otherwise. Once one fails the others are ended.
+    Raises CaffeError on Windows.
     """
+    if sys.platform == "win32":
+        raise CaffeError("several GPUs do not train on Windows itself, but in its Linux subsystem (WSL); name one")
     pipe, held = os.pipe()
     shared = {
         **environment, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),

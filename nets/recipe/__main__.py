@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         width = max(map(len, EXPERIMENTS))
         print("\n".join(f"{one.name:{width}}  {one.line}" for one in EXPERIMENTS.values()))
         return 0
+    if sys.platform == "win32":
+        raise CaffeError("recipes do not run on Windows itself, but in its Linux subsystem (WSL)")
     if args.name not in EXPERIMENTS:
         said = f"unknown recipe '{args.name}'{suggest(args.name, EXPERIMENTS)}" if args.name else "name a recipe"
         raise CaffeError(f"{said}; --list names them all")

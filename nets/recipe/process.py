@@ -10,8 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from nets.launch import SIGNALS
+
 LOOKED_EVERY = 0.1  # seconds between two looks at the log
-PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
+PASSED_ON = {number: signal.SIGINT if number == signal.SIGINT else signal.SIGTERM for number in SIGNALS}
 
 
 class Command:

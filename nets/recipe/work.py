@@ -1,8 +1,8 @@
 """The work folder of a run: whose it is, what was done in it, and that one process at a time works there."""
 
-import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,6 +11,9 @@ from pathlib import Path
 from nets.recipe.stage import Stage, fingerprint
 from protos import files
 from protos.errors import CaffeError, listing
+
+if sys.platform != "win32":
+    import fcntl
 
 RECORD = "recipe.json"
 LOCK = "recipe.lock"

@@ -1,3 +1,4 @@
+import io
 import os
 from itertools import pairwise
 
@@ -122,11 +123,15 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         Hdf5Writer(path, overwrite=False)
 
 
-def test_a_disk_that_takes_no_more_ends_in_one_error(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+class SmallDisk(io.FileIO):
+    def write(self, values):
+        if self.tell() + len(values) > 1 << 20:
+            raise OSError(28, "No space left on device")
+        return super().write(values)
 
-    monkeypatch.setattr("os.pwrite", full)
+
+def test_a_disk_that_takes_no_more_ends_in_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("io.FileIO", SmallDisk)
     with pytest.raises(DataError, match=r"out\.h5: cannot be written: no space left on device"):
         write(tmp_path / "out.h5", np.zeros((1000, 1000)))
     monkeypatch.undo()
@@ -134,8 +139,8 @@ def test_a_disk_that_takes_no_more_ends_in_one_error(tmp_path, monkeypatch):
 
 
 def test_a_file_whose_rows_do_not_fit_the_disk_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("io.FileIO", SmallDisk)
     writer = Hdf5Writer(tmp_path / "out.h5")
-    monkeypatch.setattr("os.pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(DataError, match="no space left on device"):
         writer.append({"data": np.zeros((1000, 1000))})
     assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nets import launch
+from protos.errors import CaffeError
 from tests.nets.test_ranks import DROP, write
 
 CODE = "import os, sys; from nets.launch import launch; sys.exit(launch(2, sys.argv[1:], os.environ))"
@@ -67,6 +68,12 @@ def test_a_rank_that_fails_alone_ends_the_others(monkeypatch: pytest.MonkeyPatch
     ranks = [subprocess.Popen([sys.executable, "-c", code]) for code in codes]
     assert launch._wait(ranks) == 1
     assert [rank.wait() for rank in ranks] == [-signal.SIGKILL, 3]
+
+
+def test_windows_is_told_that_one_gpu_at_a_time_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(CaffeError, match="do not train on Windows itself"):
+        launch.launch(2, ["solver.prototxt"], {})
 
 
 def test_gpus_are_numbered_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

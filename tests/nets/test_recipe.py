@@ -403,6 +403,13 @@ def test_mistakes(words, message):
         main(words)
 
 
+def test_windows_is_told_where_recipes_run(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(CaffeError, match="do not run on Windows itself"):
+        main(["otto", "--source", str(tmp_path), "--work", str(tmp_path / "work")])
+    assert not (tmp_path / "work").exists()
+
+
 # ---- GPUs
 
 
