@@ -422,7 +422,7 @@ class Solver:
             for net, states in zip(self.test_nets, extra.get("test_carried", ()), strict=False):
                 resume.restore_carried(net, states)
             for value in extra["displayed"]:
-                self._displayed.append(torch.tensor(value))
+                self._displayed.append(float(value))
             self._plateau = lr_policy.Plateau(*extra["plateau"])
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise WeightsError(f"{path}: its data cursors do not fit this solver: {error}") from error

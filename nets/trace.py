@@ -1,4 +1,4 @@
-"""The losses of the last iterations, kept where they are so that no step waits for a number."""
+"""The losses of the last iterations; those of a GPU stay there, so that no step waits for a number."""
 
 from collections import deque
 from itertools import islice
@@ -11,25 +11,32 @@ from torch import Tensor
 class Trace:
     """A ring of the last *size* scalars.
 
+    Those of a CPU are kept as numbers: thousands of tiny tensors, each where large ones were freed around it, would
+    keep the C library from using that memory for large ones again.
+
     >>> trace = Trace(3)
-    >>> for x in (1.0, 2.0, 3.0, 4.0):
+    >>> for x in (1.0, 2.0, 3.0):
     ...     trace.append(torch.tensor(x))
+    >>> trace.append(4.0)
     >>> trace.last(2), trace.last(10)
     ([3.0, 4.0], [2.0, 3.0, 4.0])
     """
 
     def __init__(self, size: int) -> None:
-        self._ring: deque[Tensor] = deque(maxlen=size)
+        self._ring: deque[Tensor | float] = deque(maxlen=size)
 
-    def append(self, value: Tensor) -> None:
-        """Add a scalar that nobody writes to any more."""
-        self._ring.append(value.detach())
+    def append(self, value: Tensor | float) -> None:
+        """Add a number, or a scalar that nobody writes to any more."""
+        if isinstance(value, Tensor):
+            value = value.detach() if value.is_cuda else value.item()
+        self._ring.append(value)
 
     def last(self, n: int) -> list[float]:
         """The last *n* numbers, fewer if there have not been so many, oldest first."""
         values = list(islice(self._ring, max(0, len(self._ring) - n), None))
-        numbers: list[float] = torch.stack(values).tolist() if values else []
-        return numbers
+        there = [value for value in values if isinstance(value, Tensor)]
+        numbers = iter(torch.stack(there).tolist() if there else ())
+        return [next(numbers) if isinstance(value, Tensor) else value for value in values]
 
     def first_bad(self, n: int) -> int | None:
         """How many numbers ago, among the last *n*, the first came that is not finite; None for none."""

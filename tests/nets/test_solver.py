@@ -1,5 +1,6 @@
 """The solver against the original's traces, and what it does between iterations."""
 
+import gc
 import logging
 import re
 from collections.abc import Callable
@@ -363,6 +364,31 @@ def test_gpu_mode_without_a_gpu_warns_once_and_runs(make: Make, caplog: pytest.L
     param = SolverParameter(solver_mode=SolverParameter.GPU)
     assert choose_device(param, None).type == "cpu"
     assert caplog.messages == ["solver_mode is GPU, and no GPU is found: running on the CPU"]
+
+
+def test_on_a_cpu_no_tensor_outlives_its_iteration(make: Make) -> None:
+    """Small ones that stay, each where large ones were freed around it, made the memory grow without end."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(type(one) is torch.Tensor for one in gc.get_objects())
+
+    solver = make("adam", average_loss=50)
+    solver.step(10)
+    before = tensors()
+    solver.step(50)
+    assert tensors() == before
+    assert len(solver.losses) == 60
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_resumed_on_a_gpu_averages_its_losses_on(make: Make) -> None:
+    first, second = (nets.Solver(make("adam", average_loss=5).param, "cuda") for _ in range(2))
+    first.step(4)
+    second.restore(first.snapshot())
+    first.step(2)
+    second.step(2)
+    assert second._smoothed_loss() == pytest.approx(first._smoothed_loss(), rel=1e-5)
 
 
 def test_trace_wraps_around() -> None:
