@@ -27,9 +27,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Result:
-    """An item with its scores, one a class."""
+    """The name and label of an item, with its scores, one a class; its values are not kept."""
 
-    item: Item
+    name: str
+    label: int | None
     scores: Floats
 
 
@@ -107,7 +108,7 @@ def run(items: Iterable[Item], treatment: Treatment, predictor: Predictor, size:
         scores = predictor(batch)
         if comparison is not None:
             comparison.add(batch, scores)
-        yield from (Result(item, row) for item, row in zip(chunk, scores, strict=True))
+        yield from (Result(item.name, item.label, row) for item, row in zip(chunk, scores, strict=True))
 
 
 # ---- showing
@@ -137,7 +138,7 @@ def best(result: Result, names: Sequence[str], top: int) -> str:
     """The *top* classes of one item, as the original's classifier shows them."""
     order = np.argsort(-result.scores, kind="stable")[:top]
     lines = [f'{result.scores[i]:.4f} - "{names[i]}"' for i in order]
-    return "\n".join([f"---------- Prediction for {result.item.name} ----------", *lines])
+    return "\n".join([f"---------- Prediction for {result.name} ----------", *lines])
 
 
 def write_table(path: str, results: Sequence[Result], names: Sequence[str]) -> None:
@@ -145,15 +146,15 @@ def write_table(path: str, results: Sequence[Result], names: Sequence[str]) -> N
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", *names])
-    writer.writerows([result.item.name, *(f"{score:.6g}" for score in result.scores)] for result in results)
+    writer.writerows([result.name, *(f"{score:.6g}" for score in result.scores)] for result in results)
     with files.replacing(path) as file:
         file.write(os.fsencode(out.getvalue()))  # the names of files among it
 
 
 def write_arrays(path: str, results: Sequence[Result], names: Sequence[str]) -> None:
     """Write an ``.npz``: ``id`` (N,), ``probabilities`` (N x K), ``labels`` (N,), -1 where unknown, ``class_names``."""
-    labels = [-1 if result.item.label is None else result.item.label for result in results]
-    ids = np.array([result.item.name for result in results])
+    labels = [-1 if result.label is None else result.label for result in results]
+    ids = np.array([result.name for result in results])
     scores = np.stack([result.scores for result in results])
     with files.replacing(path) as file:
         np.savez(file, id=ids, probabilities=scores, labels=np.array(labels, np.int64), class_names=np.array(names))
@@ -225,8 +226,8 @@ def _show(results: Iterable[Result], labels: Sequence[str] | None, args: argpars
             print(best(result, names, args.top))
         if args.out:
             kept.append(result)
-        if result.item.label is not None:
-            scores.add(result.item.label, int(result.scores.argmax()))
+        if result.label is not None:
+            scores.add(result.label, int(result.scores.argmax()))
     if scores is None:
         raise DataError("there is nothing in the inputs to predict")
     if scores.count:

@@ -8,11 +8,17 @@ import torch
 from torch import Tensor
 
 
+def lasting(value: Tensor | float) -> Tensor | float:
+    """A scalar as it can be kept for long: itself on a GPU, else the number.
+
+    Thousands of tiny tensors in the memory of a CPU, each where large ones were freed around it, would keep the C
+    library from using that memory for large ones again.
+    """
+    return value.detach() if isinstance(value, Tensor) and value.is_cuda else float(value)
+
+
 class Trace:
     """A ring of the last *size* scalars.
-
-    Those of a CPU are kept as numbers: thousands of tiny tensors, each where large ones were freed around it, would
-    keep the C library from using that memory for large ones again.
 
     >>> trace = Trace(3)
     >>> for x in (1.0, 2.0, 3.0):
@@ -27,9 +33,7 @@ class Trace:
 
     def append(self, value: Tensor | float) -> None:
         """Add a number, or a scalar that nobody writes to any more."""
-        if isinstance(value, Tensor):
-            value = value.detach() if value.is_cuda else value.item()
-        self._ring.append(value)
+        self._ring.append(lasting(value))
 
     def last(self, n: int) -> list[float]:
         """The last *n* numbers, fewer if there have not been so many, oldest first."""

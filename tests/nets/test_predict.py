@@ -1,6 +1,7 @@
 """Predicting images, stores and tables, with the preprocessing of the prototxt; scores and submissions."""
 
 import csv
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import nets
 from data import datum, images
 from data.mean import write_mean
 from data.stores import create_store
+from nets.feeding import Item
 from nets.predict import main
 from nets.predictions import plan
 from nets.scores import Scores
@@ -105,6 +107,20 @@ def test_predictions_and_labels_as_arrays(work):
         np.testing.assert_allclose(arrays["probabilities"], found, atol=1e-6)
     with np.load("one.npz") as arrays:
         assert arrays["labels"].tolist() == [-1]
+
+
+def test_the_values_of_what_was_predicted_are_let_go(work, monkeypatch):
+    """A store may hold more than the memory does."""
+    prepare(work, DEPLOY)
+    alive = []
+
+    def write(*_):
+        gc.collect()
+        alive.append(sum(type(one) is Item for one in gc.get_objects()))
+
+    monkeypatch.setattr("nets.predict.write_table", write)
+    run("store", "--batch", "1", "--out", "out.csv")
+    assert alive[0] <= 1
 
 
 def test_images_are_shown_as_by_the_original(work, capsys):

@@ -28,6 +28,7 @@ from converters.lasagne.theano.tensor import ops
 from converters.lasagne.theano.variable import Input
 from converters.lasagne.updates import nesterov_momentum
 from converters.lasagne.weights_file import load_layers
+from nets.trace import lasting
 from protos import files
 from protos.errors import NetError, listing
 
@@ -255,7 +256,7 @@ class NeuralNet:
     def _train_epoch(self, X: Any, y: Any) -> dict[str, Any]:
         found, sizes = [], []
         for xb, yb in self.batch_iterator_train(X, y):  # type: ignore[attr-defined]
-            found.append(self.train_iter_(*self._given(xb), yb))
+            found.append([lasting(value) for value in self.train_iter_(*self._given(xb), yb)])
             sizes.append(length(xb))
             self._call("on_batch_finished")
         figures = [[float(value) for value in row] for row in found]  # late, so that no batch waits for a GPU
