@@ -1,6 +1,8 @@
 """Images as the original reads them: uint8 of channels x height x width, colour as blue, green, red."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +29,28 @@ def decode(source: Source, color: bool | None, name: str = "") -> Pixels:
 
     Raises DataError where the image is missing, unreadable or truncated.
     """
-    name = name or (str(source) if isinstance(source, Path) else "encoded image")
+    with _opened(source, name or (str(source) if isinstance(source, Path) else "encoded image")) as image:
+        return _grids(image, color)
+
+
+@contextmanager
+def _opened(source: Source, name: str) -> Iterator[Image.Image]:
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-            return _grids(image, color)
+            yield image
     except FileNotFoundError:
         raise DataError(f"{name}: no such image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: cannot be read as an image ({_short(error, name)})") from None
+
+
+def channels(content: bytes, name: str = "encoded image") -> int:
+    """How many channels the image encoded in *content* has, as :func:`decode` keeps them; its pixels are not read.
+
+    Raises DataError as :func:`decode` does, but for damage behind the image's header.
+    """
+    with _opened(content, name) as image:
+        return {"L": 1, "RGB": 3, "RGBA": 4}[_native(image)]
 
 
 def encode(pixels: Pixels, kind: str = "png") -> bytes:
@@ -109,7 +125,7 @@ def _grids(image: Image.Image, color: bool | None) -> Pixels:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if color is None:
-        return _native(image)
+        return _planes(image.convert(_native(image)))
     kind = image.format
     if kind == "JPEG" and not color:
         image.draft("L", image.size)
@@ -122,11 +138,12 @@ def _grids(image: Image.Image, color: bool | None) -> Pixels:
 _GREY = ("1", "L", "LA")
 
 
-def _native(image: Image.Image) -> Pixels:
-    if image.mode in ("1", "L"):
-        return _planes(image.convert("L"))
+def _native(image: Image.Image) -> str:
+    """The mode with the channels that *image* itself has."""
+    if image.mode in ("1", "L") or image.mode.startswith("I;16"):
+        return "L"
     transparent = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
-    return _planes(image.convert("RGBA" if transparent else "RGB"))
+    return "RGBA" if transparent else "RGB"
 
 
 def _planes(image: Image.Image) -> Pixels:

@@ -29,11 +29,12 @@ def describe(store: Store, first: int = 5) -> Iterator[str]:
     for at, (key, value) in enumerate(store.scan()):
         where = f"{store.path}, record {at}"
         record, boxes = datum.parse_either(value, where), _boxes(value, where)
-        shapes[_kind(record)] += 1
+        kind = _kind(record, where)
+        shapes[kind] += 1
         labels.update([record.label if record.HasField("label") else -1] if boxes is None else boxes)
         if at < first:
             said = f"label {record.label}" if boxes is None else f"labels of boxes {boxes}"
-            heads.append(f"  {key.decode(errors='backslashreplace')}: {_kind(record)}, {said}")
+            heads.append(f"  {key.decode(errors='backslashreplace')}: {kind}, {said}")
     yield f"{store.path}: {type(store).__name__.removesuffix('Store').upper()}, {len(store):,} records"
     yield "shapes: " + ", ".join(f"{shape} ({count:,})" for shape, count in shapes.most_common())
     yield "labels: " + ", ".join(f"{_label(label)}: {count:,}" for label, count in sorted(labels.items()))
@@ -83,9 +84,9 @@ def _boxes(value: bytes, where: str) -> list[int] | None:
     return [group.group_label for group in message.annotation_group for _ in group.annotation]
 
 
-def _kind(record: Datum) -> str:
+def _kind(record: Datum, where: str) -> str:
     if record.encoded:
-        return f"encoded {datum.values(record).shape[0]}-channel image"
+        return f"encoded {images.channels(record.data, where)}-channel image"
     kind = "floats" if len(record.float_data) else "bytes"
     return f"{record.channels}x{record.height}x{record.width} {kind}"
 

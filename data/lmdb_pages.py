@@ -6,6 +6,7 @@ children; a leaf's hold a key and a value, or the number of the first of the pag
 Pages 0 and 1 are heads of the file, of which the newer one counts.
 """
 
+import mmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +41,14 @@ def check(file: Path, limit: int | None = LIMIT) -> None:
     """Raise DamageError where the LMDB *file* is damaged; what is no LMDB at all passes.
 
     Leaves are looked at where there are at most *limit* (None: always); keys and values are not. A tenth of a
-    second for 100 MB, a millisecond without leaves.
+    second for 100 MB of them, a millisecond without leaves.
     """
     size = file.stat().st_size
     if size < 2 * _META.itemsize:
         return
-    words: Words = np.memmap(file, "<u2", "r", shape=(size // 2,))
+    with file.open("rb") as opened:
+        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    words: Words = np.frombuffer(mapped, "<u2", size // 2)
     meta = words[: _META.itemsize // 2].view(_META)[0]
     if meta["magic"] != _MAGIC:
         return
@@ -57,7 +60,7 @@ def check(file: Path, limit: int | None = LIMIT) -> None:
     _need(size >= (last + 1) * page, f"it is cut short: {size} of {(last + 1) * page} bytes")
     _need(not meta["flags"], f"it is of a kind ({meta['flags']:#x}) that Caffe does not write")
     if int(meta["root"]) != _EMPTY:
-        _check_tree(_Pages(words, page, last), meta, limit)
+        _check_tree(_Pages(mapped, words, page, last), meta, limit)
 
 
 def _check_tree(pages: "_Pages", meta: np.void, limit: int | None) -> None:
@@ -82,9 +85,10 @@ class _Nodes(NamedTuple):
 
 
 class _Pages:
-    """The *words* of a file, in pages of *size* bytes, up to the number *last*."""
+    """The *words* of a *mapped* file, in pages of *size* bytes, up to the number *last*."""
 
-    def __init__(self, words: Words, size: int, last: int) -> None:
+    def __init__(self, mapped: mmap.mmap, words: Words, size: int, last: int) -> None:
+        self._mapped = mapped
         self._words = words
         self._size = size
         self._last = last
@@ -111,6 +115,7 @@ class _Pages:
     def _nodes(self, pages: Numbers, kind: int, least: int) -> _Nodes:
         """The nodes of *pages*, which are of this *kind* and have at *least* so many each."""
         _need(bool(np.all((pages > 1) & (pages <= self._last))), "a page lies outside the file")
+        self._fetch(pages)
         start = pages * self._size
         flags, lower, upper = (self._at(start + byte) for byte in (10, 12, 14))
         count = (lower - _HEADER) // 2
@@ -124,6 +129,13 @@ class _Pages:
         room = self._size - inside - _NODE - key
         _need(bool(np.all(room >= 0)), "a key does not fit its page")
         return _Nodes(start + inside, room, low, high, flags, key)
+
+    def _fetch(self, pages: Numbers) -> None:
+        """Have the system read *pages* at once and nothing else, where it can: alone each would wait for the disk."""
+        if hasattr(mmap, "MADV_WILLNEED") and self._size % mmap.PAGESIZE == 0:
+            pages = np.sort(pages)
+            for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1):
+                self._mapped.madvise(mmap.MADV_WILLNEED, int(run[0]) * self._size, len(run) * self._size)
 
     def _at(self, places: Numbers) -> Numbers:
         return self._words[places // 2].astype(np.int64)

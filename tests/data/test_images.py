@@ -45,6 +45,23 @@ def test_nothing_forced_keeps_the_channels(channels, wanted):
     assert images.decode(png(array), None).shape == (wanted, 12, 17)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [*(("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+     *(("JPEG", mode) for mode in ("L", "RGB", "CMYK")), *(("GIF", mode) for mode in ("L", "P"))],
+)  # fmt: skip
+def test_the_channels_are_known_without_decoding(kind, mode):
+    image = Image.new(mode, (7, 5)) if mode == "I;16" else Image.fromarray(PIXELS).convert(mode)
+    out = io.BytesIO()
+    image.save(out, kind)
+    assert images.channels(out.getvalue()) == len(images.decode(out.getvalue(), None))
+
+
+def test_channels_of_no_image():
+    with pytest.raises(DataError, match="x: cannot be read as an image"):
+        images.channels(b"abc", "x")
+
+
 def test_transparency_is_dropped_not_blended():
     array = np.concatenate([PIXELS, np.zeros((12, 17, 1), np.uint8)], 2)
     np.testing.assert_array_equal(images.decode(png(array), True), images.decode(png(PIXELS), True))
