@@ -45,6 +45,25 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the stores")
 
 
+def size(text: str) -> tuple[int, int]:
+    """An argparse type: a height and a width, as 240x320 or 240,320, or one number for both."""
+    sides = text.lower().replace(",", "x").split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256 or 240x320")
+    return int(sides[0]), int(sides[-1])
+
+
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
+    return value
+
+
 def natural(text: str) -> int:
     """An argparse type: an integer of at least 1."""
     return _at_least(1, text)

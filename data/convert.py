@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data import annoset, cifar10, imageset, mnist, otto, table
 from data.build import Arrays, Dataset, Options, build
-from data.command import add_build_options, add_out, log, natural, not_negative, run
+from data.command import add_build_options, add_out, log, natural, not_negative, run, share, size
 from data.images import resize
 from data.mean import write_mean
 from protos.errors import DataError
@@ -161,21 +161,6 @@ def _download(name: str, folder: Path) -> None:
         raise DataError(f"{name} could not be fetched to {folder} ({' '.join(str(error).split())})") from None
 
 
-def _size(text: str) -> tuple[int, int]:
-    """``HEIGHTxWIDTH``, or one number for both."""
-    sides = [int(side) for side in text.lower().split("x")]
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256 or 240x320")
-    return sides[0], sides[-1]
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data.convert", description="Build stores of records.")
     kinds = parser.add_subparsers(required=True, metavar="mnist|cifar10|otto|imageset|annotated|csv|numpy")
@@ -205,13 +190,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_image_options(kind: argparse.ArgumentParser) -> None:
     said = "how many training images go to the store `val` instead, drawn by --seed; default: none"
     kind.add_argument("--holdout", type=natural, default=0, metavar="N", help=said)
-    kind.add_argument("--resize", type=_size, metavar="HxW", help="resize to this height and width")
+    kind.add_argument("--resize", type=size, metavar="HxW", help="resize to this height and width")
     said = "besides, stores NAME_onehot of the labels: 10 x 1 x 1, 1 for the class, the records in the same order"
     kind.add_argument("--one-hot", action="store_true", help=said)
 
 
 def _add_otto_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--holdout", type=_share, default=0.0, help="share of each class for otto_val; default: 0")
+    kind.add_argument("--holdout", type=share, default=0.0, help="share of each class for otto_val; default: 0")
     kind.add_argument("--standardize", action="store_true", help="mean 0 and deviation 1, by the training set")
     kind.add_argument("--log1p", action="store_true", help="log(1 + count) first")
 
@@ -224,7 +209,7 @@ def _add_imageset_options(kind: argparse.ArgumentParser) -> None:
 
 
 def _add_treatment_options(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--resize", type=_size, metavar="HxW", help="resize to this height and width")
+    kind.add_argument("--resize", type=size, metavar="HxW", help="resize to this height and width")
     kind.add_argument("--gray", action="store_true", help="one channel")
     kind.add_argument("--encoded", action="store_true", help="store encoded images, as jpg unless --encode-type")
     kind.add_argument("--encode-type", metavar="KIND", help="png or jpg; implies --encoded")

@@ -20,7 +20,7 @@ from data.transform import Transform, read_mean
 from nets.layer import Shape, shape_text
 from nets.net import Net
 from nets.predictions import plan
-from protos.errors import CaffeError, DataError, NetError
+from protos.errors import DataError, NetError
 from protos.schema import TransformationParameter
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
@@ -216,13 +216,3 @@ def image_input(net: Net) -> str:
     if len(net.shapes[name]) < 2:
         raise NetError(f"net '{net.graph.name}': its input '{name}' needs a batch of at least 2 axes")
     return name
-
-
-def parse_size(said: str | None) -> tuple[int, int] | None:
-    """The height and width in a flag: "256", or "240,320"."""
-    if said is None:
-        return None
-    parts = said.split(",")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise CaffeError(f"--resize {said}: give one number, or HEIGHT,WIDTH")
-    return int(parts[0]), int(parts[-1])

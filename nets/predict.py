@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.command import size
 from nets import console, feeding, findings, runtime
 from nets.feeding import Flags, Item, Treatment
 from nets.inference import load_for_inference, shape_flag
@@ -100,10 +101,10 @@ class Comparison:
         )
 
 
-def run(items: Iterable[Item], treatment: Treatment, predictor: Predictor, size: int,
+def run(items: Iterable[Item], treatment: Treatment, predictor: Predictor, count: int,
         comparison: Comparison | None) -> Iterable[Result]:  # fmt: skip
-    """The results of *items*, in batches of *size*."""
-    for chunk in feeding.batches(items, size):
+    """The results of *items*, in batches of *count*."""
+    for chunk in feeding.batches(items, count):
         batch = treatment(chunk)
         scores = predictor(batch)
         if comparison is not None:
@@ -177,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     console.flag(made, "mean", "numbers by channel (B,G,R), or a .binaryproto, in the prototxt's place", metavar="M")
     console.flag(made, "scale", "factor after the mean, in the prototxt's place", type=float, metavar="S")
     console.flag(made, "resize", "size of images before the middle is cut out; default: the mean's, or the input's",
-                 metavar="H[,W]")  # fmt: skip
+                 type=size, metavar="HxW")  # fmt: skip
     console.flag(made, "scaling", "the scaling of a table's features, as data.convert otto wrote it", metavar="F.json")
     console.flag(made, "output", "which prediction, where the net has several", metavar="NAME")
     console.flag(made, "batch", "items at a time", type=int, default=64, metavar="N")
@@ -195,19 +196,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     labels = read_labels(args.labels) if args.labels else None
     net = load_for_inference(args.model, args.weights, args)
     gpus = console.devices(args.gpu)
-    flags = Flags(args.mean, args.scale, feeding.parse_size(args.resize))
+    flags = Flags(args.mean, args.scale, args.resize)
     treatment = Treatment(net, flags)
     predictor = Predictor(net, treatment, args.output, gpus[0] if gpus else torch.device("cpu"))
     if predictor.finds_boxes and args.compare:
         raise CaffeError("--compare is for scores of classes: python -m converters.onnx --check compares boxes")
     comparison = Comparison(args.compare, predictor) if args.compare else None
-    size = comparison.batch if comparison is not None and comparison.batch else args.batch
+    count = comparison.batch if comparison is not None and comparison.batch else args.batch
     items = feeding.read_items(args.inputs, treatment.shape[1], Path(args.scaling) if args.scaling else None)
     if predictor.finds_boxes:
-        _show_boxes(feeding.batches(items, size), treatment, predictor, labels, args)
+        _show_boxes(feeding.batches(items, count), treatment, predictor, labels, args)
         return 0
     quiet = any(feeding.is_store(path) or feeding.is_table(path) for path in args.inputs)
-    _show(run(items, treatment, predictor, size, comparison), labels, args, quiet)
+    _show(run(items, treatment, predictor, count, comparison), labels, args, quiet)
     if comparison is not None:
         print(comparison.report())
     return 0

@@ -10,7 +10,7 @@ import pytest
 
 from data import convert, datum, images, mnist, open_store, otto
 from data.cifar10 import load_pickle
-from data.command import run
+from data.command import run, size
 from data.sources import open_source
 from data.stores import create_store
 from data.transform import read_mean
@@ -376,6 +376,25 @@ def test_a_seed_is_a_natural_number(command, seed, message):
     status, error = command("numpy", "a.npz", "store", "--shuffle", f"--seed={seed}")
     assert status == 2
     assert f"argument --seed: {message}" in error
+
+
+@pytest.mark.parametrize("text", ["256", "256x240", "256X240", "256,240"])
+def test_a_size_is_one_number_or_two(text):
+    assert size(text) == (256, 256 if text == "256" else 240)
+
+
+@pytest.mark.parametrize("text", ["x", "", "0", "3x0", "1x2x3", "-1", "2.5"])
+def test_no_size(command, text):
+    status, error = command("imageset", "a", "store", f"--resize={text}")
+    assert status == 2
+    assert f"argument --resize: {text!r} is not a size such as 256 or 240x320" in error
+
+
+@pytest.mark.parametrize(("text", "message"), [("x", "'x' is not a number"), ("1", "must be at least 0 and below 1")])
+def test_no_share(command, text, message):
+    status, error = command("otto", "a", "--out", "b", "--holdout", text)
+    assert status == 2
+    assert f"argument --holdout: {message}" in error
 
 
 def test_the_mark_that_windows_puts_before_a_text_belongs_to_no_name(command, tmp_path):

@@ -272,7 +272,6 @@ def test_the_prediction_of_several_is_chosen_by_name(work):
         (["0.png", "--mean", "1,2"], "2 mean_value for 3 channels"),
         (["0.png", "--mean", "nowhere.binaryproto"], "nowhere.binaryproto"),
         (["0.png", "--resize", "7"], "is 3x7x7, the net's input 3x8x8"),
-        (["0.png", "--resize", "x"], "give one number, or HEIGHT,WIDTH"),
         (["0.png", "--compare", "nowhere.onnx"], "no such model"),
         (["0.png", "--top", "0"], "at least 1"),
         (["store", "--gpu", "9"], "--gpu 9"),
