@@ -19,8 +19,8 @@ from torch import Tensor
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
+from data.allocation import keep_freed_memory  # noqa: E402
 from nets.layer import Layer  # noqa: E402
-from nets.placement import keep_freed_memory  # noqa: E402
 from protos import text  # noqa: E402
 
 Plain = Callable[..., Tensor]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from data.allocation import keep_freed_memory
 from protos.errors import CaffeError
 
 log = logging.getLogger("caffe")
@@ -18,6 +19,7 @@ def run(main: Callable[[], None]) -> None:
     Where nobody reads on (``| head``), it ends in silence.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    keep_freed_memory()
     try:
         main()
         sys.stdout.flush()

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +99,26 @@ def blend(pixels: Pixels, columns: Taps, rows: Taps) -> Pixels:
     """Each new pixel of two columns and two rows, in OpenCV's integer arithmetic."""
     left, right, weight_left, weight_right = columns
     above, below, weight_above, weight_below = rows
-    wide32 = pixels.astype(np.int32)
-    mixed = (wide32.take(left, 2) * weight_left + wide32.take(right, 2) * weight_right) >> 4
-    upper = (mixed.take(above, 1) * weight_above[:, None]) >> 16
-    lower = (mixed.take(below, 1) * weight_below[:, None]) >> 16
-    return ((upper + lower + 2) >> 2).astype(np.uint8)
+    used, places = np.unique(np.concatenate((above, below)), return_inverse=True)
+    above, below = np.split(places, 2)
+    turned = np.ascontiguousarray(pixels[:, used].transpose(0, 2, 1))  # whole rows are gathered several times as fast
+    mixed = _mixed(turned.take(left, 1), weight_left)
+    mixed += _mixed(turned.take(right, 1), weight_right)
+    mixed >>= 4  # 15 bits are left
+    wide = np.ascontiguousarray(mixed.astype(np.int16).transpose(0, 2, 1))
+    upper = _mixed(wide.take(above, 1), weight_above)
+    lower = _mixed(wide.take(below, 1), weight_below)
+    upper >>= 16
+    lower >>= 16
+    upper += lower
+    upper += 2
+    upper >>= 2
+    return upper.astype(np.uint8)
+
+
+def _mixed(rows: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.int32]:
+    found: NDArray[np.int32] = np.multiply(rows, weights[:, None], dtype=np.int32)
+    return found
 
 
 def weigh(first: NDArray[np.int64], share: NDArray[np.float32], size: int, clamp: bool) -> Taps:

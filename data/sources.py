@@ -3,6 +3,7 @@
 import torch
 
 from data import annotated, dense, dummy, hdf5, labelled, memory, window  # noqa: F401  # they enter themselves into SOURCES
+from data.allocation import keep_freed_memory
 from data.source import SOURCES, Place, Shapes, Source
 from protos.schema import LayerParameter
 
@@ -25,6 +26,7 @@ def open_source(
     None takes one from the system. *budget* is how many bytes of the device records may occupy: None is a
     quarter of its free memory, 0 streams. Raises DataError where the store or the options are not good.
     """
+    keep_freed_memory()
     return SOURCES[layer.type](layer, phase, Place(torch.device(device), rank, world_size, seed, budget))
 
 

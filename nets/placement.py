@@ -1,15 +1,10 @@
-"""Where a net runs: its device, the layout of its blobs, and on a CPU the memory that they get."""
-
-import ctypes
-from contextlib import suppress
+"""Where a net runs: its device, and on a CPU the layout of its blobs."""
 
 import torch
 
+from data.allocation import keep_freed_memory
 from nets.layers.convolution import Convolution
 from nets.net import Net
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt in <malloc.h>
-_NEVER = 2**30  # bytes
 
 
 def place(net: Net, device: torch.device) -> Net:
@@ -22,15 +17,3 @@ def place(net: Net, device: torch.device) -> Net:
             if not (of_volumes or (isinstance(layer, Convolution) and layer.is_tiny(net.shapes[node.bottoms[0]]))):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, up to a gigabyte a block, where it can be told to (glibc).
-
-    It would give large blocks back to the system, and get them again page by page, each one cleared: the blobs of a
-    net, in every iteration.
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, _NEVER)
-        library.mallopt(_TRIM_THRESHOLD, _NEVER)

@@ -9,7 +9,7 @@ from torch import Tensor
 from converters.lasagne.optimizers import RULES, figure, figures, optimizer
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.variable import Input, Variable, as_tensor, evaluate
-from nets.placement import keep_freed_memory
+from data.allocation import keep_freed_memory
 from nets.step import Options, Step
 from protos.schema import SolverParameter
 
