@@ -1,6 +1,6 @@
 """HDF5Data: batches of the datasets in HDF5 files."""
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
 
@@ -66,11 +66,35 @@ class Hdf5Files:
                 target[mine] = values[indices[mine] - self._starts[number]]
         return out
 
+    def read_stretches(self, indices: Indices) -> Arrays:
+        """What ``read`` gives, straight from the files where most of the *indices* follow one another."""
+        files = np.searchsorted(self._starts, indices, "right") - 1
+        bounds = np.flatnonzero((np.diff(indices) != 1) | (np.diff(files) != 0)) + 1
+        if len(bounds) > 2 * len(self.paths):
+            return self.read(indices)
+        out = [np.empty((len(indices), *shape), np.float32) for shape in self.shapes]
+        for first, end in pairwise((0, *bounds.tolist(), len(indices))):
+            at = int(indices[first] - self._starts[files[first]])
+            with reading(self.paths[files[first]]) as file:
+                for target, name in zip(out, self._names, strict=True):
+                    _copy(file[name], at, target[first:end])
+        return out
+
     def _load(self, number: int) -> Arrays:
         if self._loaded[0] != number:
             with reading(self.paths[number]) as file:
-                self._loaded = (number, [file[name][()].astype(np.float32) for name in self._names])
+                found = [file[name][()].astype(np.float32, copy=False) for name in self._names]
+            self._loaded = (number, found)
         return self._loaded[1]
+
+
+def _copy(dataset: h5py.Dataset, at: int, target: NDArray[np.float32]) -> None:
+    """The rows of *dataset* from *at* on, as many as *target* has."""
+    rows = slice(at, at + len(target))
+    if dataset.dtype == np.float32:
+        dataset.read_direct(target, rows)
+    else:
+        target[...] = dataset[rows]
 
 
 @SOURCES("HDF5Data")
@@ -128,7 +152,7 @@ class Hdf5Source(Source):
         row = 4 * sum(prod(shape) for shape in self._files.shapes)
         budget = self._place.budget
         if len(order) * row <= (free_memory(self._place.device) // 4 if budget is None else budget):
-            self._resident = [torch.from_numpy(x).to(self._place.device) for x in self._files.read(order)]
+            self._resident = [torch.from_numpy(x).to(self._place.device) for x in self._files.read_stretches(order)]
         else:
             self._loader = Loader(self._read, lambda _, arrays: arrays, 1, 4)
 

@@ -147,6 +147,23 @@ def test_a_file_whose_rows_do_not_fit_the_disk_is_given_up(tmp_path, monkeypatch
     writer.__exit__(None, None, None)  # as at the end of the program: there is nothing left to fail
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8", "i8", "u1"])
+@pytest.mark.parametrize(
+    "rows", [range(12), [*range(12), 0, 1, 2], [*range(3, 9), *range(2, 8)], range(0, 12, 2), [11, 0, 5]]
+)
+def test_stretches_are_read_as_rows_are(tmp_path, kind, rows):
+    values = (np.random.default_rng(0).random((12, 3)) * 100).astype(kind)
+    for name, part in (("a", values[:5]), ("b", values[5:6]), ("c", values[6:])):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["data"] = part
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{name}.h5\n" for name in "abc"))
+    files = Hdf5Files(str(tmp_path / "list.txt"), ("data",))
+    (found,) = files.read_stretches(np.array(rows))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values[list(rows)].astype(np.float32))
+    np.testing.assert_array_equal(found, files.read(np.array(rows))[0])
+
+
 def test_names_in_a_list_may_hold_blanks_or_share_a_line(tmp_path):
     for name in ("a b.h5", "c.h5", "d.h5"):
         write(tmp_path / name, np.zeros((2, 3)))
