@@ -57,8 +57,8 @@ class Predictor:
         return findings.by_item(self._predict(batch), len(batch))
 
     def _predict(self, batch: torch.Tensor) -> Floats:
-        found: Floats = predict(self._net, {self.input: batch.to(self._device)})[self.output].float().cpu().numpy()
-        return found
+        found = predict(self._net, {self.input: batch.to(self._device)})[self.output].float()
+        return found.cpu().numpy().copy()  # no tensor's memory, see ``nets.trace.lasting``
 
 
 def by_class(scores: Floats, count: int) -> Floats:
