@@ -1,5 +1,7 @@
 """HDF5Data: batches of the datasets in HDF5 files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
@@ -75,17 +77,27 @@ class Hdf5Files:
         out = [np.empty((len(indices), *shape), np.float32) for shape in self.shapes]
         for first, end in pairwise((0, *bounds.tolist(), len(indices))):
             at = int(indices[first] - self._starts[files[first]])
-            with reading(self.paths[files[first]]) as file:
-                for target, name in zip(out, self._names, strict=True):
-                    _copy(file[name], at, target[first:end])
+            with self._opened(files[first]) as datasets:
+                for target, dataset in zip(out, datasets, strict=True):
+                    _copy(dataset, at, target[first:end])
         return out
 
     def _load(self, number: int) -> Arrays:
         if self._loaded[0] != number:
-            with reading(self.paths[number]) as file:
-                found = [file[name][()].astype(np.float32, copy=False) for name in self._names]
+            with self._opened(number) as datasets:
+                found = [dataset[()].astype(np.float32, copy=False) for dataset in datasets]
             self._loaded = (number, found)
         return self._loaded[1]
+
+    @contextmanager
+    def _opened(self, number: int) -> Iterator[list[h5py.Dataset]]:
+        """The datasets of a file, of the shapes that they had at the start; DataError where they have others."""
+        with reading(self.paths[number]) as file:
+            datasets = [file[name] for name in self._names]
+            for dataset, shape in zip(datasets, self.shapes, strict=True):
+                if dataset.shape != (self.sizes[number], *shape):
+                    raise ValueError(f"{dataset.name} was {(self.sizes[number], *shape)} and now is {dataset.shape}")
+            yield datasets
 
 
 def _copy(dataset: h5py.Dataset, at: int, target: NDArray[np.float32]) -> None:

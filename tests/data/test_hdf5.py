@@ -147,6 +147,16 @@ def test_a_file_whose_rows_do_not_fit_the_disk_is_given_up(tmp_path, monkeypatch
     writer.__exit__(None, None, None)  # as at the end of the program: there is nothing left to fail
 
 
+@BUDGETS
+@pytest.mark.parametrize("shape", [(2, 2), (3, 1)])
+def test_a_file_that_changes_after_it_was_looked_at_is_named(hdf5_layer, files, budget, shape):
+    with open_source(hdf5_layer(), "TRAIN", budget=budget) as source:
+        with h5py.File(files / "0.h5", "w") as file:
+            file["data"], file["label"] = np.zeros(shape), np.zeros(shape[0])
+        with pytest.raises(DataError, match=r"0\.h5: .*/data was \(3, 2\) and now is"):
+            source.next()
+
+
 @pytest.mark.parametrize("kind", ["f4", "f8", "i8", "u1"])
 @pytest.mark.parametrize(
     "rows", [range(12), [*range(12), 0, 1, 2], [*range(3, 9), *range(2, 8)], range(0, 12, 2), [11, 0, 5]]
