@@ -1,7 +1,11 @@
 """``python -m nets.draw MODEL OUT.{svg,png,dot}``: a picture of the graph, boxes by kind of layer, shapes on edges."""
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -136,24 +140,36 @@ def _one(values: Sequence[int]) -> str:
 
 
 def to_dot(graph: Graph, shapes: dict[str, Shape]) -> Any:
-    """The picture as a ``graphviz.Digraph``. Raises CaffeError where the package is not installed."""
-    try:
-        import graphviz  # noqa: PLC0415  # an optional dependency
-    except ImportError:
-        raise CaffeError("drawing needs the graphviz package: pip install 'caffetorch[plot]'") from None
+    """The picture as a ``pygraphviz.AGraph``. Raises CaffeError where the package is not installed."""
+    made = empty_graph(graph.name or "net")
     # A title as a label would be a hint for engines; fonts are those that every system has a stand-in for.
-    made = graphviz.Digraph(graph.name or "net")
-    made.attr(rankdir="TB", nodesep="0.35", ranksep="0.45", label=f"{graph.name} ({graph.phase})", labelloc="t",
-              fontname="Helvetica", fontsize="16")  # fmt: skip
-    made.attr("node", shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.15,0.07")
-    made.attr("edge", fontname="Helvetica", fontsize="9", fontcolor="#444444", color="#777777", arrowsize="0.7")
+    title = label_of([f"{graph.name} ({graph.phase})"])
+    made.graph_attr.update(rankdir="TB", nodesep="0.35", ranksep="0.45", label=title, labelloc="t",
+                           fontname="Helvetica", fontsize="16")  # fmt: skip
+    made.node_attr.update(shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.15,0.07")
+    made.edge_attr.update(fontname="Helvetica", fontsize="9", fontcolor="#444444", color="#777777", arrowsize="0.7")
     boxes, edges = boxes_and_edges(graph, shapes)
     for box in boxes:
         fill, border = box.colours
-        made.node(box.key, "\n".join(graphviz.escape(line) for line in box.lines), fillcolor=fill, color=border)
+        made.add_node(box.key, label=label_of(box.lines), fillcolor=fill, color=border)
     for edge in edges:
-        made.edge(edge.start, edge.end, _on_white(edge.label))
+        made.add_edge(edge.start, edge.end, label=_on_white(edge.label))
     return made
+
+
+def empty_graph(name: str) -> Any:
+    """A ``pygraphviz.AGraph`` to draw with. Raises CaffeError where the package is not installed."""
+    try:
+        import pygraphviz  # noqa: PLC0415  # an optional dependency
+    except ImportError:
+        raise CaffeError("drawing needs the pygraphviz package: pip install 'caffetorch[plot]'") from None
+    return pygraphviz.AGraph(strict=False, directed=True, name=name)
+
+
+def label_of(lines: Iterable[str]) -> str:
+    """*lines* as a label of Graphviz, for which a backslash begins a sign, and <...> is HTML."""
+    label = "\\n".join(line.replace("\\", "\\\\") for line in lines)
+    return f" {label}" if label.startswith("<") else label
 
 
 def _on_white(label: str) -> str:
@@ -176,17 +192,34 @@ def draw(graph: Graph, shapes: dict[str, Shape], path: Path) -> None:
 
 
 def rendered(dot: Any, kind: str) -> bytes:
-    """The picture that `to_dot` made in the format *kind*. Raises CaffeError where Graphviz is missing or fails."""
-    import graphviz  # noqa: PLC0415  # it is there: to_dot needed it
-
+    """The picture that `to_dot` made in the format *kind*. Raises CaffeError where Graphviz cannot draw it."""
     if kind == "dot":
-        return str(dot.source).encode()
-    try:
-        return bytes(dot.pipe(format=kind))
-    except graphviz.ExecutableNotFound:
-        raise CaffeError("drawing needs the program dot: install Graphviz, or write a .dot file") from None
-    except (graphviz.CalledProcessError, ValueError) as error:
-        raise CaffeError(f"dot failed on a picture in {kind}: {' '.join(str(error).split())}") from error
+        return str(dot.to_string()).encode()
+    with unheard() as said:
+        try:
+            return bytes(dot.draw(format=kind, prog="dot"))
+        except (ValueError, TypeError, OSError) as error:
+            reason = said() or str(error)
+    raise CaffeError(f"Graphviz failed on a picture in {kind}: {' '.join(reason.split())}")
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[Callable[[], str]]:
+    """Keep what libraries below Python write to stderr, remarks on the system's fonts for one; a call gives it."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+
+        def said() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def parser() -> argparse.ArgumentParser:

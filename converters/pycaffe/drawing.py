@@ -22,7 +22,7 @@ def draw_net_to_file(
 ) -> None:
     """Write the picture of the net to *filename*, in the format of its suffix, any of Graphviz's.
 
-    *rankdir*: ``LR``, from left to right, ``TB`` or ``BT``. Raises CaffeError where Graphviz is missing.
+    *rankdir*: ``LR``, from left to right, ``TB`` or ``BT``. Raises CaffeError where pygraphviz is missing.
     """
     path = Path(filename)
     content = draw_net(caffe_net, rankdir, path.suffix[1:], phase)
@@ -43,11 +43,11 @@ def get_pydot_graph(
         pydot = importlib.import_module("pydot")  # a dependency of scripts alone
     except ImportError:
         raise CaffeError("get_pydot_graph needs the package pydot: pip install pydot, or call draw_net") from None
-    return pydot.graph_from_dot_data(_dot(caffe_net, rankdir, phase).source)[0]
+    return pydot.graph_from_dot_data(_dot(caffe_net, rankdir, phase).to_string())[0]
 
 
 def _dot(caffe_net: NetParameter, rankdir: str, phase: int | None) -> Any:
     current = upgrade_net(caffe_net)
     made = draw.to_dot(build(current, "TRAIN" if phase == TRAIN else "TEST", allow_python=True), {})
-    made.attr(rankdir=rankdir)
+    made.graph_attr["rankdir"] = rankdir
     return made

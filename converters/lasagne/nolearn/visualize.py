@@ -1,6 +1,6 @@
 """``nolearn.lasagne.visualize``: pictures of losses, filters, activities and of what a prediction rests on.
 
-matplotlib draws them, graphviz the nets; both are imported when a picture is asked for.
+matplotlib draws them, pygraphviz the nets; both are imported when a picture is asked for.
 """
 
 import os
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from converters.lasagne.layers import MergeLayer, get_all_layers, get_output
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.variable import as_tensor, to_numpy
+from nets.draw import empty_graph, label_of, rendered, unheard
 from protos.errors import CaffeError
+from protos.files import replacing
 
 Array = NDArray[Any]
 SIZE = (6, 6)
@@ -135,24 +137,24 @@ def _beside(X: Any, maps: Iterator[Array], figsize: tuple[float, float | None], 
 
 
 def get_pydot_graph(layers: Iterable[Any], output_shape: bool = True, verbose: bool = False) -> Any:
-    """The net as a graph of graphviz: a node a layer, with the shape of its output, and its parameters if *verbose*."""
-    try:
-        import graphviz  # noqa: PLC0415  # optional
-    except ImportError:
-        raise CaffeError("a drawing of a net needs graphviz: pip install graphviz") from None
-    graph = graphviz.Digraph("net", node_attr={"shape": "record", "style": "filled"}, graph_attr={"rankdir": "TB"})
+    """The net as a graph of pygraphviz: a node a layer, with the shape of its output, and its parameters if *verbose*.
+
+    Raises CaffeError where the package is missing.
+    """
+    graph = empty_graph("net")
+    graph.node_attr.update(shape="box", style="filled")
     for layer in layers:
         kind = type(layer).__name__
         colour = next((c for word, c in COLOURS.items() if word in kind), "#EEEEEE")
-        graph.node(str(id(layer)), graphviz.escape(_label(layer, output_shape, verbose)), fillcolor=colour)
+        graph.add_node(id(layer), label=label_of(_lines(layer, output_shape, verbose)), fillcolor=colour)
         above = layer.input_layers if isinstance(layer, MergeLayer) else [getattr(layer, "input_layer", None)]
         for one in above:
             if one is not None:
-                graph.edge(str(id(one)), str(id(layer)))
+                graph.add_edge(id(one), id(layer))
     return graph
 
 
-def _label(layer: Any, output_shape: bool, verbose: bool) -> str:
+def _lines(layer: Any, output_shape: bool, verbose: bool) -> list[str]:
     lines = [type(layer).__name__]
     if verbose:
         names = ("num_filters", "num_units", "filter_size", "pool_size", "stride", "pad", "p", "nonlinearity")
@@ -160,7 +162,7 @@ def _label(layer: Any, output_shape: bool, verbose: bool) -> str:
         lines += [f"{name}: {getattr(value, '__name__', value)}" for name, value in figures if value is not None]
     if output_shape:
         lines.append(f"Output shape: {layer.output_shape}")
-    return "\n".join(lines)
+    return lines
 
 
 def _layers_of(layers: Any) -> list[Any]:
@@ -175,19 +177,18 @@ def _layers_of(layers: Any) -> list[Any]:
 
 def draw_to_file(layers: Any, filename: str | os.PathLike[str], **kwargs: Any) -> None:
     """Draw the net into a file, whose ending says of what kind."""
-    graph = get_pydot_graph(_layers_of(layers), **kwargs)
     kind = os.path.splitext(os.fspath(filename))[1].lstrip(".") or "png"  # noqa: PTH122  # of a path of any kind
-    try:
-        content = graph.pipe(kind)
-    except Exception as error:  # graphviz raises several kinds, for a missing dot and for an unknown ending
-        raise CaffeError(f"{os.fspath(filename)}: cannot be drawn ({str(error).splitlines()[0]})") from None
-    with open(filename, "wb") as file:  # noqa: PTH123
+    content = rendered(get_pydot_graph(_layers_of(layers), **kwargs), kind)
+    with replacing(filename) as file:
         file.write(content)
 
 
 def draw_to_notebook(layers: Any, **kwargs: Any) -> Any:
     """The drawing, for a cell of a notebook."""
-    return get_pydot_graph(_layers_of(layers), **kwargs)
+    graph = get_pydot_graph(_layers_of(layers), **kwargs)
+    with unheard():
+        graph.layout("dot")
+    return graph
 
 
 def get_conv_infos(net: Any, min_capacity: float = 100.0 / 6, detailed: bool = False) -> str:

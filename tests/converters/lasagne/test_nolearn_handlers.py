@@ -1,7 +1,6 @@
 """nolearn's handlers, tables, pictures and pickles."""
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -174,24 +173,26 @@ def test_pictures(tmp_path):
 
 
 def test_a_net_is_drawn(tmp_path):
-    pytest.importorskip("graphviz")
     net = convnet()
-    source = visualize.draw_to_notebook(net, verbose=True).source
+    shown = visualize.draw_to_notebook(net, verbose=True)
+    source = shown.to_string().replace("\\\n", "")
     assert "Output shape: (None, 4, 8, 10)" in source
     assert "num_filters: 4" in source
     assert source.count("->") == 4
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(CaffeError, match=r"net\.nothing: cannot be drawn"):
-            visualize.draw_to_file(net, tmp_path / "net.nothing")
+    assert "num_filters: 4" in shown._repr_mimebundle_()["image/svg+xml"]
+    visualize.draw_to_file(net, tmp_path / "net.svg")
+    assert "Output shape: (None, 4, 8, 10)" in (tmp_path / "net.svg").read_text()
+    with pytest.raises(CaffeError, match=r'failed on a picture in nothing: .*"nothing" not recognized'):
+        visualize.draw_to_file(net, tmp_path / "net.nothing")
+    assert not (tmp_path / "net.nothing").exists()
 
 
 def test_pictures_say_what_they_need(monkeypatch):
     import sys  # noqa: PLC0415
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "graphviz", None)
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
     with pytest.raises(CaffeError, match="pip install matplotlib"):
         visualize.plot_loss(small())
-    with pytest.raises(CaffeError, match="pip install graphviz"):
+    with pytest.raises(CaffeError, match="needs the pygraphviz package"):
         visualize.draw_to_notebook(small())
