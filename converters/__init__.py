@@ -7,11 +7,16 @@ import converters.packages  # noqa: F401  # in front of all that imports from th
 from converters.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
+    from converters.caffemodel import export_caffe
     from converters.onnx import export_onnx
     from converters.pytorch import export_pytorch
 
-__all__ = ["export_onnx", "export_pytorch", "load_weights", "save_weights"]
-_LATE = {"export_onnx": "converters.onnx", "export_pytorch": "converters.pytorch"}
+__all__ = ["export_caffe", "export_onnx", "export_pytorch", "load_weights", "save_weights"]
+_LATE = {
+    "export_caffe": "converters.caffemodel",
+    "export_onnx": "converters.onnx",
+    "export_pytorch": "converters.pytorch",
+}
 
 
 def __getattr__(name: str) -> Any:

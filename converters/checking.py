@@ -25,11 +25,13 @@ def compare(
     sizes: Mapping[str, Sequence[Dim]],
     constants: Mapping[str, float],
     seed: int = 0,
+    called: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Run what was exported (*run*: inputs to outputs, by name) and *net* on random inputs; a line for each output.
 
-    *sizes* are those of its inputs, no number where one is open; *constants* are inputs that have one value. Raises
-    CaffeError that begins with *what* where an output differs by more than 1e-4 of its largest value.
+    *sizes* are those of its inputs, no number where one is open; *constants* are inputs that have one value; *called*
+    are other names for outputs. Raises CaffeError that begins with *what* where an output differs by more than 1e-4 of
+    its largest value.
     """
     inputs = _random_inputs(net, sizes, constants, seed)
     wanted = predict(net, inputs)
@@ -38,7 +40,8 @@ def compare(
         expected = wanted[name].numpy()
         most = max(float(np.abs(expected).max(initial=0)), 1e-30)
         difference = float(np.abs(values - expected).max(initial=0))
-        lines.append(f"{name}: {'x'.join(map(str, values.shape))}, differs by {difference / most:.1e} of {most:.3g}")
+        shown = (called or {}).get(name, name)
+        lines.append(f"{shown}: {'x'.join(map(str, values.shape))}, differs by {difference / most:.1e} of {most:.3g}")
         if not difference <= TOLERANCE * most:
             wrong.append(lines[-1])
     if wrong:

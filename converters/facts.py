@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from nets.net import Net
-from protos import text
+from protos import files, text
 from protos.errors import CaffeError
 from protos.schema import TransformationParameter
 
@@ -28,7 +28,7 @@ def origin(net: Net, sources: Sequence[Path_]) -> dict[str, str]:
 
 def _sha256(path: Path_) -> str:
     try:
-        with Path(path).open("rb") as file:
+        with files.find(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CaffeError(f"{os.fspath(path)}: cannot be read: {(error.strerror or str(error)).lower()}") from error

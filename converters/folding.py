@@ -5,25 +5,14 @@ Every fold is exact in real numbers: a factor and a term for each channel move i
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from converters.affine import Affine, Array
 from converters.recorder import Node
 from nets.emitter import Value
 
-Array = NDArray[np.float64]
-
 FILTERS = ("Conv", "ConvTranspose", "Gemm")
-
-
-@dataclass
-class _Affine:
-    """y = factor * x + term, by channel (axis 1)."""
-
-    factor: Array
-    term: Array
 
 
 def fold(nodes: Sequence[Node], outputs: Sequence[Value], hints: dict[Value, str]) -> list[Node]:
@@ -48,48 +37,52 @@ def fold(nodes: Sequence[Node], outputs: Sequence[Value], hints: dict[Value, str
     return kept
 
 
-def _affine(node: Node) -> _Affine | None:
+def _affine(node: Node) -> Affine | None:
     """What *node* does to each channel, if that is all it does."""
     if node.kind == "BatchNormalization":
         scale, bias, mean, variance = (_data(value) for value in node.inputs[1:])
         epsilon = node.attributes["epsilon"]
         factor = scale / np.sqrt(variance + float(epsilon))  # type: ignore[arg-type]  # a number
-        return _Affine(factor, bias - mean * factor)
+        return Affine(factor, bias - mean * factor)
     if node.kind in ("Mul", "Add") and node.inputs[1] is not None and node.inputs[1].data is not None:
         shape = node.inputs[1].data.shape
         if node.inputs[1].data.dtype != np.float32 or any(size != 1 for size in shape[1:]) or not shape:
             return None
         values = _data(node.inputs[1]).reshape(-1)
         if node.kind == "Mul":
-            return _Affine(values, np.zeros_like(values))
-        return _Affine(np.ones_like(values), values)
+            return Affine(values, np.zeros_like(values))
+        return Affine(np.ones_like(values), values)
     return None
 
 
-def _absorb(before: Node, affine: _Affine, readers: Counter[Value], hints: dict[Value, str]) -> bool:
+def _absorb(before: Node, affine: Affine, readers: Counter[Value], hints: dict[Value, str]) -> bool:
     """Let *before* do *affine* as well; whether it can."""
     if before.kind == "BatchNormalization":
-        scale, bias = _data(before.inputs[1]), _data(before.inputs[2])
-        if len(scale) != len(affine.factor):
+        first = Affine(_data(before.inputs[1]), _data(before.inputs[2]))
+        if len(first.factor) != len(affine.factor):
             return False
-        _replace(before, 1, scale * affine.factor, hints)
-        _replace(before, 2, bias * affine.factor + affine.term, hints)
+        both = affine.after(first)
+        _replace(before, 1, both.factor, hints)
+        _replace(before, 2, both.term, hints)
         return True
     weight = before.inputs[1] if before.kind in FILTERS else None
     if weight is None or weight.data is None or readers[weight] > 1:
         return False
-    axis = _output_axis(before)
-    channels, group = weight.data.shape[axis], before.attributes.get("group", 1)
-    if before.kind == "ConvTranspose" and group != 1:
-        return False
+    axis, group = _output_axis(before), _group(before)
+    channels = weight.data.shape[axis] * (group if axis == 1 else 1)
     if channels != len(affine.factor):
         return False
-    along = [1] * weight.data.ndim
-    along[axis] = channels
     bias = _data(before.inputs[2]) if len(before.inputs) > 2 else np.zeros(channels)
-    _replace(before, 1, _data(weight) * affine.factor.reshape(along), hints)
-    _replace(before, 2, bias * affine.factor + affine.term, hints)
+    values, terms = affine.in_filter(_data(weight), bias, axis, group)
+    _replace(before, 1, values, hints)
+    _replace(before, 2, terms, hints)
     return True
+
+
+def _group(node: Node) -> int:
+    group = node.attributes.get("group", 1)
+    assert isinstance(group, int)
+    return group
 
 
 def _output_axis(node: Node) -> int:
