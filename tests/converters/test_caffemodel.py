@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import converters
 import nets
 from converters import bvlc, caffemodel
+from nets import runtime
 from nets.predictions import predict
 from nets.weights import save_weights
 from protos import files, text
@@ -247,6 +249,11 @@ def test_normalisation_is_drawn_into_the_filter_before_it(out, first):
     assert len(types(out)) == 2
     assert made.graph.outputs == ("scale",)
     assert len(made.layer("conv").blobs) == 2
+    path = out.with_suffix(".onnx")
+    converters.export_onnx(net, path, fold_bn=True)
+    assert not {node.op_type for node in onnx.load(path).graph.node} & {"BatchNormalization", "Mul", "Add"}
+    found = runtime.open_session(path, threads=1).run({name: x.numpy() for name, x in inputs.items()})
+    assert_same(found, predict(net, inputs), 1e-5)
 
 
 OWN_STATISTICS = "batch_norm_param { use_global_stats: false }"
