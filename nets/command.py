@@ -7,6 +7,7 @@ import torch
 
 from nets import console
 from nets.console import log
+from nets.inference import Shapes, shaped_net
 from nets.model import read, with_shapes
 from nets.net import Net
 from nets.placement import place
@@ -33,13 +34,20 @@ def parse(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse
     return args
 
 
-def open_net(args: argparse.Namespace, phase: str) -> tuple[Net, torch.device]:
-    """The net that the flags name, on the device that they name."""
+def open_net(args: argparse.Namespace, phase: str, shapes: Shapes | None = None) -> tuple[Net, torch.device]:
+    """The net that the flags name, on the device that they name.
+
+    *shapes* spare asking data layers' stores; None: there have to be stores.
+    """
     gpus = console.devices(args.gpu)
     device = gpus[0] if gpus else torch.device("cpu")
     log.info("Use %s.", "CPU" if device.type == "cpu" else f"GPU with device ID {device.index}")
     param = read(files.find(args.model), args.allow_unknown)
-    net = Net(with_shapes(param, phase, args.level, console.stages(args.stage), {}, args.allow_python))
+    state = (args.level, console.stages(args.stage))
+    if shapes is None:
+        net = Net(with_shapes(param, phase, *state, {}, args.allow_python))
+    else:
+        net = shaped_net(param, shapes, *state, phase, args.allow_python)
     if args.weights:
         load_weights(net, args.weights)
     return place(net, device), device

@@ -60,16 +60,21 @@ def load_for_inference(model: str | os.PathLike[str], weights: str, args: argpar
 
 
 def shaped_net(
-    param: NetParameter, shapes: Shapes, level: int = 0, stages: Iterable[str] = (), phase: str = "TEST"
+    param: NetParameter,
+    shapes: Shapes,
+    level: int = 0,
+    stages: Iterable[str] = (),
+    phase: str = "TEST",
+    allow_python: bool = False,
 ) -> Net:
     """The net of *param*; *shapes* spares asking data layers' stores. Raises NetError where one is not known."""
-    graph = build(param, phase, level, stages)
+    graph = build(param, phase, level, stages, allow_python=allow_python)
     known = dict(shapes)
     for source in graph.sources:  # with the data known, the labels are one for each item
         if source.top and source.top[0] in known:
             known |= {top: known[source.top[0]][:1] for top in source.top[1:] if top not in known}
     try:
-        return Net(with_shapes(param, phase, level, stages, known, remedy=SAID))
+        return Net(with_shapes(param, phase, level, stages, known, allow_python, SAID))
     except CaffeError as error:
         raise type(error)(str(error).replace("in input_shapes", SAID)) from error
     except ValueError as error:

@@ -71,6 +71,8 @@ class Solver:
         options: Options = FP32,
         ranks: Ranks = ALONE,
     ) -> None:
+        if not isinstance(param, SolverParameter):
+            raise TypeError(f"a Solver is made of a SolverParameter: nets.Solver.load({param!r}) reads a file")
         self.param = param
         self.path = path
         check(param)

@@ -11,6 +11,7 @@ from torch import Tensor
 from nets import command, console
 from nets.console import log
 from nets.graph import Node
+from nets.inference import parse_shapes, shape_flag
 from nets.layer import Layer
 from nets.net import Net
 
@@ -21,13 +22,14 @@ def parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     made = command.parser("nets.time", "Time the layers of a net.", "how many passes to average", needs_weights=False)
     console.flag(made, "phase", "TRAIN or TEST", default="TRAIN", choices=("TRAIN", "TEST"))
+    shape_flag(made)
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status. The inputs are random numbers, and zeros where they are labels."""
     args = command.parse(parser(), argv)
-    net, device = command.open_net(args, args.phase)
+    net, device = command.open_net(args, args.phase, parse_shapes(args.shape))
     _report(net, args.iterations, *_times(net, example_inputs(net, device), args.iterations, device))
     return 0
 

@@ -48,6 +48,11 @@ def blob(solver: nets.Solver, key: str) -> np.ndarray:
     return solver.net.layer(layer).blobs[int(index)].detach().numpy()
 
 
+def test_a_path_in_the_place_of_a_message_is_pointed_out() -> None:
+    with pytest.raises(TypeError, match=r"nets\.Solver\.load\('solver\.prototxt'\) reads a file"):
+        nets.Solver("solver.prototxt")  # type: ignore[arg-type]  # what scripts for pycaffe do
+
+
 @pytest.mark.parametrize("rule", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
 def test_a_net_with_nothing_to_learn_only_runs(rule: str, make: Make) -> None:
     net = text.read_net("sgd_fixed/net.prototxt")

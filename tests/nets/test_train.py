@@ -76,6 +76,17 @@ def test_train_test_and_time(work: Path) -> None:
     assert "Average Forward-Backward: " in log
 
 
+def test_a_net_is_timed_without_its_store(work: Path) -> None:
+    job(work)
+    edited(work / "net.prototxt", '"digits_lmdb"', '"nowhere_lmdb"')
+    status, _, log = run("nets.time", "--model", "net.prototxt")
+    assert status == 2
+    assert "nowhere_lmdb: no such store; or name the shape of 'data', 'label' with --shape NAME=N,C,H,W" in log
+    status, _, log = run("nets.time", "--model", "net.prototxt", "--iterations", "2", "--shape", "data=4,1,16,16")
+    assert status == 0, log
+    assert "conv1\tforward: " in log
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "small", "chosen"),
     [
