@@ -28,6 +28,8 @@ UNREPEATABLE = {
     "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput", "MarginInnerProduct",
 }  # fmt: skip
 
+FAILED_CAPTURE = (RuntimeError, CaffeError)  # the latter where a layer named itself
+
 Rate = Callable[[Tensor | None], float]  # the rate, given the mean loss of the iteration where that is known
 
 
@@ -228,8 +230,10 @@ class Step:
     def _captured(self, rate: float) -> "_Graph | None":
         try:
             return _Graph(self._forward_backward, self._inputs, self._update, rate, self._device)
-        except RuntimeError as error:
-            log.warning("Running without a CUDA graph, because capturing one failed: %s", str(error).splitlines()[0])
+        except FAILED_CAPTURE as error:
+            # Ending a capture that went wrong is an error of its own, behind which the cause stands.
+            reason = error if isinstance(error, CaffeError) else error.__context__ or error
+            log.warning("Running without a CUDA graph, because capturing one failed: %s", str(reason).splitlines()[0])
             return None
 
 
@@ -249,13 +253,15 @@ class _Graph:
         update.hold_rate(torch.tensor(rate, device=device))
         self._graph = torch.cuda.CUDAGraph()
         update.clear()
+        stream = torch.cuda.current_stream(device)
         try:
             with torch.cuda.graph(self._graph):
                 self._outputs, self._loss = forward_backward(self._buffers)
                 update.update()
-        except RuntimeError:
+        except FAILED_CAPTURE:
             update.hold_rate(rate)
             update.clear()
+            _leave_capture(self._graph, stream)
             raise
 
     def takes(self, batch: Mapping[str, Tensor]) -> bool:
@@ -270,3 +276,14 @@ class _Graph:
         self._graph.replay()
         loss = self._loss.clone()
         return Result(self._outputs, loss, loss, rate)
+
+
+def _leave_capture(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> None:
+    """Go back to *stream* after a capture that failed: PyTorch stays on the one that it captured.
+
+    In some versions its generator, too, takes all later draws for part of the capture (its issue 171263).
+    """
+    torch.cuda.set_stream(stream)
+    graph.reset()
+    generator = torch.cuda.default_generators[stream.device_index]
+    generator.graphsafe_set_state(generator.clone_state())

@@ -2,6 +2,8 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -93,6 +95,61 @@ def test_a_graph_is_ruled_out_with_its_reasons(work: Path, caplog: pytest.LogCap
     assert caplog.messages == [
         "Running without a CUDA graph, because iter_size is above 1 and debug_info reads every blob"
     ]
+
+
+class Capture:
+    """Stands in for torch.cuda.graph: its end is an error of its own where the capture went wrong."""
+
+    def __init__(self, graph: object) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            raise torch.AcceleratorError("operation failed due to a previous error during capture")
+
+
+def test_a_capture_that_fails_ends_in_eager_training(
+    work: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes on around it, as on a GPU: the stream and the generator are put back, and the log says why."""
+    before, generator = SimpleNamespace(device_index=0), MagicMock()
+    graph, put_back = MagicMock(), MagicMock()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: before)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    monkeypatch.setattr(torch.cuda, "set_stream", put_back)
+    monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
+    solver = trained("adam", "cpu", Options(), 2)
+
+    def waits(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    hook = solver.net.layer("ip1").register_forward_pre_hook(waits)
+    assert solver._step._captured(0.001) is None
+    hook.remove()
+    put_back.assert_called_once_with(before)
+    graph.reset.assert_called_once_with()
+    generator.graphsafe_set_state.assert_called_once_with(generator.clone_state())
+    said = "Running without a CUDA graph, because capturing one failed: layer 'ip1' (InnerProduct) with bottoms"
+    assert [line for line in caplog.messages if said in line and "operation not permitted" in line]
+    solver.step(3)
+    assert solver.losses == trained("adam", "cpu", Options(), 5).losses
+
+
+@needs_gpu
+def test_training_goes_on_where_a_capture_fails(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = work / "adam" / "net.prototxt"
+    drop = 'layer { name: "drop" type: "Dropout" bottom: "ip1" top: "ip1" }\n'
+    net.write_text(net.read_text().replace('layer { name: "accuracy"', drop + 'layer { name: "accuracy"'))
+    solver = trained("adam", "cuda", Options(), 0)
+    stream = torch.cuda.current_stream()
+    solver.net.layer("ip1").register_forward_pre_hook(lambda _, bottoms: bottoms[0].sum().item() and None)
+    solver.step(EAGER_FIRST + 5)
+    assert solver._step._graph is None
+    assert any("capturing one failed" in line for line in caplog.messages)
+    assert torch.cuda.current_stream() == stream
+    assert np.isfinite(solver.losses).all()
 
 
 def test_deterministic_repeats_bit_for_bit(work: Path) -> None:
