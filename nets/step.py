@@ -25,7 +25,7 @@ EAGER_FIRST = 3  # iterations before a capture: libraries set themselves up in t
 # Their passes are not the same for all numbers, or write to learnt blobs.
 UNREPEATABLE = {
     "Python", "Filter", "LSTM", "Lstm", "RNN", "HDF5Output", "DetectionOutput", "DetectionEvaluate", "Proposal",
-    "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput", "MarginInnerProduct",
+    "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput", "MarginInnerProduct", "ROIPooling",
 }  # fmt: skip
 
 FAILED_CAPTURE = (RuntimeError, CaffeError)  # the latter where a layer named itself

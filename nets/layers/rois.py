@@ -11,7 +11,6 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, cast, fixed, plus, times
 from nets.layer import LAYERS, Layer, Shape, check_indices, shape_text
 from nets.layers.suppression import column
-from nets.recording import is_recording
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -129,7 +128,7 @@ def greatest(x: Tensor, items: Tensor, rows: tuple[Tensor, Tensor], columns: tup
     """
     height, width = x.shape[2:]
     level_i, level_j = _level(rows[1] - rows[0]), _level(columns[1] - columns[0])
-    if is_recording() or torch.compiler.is_compiling():  # the numbers must not decide what is done
+    if torch.compiler.is_compiling():  # the numbers must not decide what is done
         most = height.bit_length() - 1, width.bit_length() - 1
     else:
         most = (int(level_i.max()), int(level_j.max())) if level_i.numel() else (0, 0)
