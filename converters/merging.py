@@ -71,7 +71,7 @@ def _absorb(part: Part, affine: Affine) -> bool:
         return True
     if part.proto.type not in FILTERS or len(part.tops) != 1 or part.proto.param:  # with a name its blobs are shared
         return False
-    weight, *biases = (blob.double().numpy() for blob in part.blobs)
+    weight, *biases = (blob.cpu().double().numpy() for blob in part.blobs)
     bias = biases[0] if biases else np.zeros_like(affine.term)
     axis, group = 0, 1
     if part.proto.type == "InnerProduct":
