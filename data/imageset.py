@@ -18,7 +18,7 @@ _AHEAD = 4 * WORKERS
 
 @dataclass(frozen=True)
 class Treatment:
-    """What becomes of an image: grey or colour, of *size* = (height, width), encoded as *encoding*.
+    """What becomes of an image: grey or colour, of *size* = (height, width), encoded as *encoding* ("": as its file).
 
     *limits* are the least that its shorter side is to have and the most that its longer one may have (0: any); they
     keep its proportions, and take the place of *size*. Where no size and no grey is asked for, an encoded image whose
@@ -33,13 +33,14 @@ class Treatment:
     def __call__(self, pixels: Pixels, path: Path, label: int | None, name: str) -> Item:
         """The example of the decoded *pixels* of the file at *path*."""
         as_it_is = not (self.size or self.gray or any(self.limits))
-        if self.encoding and as_it_is and _same_encoding(path.suffix, self.encoding):
+        encoding = path.suffix if self.encoding == "" else self.encoding
+        if encoding and as_it_is and _same_encoding(path.suffix, encoding):
             return Item(None, label, path.read_bytes(), name)
         size = self._size_of(*pixels.shape[1:])
         resized = images.resize(pixels, *size) if size else pixels
-        if self.encoding is None:
+        if encoding is None:
             return Item(resized, label, name=name)
-        return Item(None, label, images.encode(resized, self.encoding), name)
+        return Item(None, label, images.encode(resized, encoding), name)
 
     def _size_of(self, height: int, width: int) -> tuple[int, int] | None:
         least, most = self.limits
@@ -64,8 +65,12 @@ class ImageSet(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         name, label = self._entries[index]
-        path = self._root / name
+        path = self.path_of(name)
         return self._treatment(images.decode(path, not self._treatment.gray), path, label, name)
+
+    def path_of(self, name: str) -> Path:
+        """The file of the image that is called *name*."""
+        return self._root / name
 
     def items(self, indices: Iterable[int]) -> Iterator[Item | DataError]:
         """See :meth:`Dataset.items`."""
