@@ -39,9 +39,16 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
 
 def read_set(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images N x 28 x 28 and labels (N,) of *part* ("train", "test") from the IDX files in *folder*."""
-    images, labels = (read_idx(_find(folder, stem)) for stem in _STEMS[part])
+    return read_pair(*(_find(folder, stem) for stem in _STEMS[part]))
+
+
+def read_pair(image_file: Path, label_file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images N x H x W and labels (N,) from two IDX files."""
+    images, labels = read_idx(image_file), read_idx(label_file)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise DataError(f"{folder}: {part} has images {list(images.shape)} and labels {list(labels.shape)}")
+        raise DataError(
+            f"{image_file}: images {list(images.shape)}, but labels {list(labels.shape)} in {label_file.name}"
+        )
     return images, labels
 
 

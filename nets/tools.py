@@ -1,7 +1,8 @@
 """The original's tools, spelled as in old shell scripts: commands of their names are installed.
 
-``convert_imageset``, ``compute_image_mean``, ``extract_features``, ``upgrade_net_proto_text``,
-``upgrade_net_proto_binary`` and ``upgrade_solver_proto_text``; ``python -m nets.tools NAME ...`` runs them, too.
+``convert_imageset``, ``convert_mnist_data.bin``, ``convert_cifar_data.bin``, ``compute_image_mean``,
+``extract_features``, ``upgrade_net_proto_text``, ``upgrade_net_proto_binary`` and ``upgrade_solver_proto_text``;
+``python -m nets.tools NAME ...`` runs them, too.
 """
 
 import argparse
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from data import datum, imageset
+from data import cifar10, datum, imageset, mnist
 from data.allocation import keep_freed_memory
-from data.build import Item, Options, build
+from data.build import Arrays, Item, Options, build
 from data.mean import mean_of, write_mean
 from data.stores import BACKENDS, create_store, open_store
 from nets import console
@@ -128,6 +131,44 @@ def convert_imageset(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def convert_mnist_data(argv: Sequence[str] | None = None) -> int:
+    """Build a store of MNIST's images and labels."""
+    places = (("IMAGE_FILE", "IDX"), ("LABEL_FILE", "IDX"), ("OUTPUT_DB_FILE", "the store to build"))
+    made = _parser(convert_mnist_data, *places)
+    console.flag(made, "backend", "lmdb (default) or leveldb", default="lmdb", choices=BACKENDS)
+    args = _parse(made, argv)
+    images, labels = mnist.read_pair(Path(args.image_file), Path(args.label_file))
+    _build(Path(args.output_db_file), images[:, None], labels, args.backend)
+    return 0
+
+
+def convert_cifar_data(argv: Sequence[str] | None = None) -> int:
+    """Build the stores cifar10_train_DB_TYPE and cifar10_test_DB_TYPE of CIFAR-10's files."""
+    places = (
+        ("INPUT_FOLDER", "where the files are"),
+        ("OUTPUT_FOLDER", "for the stores"),
+        ("DB_TYPE", "lmdb, leveldb"),
+    )
+    args = _parse(_parser(convert_cifar_data, *places), argv)
+    _check_backend(args.db_type)
+    for part in ("train", "test"):
+        images, labels = cifar10.read_set(Path(args.input_folder), part)
+        _build(Path(args.output_folder) / f"cifar10_{part}_{args.db_type}", images, labels, args.db_type)
+    return 0
+
+
+def _build(store: Path, values: NDArray[np.uint8], labels: NDArray[np.uint8], backend: str) -> None:
+    if store.exists():
+        raise DataError(f"{store}: exists already")
+    written, _ = build(store, Arrays(values, labels), Options(backend))
+    log.info("Processed %d files.", written)
+
+
+def _check_backend(name: str) -> None:
+    if name not in BACKENDS:
+        raise CaffeError(f"unknown db_type '{name}': give {' or '.join(BACKENDS)}")
+
+
 def compute_image_mean(argv: Sequence[str] | None = None) -> int:
     """Compute the mean image of a store, and the mean of each channel."""
     made = _parser(compute_image_mean, ("INPUT_DB", "the store"), ("[OUTPUT_FILE]", "the mean image, a BlobProto"))
@@ -168,8 +209,7 @@ def extract_features(argv: Sequence[str] | None = None) -> int:
     batches = args["num_mini_batches"]
     if not batches.isdecimal() or not int(batches):
         raise CaffeError(f"num_mini_batches {batches}: give a positive number")
-    if args["db_type"] not in BACKENDS:
-        raise CaffeError(f"unknown db_type '{args['db_type']}': give {' or '.join(BACKENDS)}")
+    _check_backend(args["db_type"])
     for path in paths:
         if Path(path).exists():
             raise DataError(f"{path}: exists already")
@@ -258,6 +298,8 @@ TOOLS: dict[str, Callable[[Sequence[str] | None], int]] = {
     tool.__name__: tool
     for tool in (
         convert_imageset,
+        convert_mnist_data,
+        convert_cifar_data,
         compute_image_mean,
         extract_features,
         upgrade_net_proto_text,

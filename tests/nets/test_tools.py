@@ -28,10 +28,11 @@ LIST = str(FORMATS / "list.txt")
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = logging.getLogger("caffe").handlers[:]
     yield
-    logging.getLogger("caffe").handlers[:] = before
     logging.captureWarnings(False)
+    for name in ("caffe", "py.warnings"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
 
 
 def records(path: str | Path) -> list[tuple[bytes, bytes]]:
@@ -101,6 +102,34 @@ def test_check_size_ends_where_images_differ():
     assert not Path("made").exists()
     with pytest.raises(DataError, match=r"^same: exists already$"):
         tools.convert_imageset(["", "list", "same"])
+
+
+# ---- the builders of its examples
+
+
+def test_mnist_as_create_mnist_sh_builds_it(work):
+    files = [str(ROOT / "tests" / "golden" / "solvers" / f"digits-{kind}.idx") for kind in ("images", "labels")]
+    assert tools.dispatch(["build/convert_mnist_data.bin", *files, "made", "--backend=lmdb"]) == 0
+    assert_same(values("made"), values(work / "digits_lmdb"))
+    with pytest.raises(DataError, match=r"^made: exists already$"):
+        tools.convert_mnist_data([*files, "made"])
+    with pytest.raises(DataError, match=r"images \[240\], but labels \[240, 12, 12\] in digits-images\.idx"):
+        tools.convert_mnist_data([*reversed(files), "other"])
+
+
+def test_cifar_as_create_cifar10_sh_builds_it():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), np.uint8)
+    labels = np.arange(60, dtype=np.uint8) % 10
+    rows = np.concatenate([labels[:, None], pixels.reshape(60, -1)], 1)
+    for i, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        Path(f"{name}.bin").write_bytes(rows[10 * i : 10 * i + 10].tobytes())
+    assert tools.convert_cifar_data([".", "out", "lmdb"]) == 0
+    for part, chosen in (("train", slice(0, 50)), ("test", slice(50, 60))):
+        found = values(f"out/cifar10_{part}_lmdb")
+        np.testing.assert_array_equal([one[1] for one in found], labels[chosen])
+        np.testing.assert_array_equal([one[2] for one in found], pixels[chosen])
+    with pytest.raises(CaffeError, match="unknown db_type 'hdf5': give lmdb or leveldb"):
+        tools.convert_cifar_data([".", "out", "hdf5"])
 
 
 # ---- compute_image_mean
@@ -187,7 +216,7 @@ def test_upgrades_are_the_originals(path):
 
 def test_the_names_are_installed():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert {name for name, entry in scripts.items() if entry == "nets.tools:main"} == {*tools.TOOLS}
+    assert {Path(name).stem for name, entry in scripts.items() if entry == "nets.tools:main"} == {*tools.TOOLS}
 
 
 def test_a_tool_is_known_by_the_name_that_it_is_called_by():
