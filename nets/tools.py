@@ -311,7 +311,7 @@ TOOLS: dict[str, Callable[[Sequence[str] | None], int]] = {
 
 def dispatch(words: Sequence[str]) -> int:
     """Run the tool that the first of *words* names, a path to it too; the exit status."""
-    name = Path(words[0]).stem
+    name = Path(words[0]).name.partition(".")[0]
     if name in TOOLS:
         return TOOLS[name](words[1:])
     if len(words) < 2 or words[1] not in TOOLS:
