@@ -382,7 +382,7 @@ def test_on_a_cpu_no_tensor_outlives_its_iteration(make: Make) -> None:
     solver.step(10)
     before = tensors()
     solver.step(50)
-    assert tensors() == before
+    assert tensors() <= before  # what tests before this one left may go meanwhile
     assert len(solver.losses) == 60
 
 
