@@ -47,13 +47,13 @@ def load_for_inference(model: str | os.PathLike[str], weights: str, args: argpar
     param = read(files.find(model), args.allow_unknown)
     try:
         net = shaped_net(param, parse_shapes(args.shape), args.level, console.stages(args.stage))
-    except NetError as error:
+        report = load_weights(net, weights)
+    except (NetError, WeightsError) as error:
         if any(layer.blobs for layer in param.layer):
-            raise NetError(
+            raise type(error)(
                 f"{error}; {os.fspath(model)} holds weights: should it change places with {weights}?"
             ) from error
         raise
-    report = load_weights(net, weights)
     if report.missing:
         raise WeightsError(f"{weights}: there are no weights for {', '.join(report.missing)}")
     return net

@@ -19,7 +19,7 @@ from nets import runtime
 from nets.predictions import predict
 from nets.weights import save_weights
 from protos import text
-from protos.errors import CaffeError, NetError
+from protos.errors import CaffeError, NetError, WeightsError
 from tests.converters import architectures
 from tests.converters.exported import (
     FIXED_BATCH,
@@ -443,6 +443,10 @@ def test_weights_in_the_place_of_the_model_are_pointed_out(folder):
     message = r"train\.caffemodel holds weights: should it change places with .*net\.prototxt"
     with pytest.raises(NetError, match=message):
         main([str(folder / name) for name in ("train.caffemodel", "net.prototxt", "x.onnx")])
+    with pytest.raises(
+        WeightsError, match=r"net\.caffemodel holds weights: should it change places with .*net\.prototxt"
+    ):
+        main([str(folder / name) for name in ("net.caffemodel", "net.prototxt", "x.onnx")])
 
 
 def test_the_command_ends_in_one_line(folder):
