@@ -1,8 +1,8 @@
 """The original's tools, spelled as in old shell scripts: commands of their names are installed.
 
 ``convert_imageset``, ``convert_mnist_data.bin``, ``convert_cifar_data.bin``, ``compute_image_mean``,
-``extract_features``, ``upgrade_net_proto_text``, ``upgrade_net_proto_binary`` and ``upgrade_solver_proto_text``;
-``python -m nets.tools NAME ...`` runs them, too.
+``extract_features``, ``classification.bin``, ``upgrade_net_proto_text``, ``upgrade_net_proto_binary`` and
+``upgrade_solver_proto_text``; ``python -m nets.tools NAME ...`` runs them, too.
 """
 
 import argparse
@@ -16,15 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data import cifar10, datum, imageset, mnist
+from data import cifar10, datum, images, imageset, mnist
 from data.allocation import keep_freed_memory
 from data.build import Arrays, Item, Options, build
 from data.mean import mean_of, write_mean
 from data.stores import BACKENDS, create_store, open_store
+from data.transform import read_mean
 from nets import console
 from nets.console import log
 from nets.inputs import Inputs
-from nets.model import read, with_shapes
+from nets.model import load, read, with_shapes
 from nets.net import Net
 from nets.placement import place
 from nets.weights import load_weights
@@ -33,6 +34,7 @@ from protos.errors import CaffeError, DataError
 from protos.registry import suggest
 
 KEY_DIGITS = 10  # of the records that extract_features writes
+SHOWN = 5  # classes, by classification.bin
 
 
 # ---- flags
@@ -137,8 +139,8 @@ def convert_mnist_data(argv: Sequence[str] | None = None) -> int:
     made = _parser(convert_mnist_data, *places)
     console.flag(made, "backend", "lmdb (default) or leveldb", default="lmdb", choices=BACKENDS)
     args = _parse(made, argv)
-    images, labels = mnist.read_pair(Path(args.image_file), Path(args.label_file))
-    _build(Path(args.output_db_file), images[:, None], labels, args.backend)
+    digits, labels = mnist.read_pair(Path(args.image_file), Path(args.label_file))
+    _build(Path(args.output_db_file), digits[:, None], labels, args.backend)
     return 0
 
 
@@ -152,8 +154,8 @@ def convert_cifar_data(argv: Sequence[str] | None = None) -> int:
     args = _parse(_parser(convert_cifar_data, *places), argv)
     _check_backend(args.db_type)
     for part in ("train", "test"):
-        images, labels = cifar10.read_set(Path(args.input_folder), part)
-        _build(Path(args.output_folder) / f"cifar10_{part}_{args.db_type}", images, labels, args.db_type)
+        pixels, labels = cifar10.read_set(Path(args.input_folder), part)
+        _build(Path(args.output_folder) / f"cifar10_{part}_{args.db_type}", pixels, labels, args.db_type)
     return 0
 
 
@@ -258,6 +260,56 @@ def _records(blob: Tensor) -> Iterator[bytes]:
         yield datum.pack(item.numpy())
 
 
+# ---- what is in a picture
+
+
+@torch.no_grad()
+def classification(argv: Sequence[str] | None = None) -> int:
+    """Say which five classes an image most likely shows."""
+    made = _parser(
+        classification,
+        ("DEPLOY.PROTOTXT", "a net with one input and one output"),
+        ("NETWORK.CAFFEMODEL", "its weights"),
+        ("MEAN.BINARYPROTO", "the mean image, of which the mean of each channel is taken away"),
+        ("LABELS.TXT", "the name of a class in each line"),
+        ("IMG.JPG", "the image"),
+    )
+    model, weights, mean, labels, image = vars(_parse(made, argv)).values()
+    net = load(files.find(model), weights)
+    names = files.decoded(files.read(labels)).splitlines()
+    scores = _score(net, Path(mean), Path(image))
+    if len(names) != len(scores):
+        raise CaffeError(f"{labels}: {len(names)} labels, but the net has {len(scores)} outputs")
+    print(f"---------- Prediction for {image} ----------")
+    for best in scores.argsort(descending=True, stable=True)[:SHOWN].tolist():
+        print(f'{scores[best]:.4f} - "{names[best]}"')
+    return 0
+
+
+def _score(net: Net, mean: Path, image: Path) -> Tensor:
+    """The output of *net* for one *image*, at the size of its input, less the *mean* of each channel."""
+    if len(net.graph.inputs) != 1 or len(net.graph.outputs) != 1:
+        said = f"{len(net.graph.inputs)} inputs and {len(net.graph.outputs)} outputs"
+        raise CaffeError(f"net '{net.graph.name}' has {said} where one of each is needed")
+    ((name, shape),) = net.graph.inputs.items()
+    if shape is None or len(shape) != 4 or shape[1] not in (1, 3):
+        raise CaffeError(f"net '{net.graph.name}': '{name}' is no image of 1 or 3 channels")
+    means = read_mean(mean)
+    if len(means) != shape[1]:
+        raise CaffeError(f"{mean}: {len(means)} channels where the net's input has {shape[1]}")
+    pixels = images.resize(_with_channels(images.decode(image, None), shape[1]), *shape[2:])
+    values = pixels.astype(np.float32) - means.mean((1, 2), np.float64).astype(np.float32)[:, None, None]
+    (out,) = net.forward(**{name: torch.from_numpy(values)[None]}).values()
+    return out[0].flatten()
+
+
+def _with_channels(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """C x H x W pixels, as they are encoded, with 1 or 3 channels; an image is not turned as its camera was."""
+    if count == 1 and len(pixels) > 1:
+        pixels = cifar10.to_gray(pixels[None, [2, 1, 0]])[0]
+    return pixels.repeat(3, 0) if len(pixels) < count else pixels[:count]
+
+
 # ---- upgrades
 
 
@@ -302,6 +354,7 @@ TOOLS: dict[str, Callable[[Sequence[str] | None], int]] = {
         convert_cifar_data,
         compute_image_mean,
         extract_features,
+        classification,
         upgrade_net_proto_text,
         upgrade_net_proto_binary,
         upgrade_solver_proto_text,

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 import nets
-from data import datum, open_store
+from data import datum, images, open_store
+from data.mean import write_mean
 from data.transform import read_mean
 from nets import tools
 from nets.inputs import Inputs
+from nets.weights import save_weights
 from protos import text
 from protos.errors import CaffeError, DataError
 from tests.backends import needs_leveldb
@@ -193,6 +195,69 @@ def test_bad_words_are_one_line_and_write_nothing(job, words, message):
     with pytest.raises(CaffeError, match=message):
         tools.extract_features([*job, *words])
     assert sorted(Path().iterdir()) == before
+
+
+# ---- classification.bin
+
+
+DEPLOY = """name: "n"
+layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 10 dim: 3 dim: 8 dim: 6 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "d" top: "ip"
+  inner_product_param { num_output: 6 weight_filler { type: "gaussian" std: 0.001 } } }
+layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
+"""
+
+
+@pytest.fixture
+def deploy(tmp_path) -> list[str]:
+    """A net of colour images, its weights, a mean of one value a channel at each pixel's place, and six labels."""
+    Path("deploy.prototxt").write_text(DEPLOY)
+    save_weights(nets.load("deploy.prototxt"), "net.caffemodel")
+    mean = np.arange(3, dtype=np.float32)[:, None, None] * 10 + np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    write_mean(Path("mean.binaryproto"), mean)
+    Path("labels.txt").write_text("".join(f"n0{i} kind {i}\n" for i in range(6)))
+    return ["deploy.prototxt", "net.caffemodel", "mean.binaryproto", "labels.txt"]
+
+
+@pytest.mark.parametrize("name", ["a00.png", "sub/b01.jpg"])
+def test_an_image_is_classified_as_the_example_of_the_original_does(deploy, capsys, name):
+    image = f"{IMAGES}{name}"
+    assert tools.dispatch(["classification.bin", *deploy, image]) == 0
+    pixels = images.resize(images.decode(Path(image), True), 8, 6).astype(np.float32)
+    net = nets.load("deploy.prototxt", "net.caffemodel")
+    wanted = net(d=torch.from_numpy(pixels - np.array([0, 10, 20], np.float32)[:, None, None])[None])["prob"][0]
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"---------- Prediction for {image} ----------"
+    order = wanted.argsort(descending=True)[:5].tolist()
+    assert lines == [f'{wanted[i]:.4f} - "n0{i} kind {i}"' for i in order]
+
+
+def test_pixels_get_the_channels_of_the_net():
+    """Grey to colour, colour to grey by OpenCV's weights, and transparency away."""
+    grey = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    assert np.array_equal(tools._with_channels(grey, 3), np.repeat(grey, 3, 0))
+    assert tools._with_channels(grey, 1) is not None
+    colour = np.array([10, 100, 200, 7], np.uint8)[:, None, None]  # blue, green, red, transparency
+    assert tools._with_channels(colour, 3).ravel().tolist() == [10, 100, 200]
+    assert tools._with_channels(colour, 1).item() == round(0.114 * 10 + 0.587 * 100 + 0.299 * 200)
+
+
+def test_what_does_not_fit_a_classifier_is_named(deploy):
+    net, weights, mean, labels = deploy
+    image = f"{IMAGES}a00.png"
+    Path("few.txt").write_text("one\n")
+    with pytest.raises(CaffeError, match=r"few\.txt: 1 labels, but the net has 6 outputs"):
+        tools.classification([net, weights, mean, "few.txt", image])
+    write_mean(Path("grey.binaryproto"), np.zeros((1, 2, 2), np.float32))
+    with pytest.raises(CaffeError, match=r"grey\.binaryproto: 1 channels where the net's input has 3"):
+        tools.classification([net, weights, "grey.binaryproto", labels, image])
+    Path("two.prototxt").write_text(DEPLOY + 'layer { name: "t" type: "TanH" bottom: "ip" top: "t" }')
+    with pytest.raises(CaffeError, match="'n' has 1 inputs and 2 outputs where one of each is needed"):
+        tools.classification(["two.prototxt", weights, mean, labels, image])
+    first, last = DEPLOY.splitlines()[1], DEPLOY.splitlines()[-1].replace('"ip"', '"d"')
+    Path("wide.prototxt").write_text(f'name: "n" {first.replace("dim: 3", "dim: 2")} {last}')
+    with pytest.raises(CaffeError, match="'n': 'd' is no image of 1 or 3 channels"):
+        tools.classification(["wide.prototxt", weights, mean, labels, image])
 
 
 # ---- upgrades
