@@ -30,12 +30,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_all_stays_on_the_gpu_and_nothing_waits_for_it(library: Path) -> None:
+def test_all_stays_on_the_gpu_and_nothing_waits_for_it(library: Path, tmp_path: Path) -> None:
     """Layers that read values back are run without a CUDA graph, all others and all updates can be captured."""
     found = subprocess.run(
         [sys.executable, "-m", "tests.nets.pretended_gpu"],
-        env={**os.environ, "LD_PRELOAD": str(library)},
-        cwd=HERE.parents[1],
+        env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(HERE.parents[1])},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
