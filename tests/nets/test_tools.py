@@ -16,6 +16,7 @@ from data.mean import write_mean
 from data.transform import read_mean
 from nets import tools
 from nets.inputs import Inputs
+from nets.tools.classifying import with_channels
 from nets.weights import save_weights
 from protos import text
 from protos.errors import CaffeError, DataError
@@ -235,11 +236,11 @@ def test_an_image_is_classified_as_the_example_of_the_original_does(deploy, caps
 def test_pixels_get_the_channels_of_the_net():
     """Grey to colour, colour to grey by OpenCV's weights, and transparency away."""
     grey = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
-    assert np.array_equal(tools._with_channels(grey, 3), np.repeat(grey, 3, 0))
-    assert tools._with_channels(grey, 1) is not None
+    assert np.array_equal(with_channels(grey, 3), np.repeat(grey, 3, 0))
+    assert with_channels(grey, 1) is not None
     colour = np.array([10, 100, 200, 7], np.uint8)[:, None, None]  # blue, green, red, transparency
-    assert tools._with_channels(colour, 3).ravel().tolist() == [10, 100, 200]
-    assert tools._with_channels(colour, 1).item() == round(0.114 * 10 + 0.587 * 100 + 0.299 * 200)
+    assert with_channels(colour, 3).ravel().tolist() == [10, 100, 200]
+    assert with_channels(colour, 1).item() == round(0.114 * 10 + 0.587 * 100 + 0.299 * 200)
 
 
 def test_what_does_not_fit_a_classifier_is_named(deploy):

@@ -1,0 +1,5 @@
+"""``python -m nets.tools NAME ...``."""
+
+from nets.tools import main
+
+main()
