@@ -11,7 +11,6 @@ from nets.layers.ctc import CtcLoss
 from nets.layers.loss import Loss, SigmoidCrossEntropyLoss, SoftmaxLoss
 from nets.net import Net
 from nets.predictions import Prediction, plan
-from protos.errors import NetError
 from protos.schema import LayerParameter
 
 HANDING_ON = ("GaussianNoise", "SharedDropout")  # in testing
@@ -103,8 +102,7 @@ def _activation(node: Node, layer: Loss) -> LayerParameter:
     """The layer that makes the predictions of the loss *layer*."""
     if isinstance(layer, SigmoidCrossEntropyLoss):
         return LayerParameter(name=node.name, type="Sigmoid")
-    if not isinstance(layer, SoftmaxLoss | CtcLoss):
-        raise NetError(f"{node}: no layer makes its predictions")
+    assert isinstance(layer, SoftmaxLoss | CtcLoss)
     made = LayerParameter(name=node.name, type="Softmax")
     axis = layer.axis if isinstance(layer, SoftmaxLoss) else 2
     if axis != 1:

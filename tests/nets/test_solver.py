@@ -374,15 +374,17 @@ def test_gpu_mode_without_a_gpu_warns_once_and_runs(make: Make, caplog: pytest.L
 def test_on_a_cpu_no_tensor_outlives_its_iteration(make: Make) -> None:
     """Small ones that stay, each where large ones were freed around it, made the memory grow without end."""
 
-    def tensors() -> int:
+    def tensors() -> list[torch.Tensor]:
         gc.collect()
-        return sum(type(one) is torch.Tensor for one in gc.get_objects())
+        return [one for one in gc.get_objects() if type(one) is torch.Tensor]
 
+    kept = tensors()  # those of tests before this one must not go meanwhile
     solver = make("adam", average_loss=50)
     solver.step(10)
-    before = tensors()
+    before = len(tensors())
     solver.step(50)
-    assert tensors() <= before  # what tests before this one left may go meanwhile
+    assert len(tensors()) == before
+    assert len(kept) < before
     assert len(solver.losses) == 60
 
 

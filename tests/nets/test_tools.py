@@ -93,6 +93,13 @@ def test_a_switch_takes_no_word_and_the_root_is_put_before_names(capsys):
     assert last.endswith("] Processed 2 files; 1 could not be read.")
 
 
+def test_a_switch_is_true_or_false(capsys):
+    with pytest.raises(SystemExit) as ended:
+        tools.convert_imageset(["--gray=maybe", IMAGES, LIST, "made"])
+    assert ended.value.code == 2
+    assert "'maybe' is neither true nor false" in capsys.readouterr().err
+
+
 def test_check_size_ends_where_images_differ():
     Path("list").write_text("a00.png 0\nsub/b01.jpg 1\n")
     assert tools.convert_imageset(["-check_size", IMAGES, "list", "same"]) == 0
@@ -237,7 +244,7 @@ def test_pixels_get_the_channels_of_the_net():
     """Grey to colour, colour to grey by OpenCV's weights, and transparency away."""
     grey = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     assert np.array_equal(with_channels(grey, 3), np.repeat(grey, 3, 0))
-    assert with_channels(grey, 1) is not None
+    assert np.array_equal(with_channels(grey, 1), grey)
     colour = np.array([10, 100, 200, 7], np.uint8)[:, None, None]  # blue, green, red, transparency
     assert with_channels(colour, 3).ravel().tolist() == [10, 100, 200]
     assert with_channels(colour, 1).item() == round(0.114 * 10 + 0.587 * 100 + 0.299 * 200)
