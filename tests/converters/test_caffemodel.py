@@ -37,7 +37,8 @@ UNSAID = {
 
 
 @pytest.fixture
-def out(tmp_path) -> Path:
+def out(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # a case of HDF5Output writes to the working folder
     return tmp_path / "net.prototxt"
 
 
