@@ -12,6 +12,7 @@ from torch import Tensor
 from nets.emitter import Dim, Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, shape_text
+from nets.layers.product import linear
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -336,7 +337,7 @@ class RNN(_Recurrent):
         return y, (h,)
 
     def read_out(self, hidden: Tensor) -> Tensor:
-        return torch.tanh(torch.nn.functional.linear(hidden, self.weight_o, self.bias_o))
+        return torch.tanh(linear(hidden, self.weight_o, self.bias_o))
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
         return (g.op("Tanh", gates),)

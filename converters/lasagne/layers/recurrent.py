@@ -15,6 +15,7 @@ from converters.lasagne.layers.helper import get_all_params, get_output
 from converters.lasagne.layers.input import InputLayer
 from converters.lasagne.theano.gradient import grad_clip
 from converters.lasagne.theano.variable import Input, Variable, ancestors
+from nets.layers.product import linear
 
 States = tuple[Tensor, ...]
 
@@ -257,7 +258,7 @@ class _Gated(_Sequence):
             for kind in ("W_in_to", "W_hid_to", "b")
         )
         flat, w_in, w_hid, b = matched(flat, w_in, w_hid, b)
-        return flat @ w_in + b, w_hid
+        return linear(flat, w_in.t(), b), w_hid
 
 
 class LSTMLayer(_Gated):

@@ -22,6 +22,7 @@ from converters.lasagne.theano.tensor.form import (
     transpose,
 )
 from converters.lasagne.theano.variable import Variable, apply, as_tensor, probing
+from nets.layers.product import linear
 
 
 def _unary(name: str, function: Callable[[Tensor], Tensor]) -> Function:
@@ -385,7 +386,7 @@ def dot(a: Any, b: Any) -> Any:
     inner = max(y.ndim - 2, 0)
     if probing() and x.shape[-1] != y.shape[inner]:  # a stand-in of another size than the script's data
         x = x.new_ones((*x.shape[:-1], y.shape[inner]))
-    return torch.tensordot(x, y, dims=([x.ndim - 1], [inner]))
+    return linear(x, y.t()) if y.ndim == 2 else torch.tensordot(x, y, dims=([x.ndim - 1], [inner]))
 
 
 @lazy

@@ -1,0 +1,97 @@
+"""Products of matrices in float32 on a CPU. MKL, PyTorch's library for them, has only its slowest code for AMD's."""
+
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Below this many multiplications, or rows or columns of a matrix, oneDNN takes longer to set up than it saves.
+ENOUGH, THIN = 2_500_000, 4
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def _is_amd() -> bool:
+    """Whether the processor is AMD's, as Linux or Windows says; elsewhere there is none with MKL."""
+    with suppress(OSError), CPUINFO.open(errors="replace") as file:
+        return "AuthenticAMD" in file.read(1000)  # of the first core; it takes long to tell of hundreds
+    return "AuthenticAMD" in platform.processor()
+
+
+# oneDNN multiplies twice as fast there; this is PyTorch's only way to it for plain tensors.
+WITH_ONEDNN = (
+    torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and _is_amd()
+)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b, as torch's function of this name. x: any axes, the last K; weight: M x K; bias: M."""
+    if not WITH_ONEDNN or _is_traced() or not (_is_large(x, weight) and _is_plain(x, weight, bias)):
+        return F.linear(x, weight, bias)
+    y: Tensor = _Product.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
+    return y if x.dim() == 2 else y.reshape(*x.shape[:-1], -1)
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+
+
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    columns = x.shape[-1]
+    rows, units = x.numel() // max(columns, 1), weight.shape[0]
+    return min(rows, columns, units) >= THIN and rows * columns * units >= ENOUGH
+
+
+def _is_plain(*values: Tensor | None) -> bool:
+    """Whether *values* are multiplied on the CPU as they are: in float32, and not cast."""
+    return (
+        all(value is None or (value.device.type == "cpu" and value.dtype == torch.float32) for value in values)
+        and bool(torch.backends.mkldnn.enabled)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _dense(x: Tensor) -> Tensor:
+    """*x*, copied if its rows or columns do not follow each other in memory."""
+    return x if x.is_contiguous() or x.t().is_contiguous() else x.contiguous()
+
+
+class _Product(torch.autograd.Function):
+    """x W^T + b for x of two axes, through oneDNN; its gradients are such products themselves."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        bias = None if bias is None else bias.contiguous()
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            linear(upstream, weight.t()) if of_x else None,
+            linear(upstream.t(), x.t()) if of_weight else None,
+            upstream.sum(0) if of_bias else None,
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None) -> Tensor | None:
+        x, weight = ctx.saved_tensors
+        parts = [F.linear(a, b) for a, b in ((x_t, weight), (x, weight_t)) if a is not None and b is not None]
+        return sum(parts, start=0 if bias_t is None else bias_t)  # type: ignore[return-value]  # there is a part or a bias
+
+    @staticmethod
+    def vmap(_: Any, axes: tuple[int | None, ...], *values: Tensor | None) -> tuple[Tensor, int]:
+        y: Tensor = torch.func.vmap(F.linear, axes)(*values)  # type: ignore[arg-type]  # a bias may be None
+        return y, 0
