@@ -17,7 +17,7 @@ from torch import nn
 
 sys.path[0] = str(Path(__file__).parents[1])  # not this folder, whose data.py and lasagne.py are no packages
 
-from benchmarks.turns import Steps, add_flags, measure, place, wait  # noqa: E402
+from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
 from converters.lasagne import layers  # noqa: E402
 from converters.lasagne.nolearn import NeuralNet, TrainSplit  # noqa: E402
 from converters.lasagne.nonlinearities import softmax  # noqa: E402
@@ -56,6 +56,7 @@ def ours(device: torch.device) -> Steps:
 
 
 def by_hand(device: torch.device) -> Steps:
+    settle("fp32", device)
     x, y = data()
     net = nn.Sequential(
         nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 2), nn.ReLU(), nn.MaxPool2d(2),

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
-from benchmarks.turns import Steps, add_flags, measure, place, wait  # noqa: E402
+from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
 from data.build import Arrays, Options, build  # noqa: E402
 from nets.recipe.experiments import EXPERIMENTS  # noqa: E402
 
@@ -157,6 +157,7 @@ def records(name: str) -> tuple[Pixels, Pixels]:
 
 
 def tutorial_steps(name: str, device: torch.device) -> Steps:
+    settle("fp32", device)
     tutorial = TUTORIALS[name]
     examples = Examples(tutorial, *records(name))
     loader = DataLoader(examples, tutorial.batch, shuffle=True, num_workers=2, persistent_workers=True)

@@ -1,11 +1,12 @@
 """Training, data included: nets.Solver beside a plain PyTorch loop and beside the usual tutorial loop, in one run.
 
-    python benchmarks/train.py [--nets lenet,cifar10_quick,mlp,caffenet] [--seconds 5] [--device cpu]
+    python benchmarks/train.py [--nets lenet,cifar10_quick,mlp,caffenet] [--seconds 5] [--device cpu] [--precision fp32]
 
 plain: a hand-written module, torch.optim.SGD, eager, batches sliced from float tensors that are on the device already.
 tutorial: the same module fed by a DataLoader with 2 workers and a transform for each sample.
-ours: nets.Solver on an LMDB store of the same records, from prototxts. The contenders take turns of about a second,
-each in its own process, and the median speed counts, so that a busy machine slows all alike.
+ours: nets.Solver on an LMDB store of the same records, from prototxts.
+All compute at the same precision. They take turns of about a second, each in its own process, and the median speed
+counts, so that a busy machine slows all alike.
 """
 
 import argparse
@@ -26,8 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
-from benchmarks.turns import Steps, add_flags, measure, place, wait  # noqa: E402
+from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
 from data.stores import create_store  # noqa: E402
+from nets.step import PRECISIONS, Options  # noqa: E402
 from protos.schema import Datum  # noqa: E402
 
 CLASSES = 10
@@ -154,12 +156,12 @@ def records(job: Job) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, CLASSES, job.records)
 
 
-def plain_steps(net: str, device: torch.device) -> Steps:
+def plain_steps(net: str, device: torch.device, precision: str = "fp32") -> Steps:
     job = JOBS[net]
     images, labels = records(job)
     x = torch.from_numpy(images).float().div(256).to(device)
     y = torch.from_numpy(labels).to(device)
-    step = _module_step(job, device)
+    step = _module_step(job, device, precision)
     position = 0
 
     def steps(count: int) -> None:
@@ -174,10 +176,10 @@ def plain_steps(net: str, device: torch.device) -> Steps:
     return steps
 
 
-def tutorial_steps(net: str, device: torch.device) -> Steps:
+def tutorial_steps(net: str, device: torch.device, precision: str = "fp32") -> Steps:
     job = JOBS[net]
     loader = DataLoader(Samples(*records(job)), job.batch, shuffle=True, num_workers=2, persistent_workers=True)
-    step = _module_step(job, device)
+    step = _module_step(job, device, precision)
 
     def forever() -> Iterator[list[Tensor]]:
         while True:
@@ -194,24 +196,28 @@ def tutorial_steps(net: str, device: torch.device) -> Steps:
     return steps
 
 
-def _module_step(job: Job, device: torch.device) -> Callable[[Tensor, Tensor], None]:
+def _module_step(job: Job, device: torch.device, precision: str) -> Callable[[Tensor, Tensor], None]:
+    cast = settle(precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16" and device.type == "cuda")
     module = job.module().to(device)
     optimizer = torch.optim.SGD(module.parameters(), 0.001, momentum=0.9, weight_decay=0.0005)
 
     def step(x: Tensor, y: Tensor) -> None:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(module(x), y)
-        loss.backward()
-        optimizer.step()
+        with cast:
+            loss = nn.functional.cross_entropy(module(x), y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
     return step
 
 
-def our_steps(name: str, device: torch.device) -> Steps:
+def our_steps(name: str, device: torch.device, precision: str = "fp32") -> Steps:
     logging.disable(logging.INFO)
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
-    solver = nets.Solver.load(write_job(name, Path(folder.name)), device)
+    solver = nets.Solver.load(write_job(name, Path(folder.name)), device, options=Options(precision))
 
     def steps(count: int) -> None:
         solver.step(count)
@@ -245,13 +251,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(JOBS))
     add_flags(parser)
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
     args = parser.parse_args()
     device = torch.device(args.device)
-    print(f"{place(device)}; steps a second")
+    print(f"{place(device)}, {args.precision}; steps a second")
     print(f"{'net':14} {'batch':>5} {'ours':>9} {'plain':>9} {'tutorial':>9} {'ours/plain':>11} {'ours/tutorial':>14}")
     for net in args.nets.split(","):
         contenders = {"ours": our_steps, "plain": plain_steps, "tutorial": tutorial_steps}
-        speeds = measure({name: partial(steps, net, device) for name, steps in contenders.items()}, args.seconds)
+        speeds = measure(
+            {name: partial(steps, net, device, args.precision) for name, steps in contenders.items()}, args.seconds
+        )
         ours, plain, tutorial = speeds["ours"], speeds["plain"], speeds["tutorial"]
         ratios = f"{ours / plain:11.2f} {ours / tutorial:14.2f}"
         print(f"{net:14} {JOBS[net].batch:5} {ours:9.1f} {plain:9.1f} {tutorial:9.1f} {ratios}", flush=True)

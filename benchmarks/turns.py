@@ -6,9 +6,12 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 
 import torch
+
+from nets.step import Options
 
 Steps = Callable[[int], None]  # runs that many steps, to their end
 Build = Callable[[], Steps]  # makes them; it travels to another process
@@ -97,6 +100,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """How long to measure, and where."""
     parser.add_argument("--seconds", type=float, default=5, help="turns of about a second for each contender")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def settle(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Let PyTorch compute as Caffe on PyTorch does at *precision*; the context to run a net in.
+
+    Of itself PyTorch would take convolutions in TF32 on a GPU.
+    """
+    Options(precision).apply(device)
+    return Options(precision).autocast(device)
 
 
 def wait(device: torch.device) -> None:
