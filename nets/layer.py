@@ -94,6 +94,13 @@ class Layer(nn.Module):
         """
         return upstream * self.slope(seen, y)
 
+    def absorbs(self, follower: "Layer", axes: int) -> bool:
+        """Whether, given the blobs of *follower* as further bottoms, it makes what *follower* would make of its top.
+
+        *axes*: how many there are to its bottom.
+        """
+        return False
+
     def emit(self, g: Emitter, *bottoms: Any) -> Emitted:
         """Write the layer, as it works in testing, to *g* as ONNX nodes over the values *bottoms*; the tops' values.
 

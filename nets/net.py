@@ -11,6 +11,7 @@ from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from nets.reread import Reread, joined
+from nets.runs import Run, join
 from protos.errors import CaffeError, NetError, listing
 from protos.registry import suggest
 from protos.schema import TRAIN, NetParameter, ParamSpec
@@ -44,6 +45,7 @@ class Net(nn.Module):
         self.graph = graph
         self.shapes: dict[str, Shape] = _known_shapes(graph)
         self._plan: list[tuple[Node, Layer]] = []
+        self._axes: list[int] = []  # of each layer's first bottom
         with torch.device("meta"):
             for node in graph.layers:
                 self._append(node)
@@ -59,6 +61,14 @@ class Net(nn.Module):
             if not all(node.proto.propagate_down) and not graph.param.force_backward
         }
         self._straight = _straight(self._plan, self._overwritten, self._detached)
+        self._apart = [Run(i, node, layer, node.tops) for i, (node, layer) in enumerate(self._plan)]
+        alone = [
+            i
+            for i, (node, _) in enumerate(self._plan)
+            if any(node.loss_weights) or i in self._overwritten or node.name in self._detached
+        ]
+        self._joint = join(self._apart, self._axes, alone, graph.outputs)
+        self._pairs = [run for run in self._joint if run.absorbed is not None]
         self.train(graph.phase == "TRAIN")
         for blob in self.learnable:
             if blob.tensor.is_floating_point() and isinstance(blob.tensor, nn.Parameter):
@@ -78,6 +88,7 @@ class Net(nn.Module):
             raise NetError(f"{node} makes {len(tops)} tops, but the net names {len(node.tops)}")
         self.shapes.update(zip(node.tops, tops, strict=True))
         self._plan.append((node, layer))
+        self._axes.append(len(bottoms[0]) if bottoms else 0)
         # add_module refuses names that are methods of this class, and "loss" is the commonest layer name there is.
         self._modules[self._free_key(node.name)] = layer
 
@@ -102,19 +113,19 @@ class Net(nn.Module):
     def forward(self, *args: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """Run the net on inputs by blob name (or in the order of ``graph.inputs``): ``{top: tensor}``."""
         blobs = self._bind(args, inputs)
-        self._run(blobs)
+        self._run(blobs, self.runs())
         return {name: blobs[name] for name in self.graph.outputs}
 
     def activations(self, *args: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """Run the net and give every blob by name; a blob changed in place has its last value."""
         blobs = self._bind(args, inputs)
-        self._run(blobs)
+        self._run(blobs, self._apart)
         return blobs
 
     def forward_with_loss(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """``(outputs, loss)``: as ``forward``, and the sum of loss_weight * top over all tops, consumed or not."""
         blobs = self._bind((), inputs)
-        loss = self._run(blobs)
+        loss = self._run(blobs, self.runs())
         return {name: blobs[name] for name in self.graph.outputs}, loss
 
     def loss(self, out: Mapping[str, Tensor]) -> Tensor:
@@ -137,20 +148,27 @@ class Net(nn.Module):
             raise NetError(_wrong_inputs(names, len(args), list(inputs)))
         return blobs
 
-    def _run(self, blobs: dict[str, Tensor]) -> Tensor:
+    def runs(self) -> list[Run]:
+        """What is run, in order: a BatchNorm and the Scale behind it at once, unless someone watches either."""
+        if torch.compiler.is_compiling():  # it joins them itself, and more than them
+            return self._apart
+        return self._apart if any(run.is_watched for run in self._pairs) else self._joint
+
+    def _run(self, blobs: dict[str, Tensor], runs: list[Run]) -> Tensor:
         loss: Tensor | None = None
         reread: list[Reread] = []
-        for i, (node, layer) in enumerate(self._plan):
-            bottoms = [blobs[name] for name in node.bottoms]
+        for run in runs:
+            i, node, layer = run.number, run.node, run.layer
+            bottoms = run.bottoms(blobs)
             if i in self._straight:  # a small net's time goes into looking what else there is to do
                 top = self.run_layer(node, layer, bottoms)
-                blobs[node.tops[0]] = top[0] if isinstance(top, tuple) else top
+                blobs[run.tops[0]] = top[0] if isinstance(top, tuple) else top
                 continue
             tops = self._call(node, layer, bottoms)
             if i in self._overwritten and tops[0].requires_grad:
                 reread.append(Reread(layer, node.tops[0], node.tops[0] == node.bottoms[0]))
                 tops = (self._joined(bottoms[0], tops[0], reread[-1]),)
-            for top, weight, value in zip(node.tops, node.loss_weights, tops, strict=True):
+            for top, weight, value in zip(run.tops, node.loss_weights, tops, strict=True):
                 blobs[top] = value
                 if weight:
                     loss = _add(loss, weight, value)
@@ -180,7 +198,7 @@ class Net(nn.Module):
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except (RuntimeError, IndexError, NetError) as error:
-            raise _misfit(node, [tuple(x.shape) for x in bottoms], error) from error
+            raise _misfit(node, [tuple(x.shape) for x in bottoms[: len(node.bottoms)]], error) from error
 
     # ---- looking
 

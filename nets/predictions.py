@@ -110,16 +110,17 @@ def predictions(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     missing = dict.fromkeys(name for name in net.graph.inputs if name not in inputs)  # and what follows from them
     made: dict[str, Tensor] = {}
     blobs = dict(inputs)
-    for node, layer in net.nodes:
+    for run in net.runs():
+        node, layer = run.node, run.layer
         wanted = [one for one in planned.predictions if one.loss == node.name]
         if wanted and isinstance(layer, Loss):
             made[wanted[0].name] = layer.predict(blobs[wanted[0].blob])
             blobs |= {top: made[top] for top in node.tops[1:2]}  # the probabilities, which others may take
         elif missing.keys() & {*node.bottoms}:
-            missing |= dict.fromkeys(node.tops)
+            missing |= dict.fromkeys(run.tops)
         elif node.name not in planned.judges:
-            tops = net.run_layer(node, layer, [blobs[name] for name in node.bottoms])
-            blobs.update(zip(node.tops, tops if isinstance(tops, tuple) else (tops,), strict=True))
+            tops = net.run_layer(node, layer, run.bottoms(blobs))
+            blobs.update(zip(run.tops, tops if isinstance(tops, tuple) else (tops,), strict=True))
     for one in planned.predictions:
         if not one.loss:
             if one.blob not in blobs:

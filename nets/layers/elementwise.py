@@ -162,6 +162,10 @@ class Scale(_Broadcast):
         filler = Filler.from_proto(p.filler) if p.HasField("filler") else ONE
         return cls(shape, trailing, len(bottoms) == 1, p.bias_term, filler, Filler.from_proto(p.bias_filler))
 
+    def scales_channels(self, channels: int, axes: int) -> bool:
+        """Whether it has one learned factor for each of the *channels*, the second of *axes*."""
+        return self.weight is not None and self.weight.shape == (channels,) and self.trailing == axes - 2
+
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         weight = self.spread(self.weight, scale)
         return x * weight if self.bias is None else torch.addcmul(self.spread(self.bias, None), x, weight)

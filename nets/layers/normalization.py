@@ -1,6 +1,7 @@
 """Layers that normalise: BatchNorm, LRN, MVN, Normalize. They compute in float32 under autocast."""
 
 from collections.abc import Iterable, Sequence
+from math import nan
 from typing import Any, Self
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, plus, times
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
+from nets.layers.elementwise import Scale
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
 
@@ -83,23 +85,28 @@ class BatchNorm(Layer):
             fillers, eps = (scale, Filler.from_proto(p.bias_filler)), max(eps, 1e-5)
         return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, eps, p.add_eps_before_sqrt, fillers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
-        return self._by_stored(x) if use_global_stats else self._by_batch(x)
+    def absorbs(self, follower: Layer, axes: int) -> bool:
+        return self.scale is None and isinstance(follower, Scale) and follower.scales_channels(len(self.mean), axes)
 
-    def _by_stored(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """*scale*, *bias*: the blobs of the Scale behind it, if that is done at once."""
+        affine = (self.scale, self.bias) if scale is None else (scale, bias)
+        use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
+        return self._by_stored(x, *affine) if use_global_stats else self._by_batch(x, *affine)
+
+    def _by_stored(self, x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
         mean, variance, eps = self._statistics()
-        return F.batch_norm(x, mean, variance, self.scale, self.bias, training=False, eps=eps)
+        return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=eps)
 
     def _statistics(self) -> tuple[Tensor, Tensor, float]:
         """The stored mean and variance, and what is added to the variance before its root is taken."""
-        weight = torch.where(self.factor == 0, 0.0, 1.0 / self.factor)
+        weight = self.factor.reciprocal().nan_to_num(nan, 0.0, 0.0)  # a factor of 0: nothing is stored yet
         mean, variance = self.mean * weight, self.variance * weight
         if self.before_sqrt:
             return mean, variance, self.eps
         return mean, (variance.sqrt() + self.eps) ** 2, torch.finfo(torch.float32).tiny
 
-    def _by_batch(self, x: Tensor) -> Tensor:
+    def _by_batch(self, x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
         if not self.before_sqrt:
             raise NetError("add_eps_before_sqrt: false goes with stored statistics alone, as in TEST")
         if not x.numel():
@@ -109,11 +116,11 @@ class BatchNorm(Layer):
         mean, variance, weight = torch.split_with_sizes(fresh, [channels, channels, 1])
         if x.numel() > channels:
             # With a momentum of 1 torch leaves the batch's mean and unbiased variance in the running ones.
-            y = F.batch_norm(x, mean, variance, self.scale, self.bias, training=True, momentum=1.0, eps=self.eps)
+            y = F.batch_norm(x, mean, variance, scale, bias, training=True, momentum=1.0, eps=self.eps)
         else:
             mean, variance, y = x.detach().reshape(-1), variance - 1, x * 0  # one value a channel is its own mean
-            if self.scale is not None and self.bias is not None:
-                y = torch.addcmul(_along(self.bias, x), y, _along(self.scale, x))
+            y = y if scale is None else y * _along(scale, x)
+            y = y if bias is None else y + _along(bias, x)
         self._store([mean, variance, weight])
         return y
 
