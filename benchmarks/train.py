@@ -1,6 +1,6 @@
 """Training, data included: nets.Solver beside a plain PyTorch loop and beside the usual tutorial loop, in one run.
 
-    python benchmarks/train.py [--nets lenet,cifar10_quick,mlp,caffenet] [--seconds 5] [--device cpu] [--precision fp32]
+    python benchmarks/train.py [--nets lenet,mlp] [--seconds 5] [--device cpu] [--precision fp32]
 
 plain: a hand-written module, torch.optim.SGD, eager, batches sliced from float tensors that are on the device already.
 tutorial: the same module fed by a DataLoader with 2 workers and a transform for each sample.
@@ -95,6 +95,71 @@ CAFFENET = (
     + dense("fc7", "fc6", 4096) + in_place("ReLU", "fc7") + in_place("Dropout", "fc7") + dense("out", "fc7", CLASSES)
 )  # fmt: skip
 
+STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks and channels of ResNet-50
+
+
+def norm(blob: str) -> str:
+    affine = "scale_param { bias_term: true filler { value: 1 } }"
+    return in_place("BatchNorm", blob) + in_place("Scale", blob, affine)
+
+
+def convs(name: str, bottom: str, outputs: int, size: int, stride: int = 1) -> str:
+    """A convolution without bias, normalised."""
+    pad, filler = size // 2, 'weight_filler { type: "msra" }'
+    param = f"num_output: {outputs} kernel_size: {size} pad: {pad} stride: {stride} bias_term: false {filler}"
+    layer = f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" '
+    return f"{layer}convolution_param {{ {param} }} }}\n{norm(name)}"
+
+
+def resnet() -> str:
+    net = convs("conv1", "data", 64, 7, 2) + in_place("ReLU", "conv1") + pool("pool1", "conv1", "MAX")
+    last = "pool1"
+    for stage, (blocks, channels) in enumerate(STAGES):
+        for block in range(blocks):
+            name, stride = f"s{stage}b{block}", 2 if stage and not block else 1
+            a, b, c, short = (f"{name}{part}" for part in ("a", "b", "c", "_short"))
+            net += convs(a, last, channels, 1, stride) + in_place("ReLU", a)
+            net += convs(b, a, channels, 3) + in_place("ReLU", b) + convs(c, b, 4 * channels, 1)
+            net += convs(short, last, 4 * channels, 1, stride) if not block else ""
+            sides = f'bottom: "{last if block else short}" bottom: "{c}" top: "{name}"'
+            net += f'layer {{ name: "{name}" type: "Eltwise" {sides} }}\n'
+            net += in_place("ReLU", name)
+            last = name
+    return net + pool("pool5", last, "AVE", 7, 1) + dense("out", "pool5", CLASSES)
+
+
+class Block(nn.Module):
+    """A bottleneck of a plain ResNet, its stride in the first convolution as in the first paper."""
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * channels
+        self.path = nn.Sequential(
+            nn.Conv2d(inputs, channels, 1, stride, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        self.short = nn.Sequential()
+        if inputs != outputs:
+            self.short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both ways through it."""
+        return nn.functional.relu(self.path(x) + self.short(x), inplace=True)
+
+
+def plain_resnet() -> nn.Module:
+    sizes = [(channels, not block and bool(stage))
+             for stage, (blocks, channels) in enumerate(STAGES) for block in range(blocks)]  # fmt: skip
+    inputs = [64, *(4 * channels for channels, _ in sizes)]
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        *(Block(n, channels, 1 + halves) for n, (channels, halves) in zip(inputs, sizes, strict=False)),
+        nn.AvgPool2d(7), nn.Flatten(), nn.Linear(2048, CLASSES),
+    )  # fmt: skip
+
+
 JOBS = {
     "lenet": Job(
         (1, 28, 28), 64, 6400,
@@ -132,6 +197,7 @@ JOBS = {
         ),
         CAFFENET,
     ),
+    "resnet50": Job((3, 224, 224), 16, 64, plain_resnet, resnet()),
 }  # fmt: skip
 
 
