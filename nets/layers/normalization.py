@@ -15,6 +15,8 @@ from nets.layers.elementwise import Scale
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
 
+ALIGNED = 128  # values; PyTorch's own memory begins at 512 bytes, and a GPU's library may count on it
+
 
 @LAYERS("BatchNorm")
 class BatchNorm(Layer):
@@ -112,8 +114,9 @@ class BatchNorm(Layer):
         if not x.numel():
             return x * 1  # an empty batch has no statistics to keep
         channels = x.shape[1]
-        fresh = torch.ones(2 * channels + 1, dtype=self.mean.dtype, device=x.device)
-        mean, variance, weight = torch.split_with_sizes(fresh, [channels, channels, 1])
+        room = -(-channels // ALIGNED) * ALIGNED
+        fresh = torch.ones(2 * room + 1, dtype=self.mean.dtype, device=x.device)
+        mean, variance, weight = fresh[:channels], fresh[room : room + channels], fresh[2 * room :]
         if x.numel() > channels:
             # With a momentum of 1 torch leaves the batch's mean and unbiased variance in the running ones.
             y = F.batch_norm(x, mean, variance, scale, bias, training=True, momentum=1.0, eps=self.eps)
