@@ -11,7 +11,7 @@ from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from nets.reread import Reread, joined
-from nets.runs import Run, join
+from nets.runs import Run, join, release
 from protos.errors import CaffeError, NetError, listing
 from protos.registry import suggest
 from protos.schema import TRAIN, NetParameter, ParamSpec
@@ -67,7 +67,8 @@ class Net(nn.Module):
             for i, (node, _) in enumerate(self._plan)
             if any(node.loss_weights) or i in self._overwritten or node.name in self._detached
         ]
-        self._joint = join(self._apart, self._axes, alone, graph.outputs)
+        kept = {*graph.outputs, *(top for i in self._overwritten for top in self._plan[i][0].tops)}
+        self._joint = release(join(self._apart, self._axes, alone, graph.outputs), kept)
         self._pairs = [run for run in self._joint if run.absorbed is not None]
         self.train(graph.phase == "TRAIN")
         for blob in self.learnable:
@@ -149,7 +150,8 @@ class Net(nn.Module):
         return blobs
 
     def runs(self) -> list[Run]:
-        """What is run, in order: a BatchNorm and the Scale behind it at once, unless someone watches either."""
+        """What is run, in order, to no more than the outputs: a BatchNorm and the Scale behind it at once, unless
+        someone watches either."""
         if torch.compiler.is_compiling():  # it joins them itself, and more than them
             return self._apart
         return self._apart if any(run.is_watched for run in self._pairs) else self._joint
@@ -158,23 +160,29 @@ class Net(nn.Module):
         loss: Tensor | None = None
         reread: list[Reread] = []
         for run in runs:
-            i, node, layer = run.number, run.node, run.layer
-            bottoms = run.bottoms(blobs)
-            if i in self._straight:  # a small net's time goes into looking what else there is to do
-                top = self.run_layer(node, layer, bottoms)
+            if run.number in self._straight:  # a small net's time goes into looking what else there is to do
+                top = self.run_layer(run.node, run.layer, run.bottoms(blobs))
                 blobs[run.tops[0]] = top[0] if isinstance(top, tuple) else top
-                continue
-            tops = self._call(node, layer, bottoms)
-            if i in self._overwritten and tops[0].requires_grad:
-                reread.append(Reread(layer, node.tops[0], node.tops[0] == node.bottoms[0]))
-                tops = (self._joined(bottoms[0], tops[0], reread[-1]),)
-            for top, weight, value in zip(run.tops, node.loss_weights, tops, strict=True):
-                blobs[top] = value
-                if weight:
-                    loss = _add(loss, weight, value)
+            else:
+                loss = self._run_one(run, blobs, reread, loss)
+            for name in run.done:
+                del blobs[name]
         for later in reread:
             later.final = blobs[later.blob].detach()
         return torch.zeros(()) if loss is None else loss
+
+    def _run_one(self, run: Run, blobs: dict[str, Tensor], reread: list[Reread], loss: Tensor | None) -> Tensor | None:
+        """Run what may have a loss, which is added to *loss*, or needs to be looked at later."""
+        node, bottoms = run.node, run.bottoms(blobs)
+        tops = self._call(node, run.layer, bottoms)
+        if run.number in self._overwritten and tops[0].requires_grad:
+            reread.append(Reread(run.layer, node.tops[0], node.tops[0] == node.bottoms[0]))
+            tops = (self._joined(bottoms[0], tops[0], reread[-1]),)
+        for top, weight, value in zip(run.tops, node.loss_weights, tops, strict=True):
+            blobs[top] = value
+            if weight:
+                loss = _add(loss, weight, value)
+        return loss
 
     def _call(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> tuple[Tensor, ...]:
         if node.name in self._detached:

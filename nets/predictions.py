@@ -108,6 +108,7 @@ def predictions(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     net.forget()
     planned = plan(net)
     missing = dict.fromkeys(name for name in net.graph.inputs if name not in inputs)  # and what follows from them
+    kept = {one.blob for one in planned.predictions}
     made: dict[str, Tensor] = {}
     blobs = dict(inputs)
     for run in net.runs():
@@ -121,6 +122,8 @@ def predictions(net: Net, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif node.name not in planned.judges:
             tops = net.run_layer(node, layer, run.bottoms(blobs))
             blobs.update(zip(run.tops, tops if isinstance(tops, tuple) else (tops,), strict=True))
+        for name in {*run.done} - kept:
+            blobs.pop(name, None)
     for one in planned.predictions:
         if not one.loss:
             if one.blob not in blobs:

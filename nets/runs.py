@@ -10,13 +10,17 @@ from nets.layer import Layer
 
 
 class Run(NamedTuple):
-    """The layer of this *number*, maybe with the one behind it, which it has *absorbed*, and the tops that it makes."""
+    """The layer of this *number*, maybe with the one behind it, which it has *absorbed*, and the tops that it makes.
+
+    *done*: the blobs that nobody needs behind it.
+    """
 
     number: int
     node: Node
     layer: Layer
     tops: tuple[str, ...]
     absorbed: Layer | None = None
+    done: tuple[str, ...] = ()
 
     def bottoms(self, blobs: Mapping[str, Tensor]) -> list[Tensor]:
         """What the layer takes, of the *blobs* so far."""
@@ -50,6 +54,15 @@ def join(runs: Sequence[Run], axes: Sequence[int], alone: Collection[int], outpu
         else:
             joined.append(run)
     return joined
+
+
+def release(runs: Sequence[Run], kept: Collection[str]) -> list[Run]:
+    """*runs*, each with the blobs that are done with behind it, but for those *kept*."""
+    last = {name: i for i, run in enumerate(runs) for name in (*run.node.bottoms, *run.tops) if name not in kept}
+    done: list[list[str]] = [[] for _ in runs]
+    for name, i in last.items():
+        done[i].append(name)
+    return [run._replace(done=tuple(names)) for run, names in zip(runs, done, strict=True)]
 
 
 def _is_between(first: Run, second: Run, names: list[str], outputs: Collection[str]) -> bool:

@@ -1,5 +1,7 @@
 """A BatchNorm and the Scale behind it are one operator, with the numbers of two; and when they stay two."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -177,6 +179,31 @@ def test_predictions_and_compiled_nets_give_the_same():
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     exported = torch.export.export(net, (), {"x": x}).module()(x=x)["y"]
     torch.testing.assert_close(exported, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["forward", "loss", "predict"])
+def test_blobs_are_let_go_when_they_are_done_with(how):
+    net = nets.load(text.parse_net(INPUT + "".join(layer(f"p{i}", "Power", b, t, "power_param { shift: 1 }")
+                                                   for i, (b, t) in enumerate([("x", "a"), ("a", "b"), ("b", "c")])
+                                                   ) + layer("sum", "Eltwise", "a c", "y")), phase="TEST")  # fmt: skip
+    alive = []  # at each layer, which of the tops so far
+    tops = []
+
+    def note(module, args, top):
+        alive.append([weak() is not None for weak in tops])
+        tops.append(weakref.ref(top))
+
+    for one in net.children():
+        one.register_forward_hook(note)
+    x = torch.randn(4, 3, 5, 6)
+    with torch.no_grad():
+        found = {
+            "forward": lambda: net(x=x)["y"],
+            "loss": lambda: net.forward_with_loss({"x": x})[0]["y"],
+            "predict": lambda: predict(net, {"x": x})["y"],
+        }[how]()
+    assert alive == [[], [True], [True, True], [True, False, True]]
+    torch.testing.assert_close(found, (x + 1) + (x + 3))
 
 
 def test_a_wrong_blob_is_named_as_ever():
