@@ -12,6 +12,7 @@ from torch import Tensor
 from nets.emitter import Dims, Emitter, Value, fixed, reshaped
 from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layers.plain import is_plain
 from protos.errors import NetError
 from protos.schema import ConvolutionParameter, LayerParameter
 
@@ -189,21 +190,11 @@ class Convolution(_Filtering):
 
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
-        if self._is_plain(x) and self.is_tiny(x.shape):
+        laid_out = x.is_contiguous() and self.weight.is_contiguous()
+        if laid_out and is_plain(x, self.weight) and self.is_tiny(x.shape):
             y: Tensor = torch.ops.aten.thnn_conv2d(x, self.weight, w.kernel, self.bias, w.stride, w.pad)
             return y
         return convolve(w.padded(x), self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
-
-    def _is_plain(self, x: Tensor) -> bool:
-        """Whether *x* runs on the CPU as it is: in float32, channels first, neither cast nor compiled."""
-        return (
-            x.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and x.is_contiguous()
-            and self.weight.is_contiguous()
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        )
 
 
 def convolve(

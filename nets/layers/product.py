@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.layers.plain import is_plain
+
 # Below this many multiplications, or rows or columns of a matrix, oneDNN takes longer to set up than it saves.
 ENOUGH, THIN = 2_500_000, 4
 CPUINFO = Path("/proc/cpuinfo")
@@ -31,29 +33,16 @@ WITH_ONEDNN = (
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, as torch's function of this name. x: any axes, the last K; weight: M x K; bias: M."""
-    if not WITH_ONEDNN or _is_traced() or not (_is_large(x, weight) and _is_plain(x, weight, bias)):
+    if not (WITH_ONEDNN and is_plain(x, weight, bias) and _is_large(x, weight) and torch.backends.mkldnn.enabled):
         return F.linear(x, weight, bias)
     y: Tensor = _Product.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], -1)
-
-
-def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:
     columns = x.shape[-1]
     rows, units = x.numel() // max(columns, 1), weight.shape[0]
     return min(rows, columns, units) >= THIN and rows * columns * units >= ENOUGH
-
-
-def _is_plain(*values: Tensor | None) -> bool:
-    """Whether *values* are multiplied on the CPU as they are: in float32, and not cast."""
-    return (
-        all(value is None or (value.device.type == "cpu" and value.dtype == torch.float32) for value in values)
-        and bool(torch.backends.mkldnn.enabled)
-        and not torch.is_autocast_enabled("cpu")
-    )
 
 
 def _dense(x: Tensor) -> Tensor:

@@ -1,20 +1,18 @@
 """Products of matrices: those that oneDNN multiplies, against NumPy in double precision, and those that it does not."""
 
 import platform
-from collections import Counter
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import nets
 from nets.layers import product
 from nets.layers.product import ENOUGH, linear
 from protos import text
+from tests.calls import Calls
 
 ROWS, COLUMNS, UNITS = 64, 300, 200
 
@@ -23,22 +21,6 @@ input: "x" input_shape {{ dim: {ROWS} dim: {COLUMNS} }}
 layer {{ name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {{ num_output: {UNITS}
   weight_filler {{ type: "xavier" }} bias_filler {{ type: "gaussian" }} transpose: %s }} }}
 """
-
-
-class Calls(TorchDispatchMode):
-    """Counts the operators that run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
-
-    @property
-    def products(self) -> int:
-        return self.names["_linear_pointwise"]
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +148,25 @@ def test_an_inner_product_multiplies_so(transpose):
     assert calls.products == 1
     wanted = x.double() @ (weight if transpose == "true" else weight.t()).double() + bias
     torch.testing.assert_close(y.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "shapes"),
+    [
+        ("SimpleRNN", f"sequence_param {{ num_output: {UNITS} }}", [(4, 16, COLUMNS)]),
+        ("RNN", "recurrent_param { num_output: 256 }", [(4, 16, 9), (4, 16)]),  # what it reads out of its states
+    ],
+)
+def test_sequences_are_multiplied_for_all_steps_at_once(kind, options, shapes):
+    inputs = "".join(
+        f'input: "x{i}" input_shape {{ {" ".join(f"dim: {size}" for size in shape)} }} '
+        for i, shape in enumerate(shapes)
+    )
+    bottoms = " ".join(f'bottom: "x{i}"' for i in range(len(shapes)))
+    net = nets.load(text.parse_net(f'{inputs} layer {{ name: "l" type: "{kind}" {bottoms} top: "y" {options} }}'))
+    with Calls() as calls:
+        net(*(torch.ones(shape) for shape in shapes))
+    assert calls.products == 1
 
 
 @pytest.mark.parametrize(("vendor", "is_amd"), [("AuthenticAMD", True), ("GenuineIntel", False)])

@@ -5,12 +5,12 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import nets
 from nets.predictions import predict
 from protos import text
 from protos.errors import NetError
+from tests.calls import Calls
 
 INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 dim: 5 dim: 6 } } }\n'
 
@@ -62,18 +62,6 @@ APART = {
 }  # fmt: skip
 
 
-class Calls(TorchDispatchMode):
-    """The operators that run."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
 def load(layers: str, phase: str = "TRAIN") -> nets.Net:
     torch.manual_seed(0)
     net = nets.load(text.parse_net(INPUT + layers), phase=phase)
@@ -113,6 +101,17 @@ def test_both_at_once_give_what_each_by_itself_gives(kind, phase):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", ["", "bias_term: true"])
+def test_one_value_a_channel_is_its_own_mean(options):
+    net, other = (load(norm() + scale(options=options)) for _ in range(2))
+    assert count(net) == 1
+    x = torch.randn(1, 3, 1, 1)
+    for mine, theirs in zip(
+        passed(net, x, lambda x: net(x=x)["x"]), passed(other, x, lambda x: other.activations(x=x)["x"]), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
 def test_both_at_once_are_one_pass_over_the_blob(phase):
     net = load(JOINED["in place"], phase)
@@ -124,7 +123,7 @@ def test_both_at_once_are_one_pass_over_the_blob(phase):
         mean, var = (bn.mean.double() / 2).numpy(), (bn.variance.double() / 2).numpy()
     with Calls() as calls, torch.no_grad():
         found = net(x=x)["x"].numpy()
-    assert calls.names.count("native_batch_norm") == 1
+    assert calls.names["native_batch_norm"] == 1
     assert not {"addcmul", "div"} & {*calls.names}
     w, b = (one.detach().double().numpy()[:, None, None] for one in (by.weight, by.bias))
     wanted = (x_np - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None] * w + b
@@ -174,7 +173,7 @@ def test_predictions_and_compiled_nets_give_the_same():
     wanted = net.activations(x=x)["y"]
     with Calls() as calls:
         found = predict(net, {"x": x})["y"]
-    assert calls.names.count("native_batch_norm") == 1
+    assert calls.names["native_batch_norm"] == 1
     assert "addcmul" not in calls.names
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     exported = torch.export.export(net, (), {"x": x}).module()(x=x)["y"]

@@ -11,6 +11,8 @@ from converters.lasagne.theano import function, grad, shared
 from converters.lasagne.theano import tensor as T
 from converters.lasagne.theano.config import config
 from converters.lasagne.theano.ifelse import ifelse
+from nets.layers import product
+from tests.calls import Calls
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +129,28 @@ def test_a_look_at_the_form_of_an_expression_moves_no_average():
     assert (y.dtype, (y + 1).T.ndim) == ("float64", 2)
     assert net.mean.get_value().tolist() == [0.0] * 3
     assert net.inv_std.get_value().tolist() == [1.0] * 3
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="a PyTorch without oneDNN")
+@pytest.mark.parametrize("kind", ["DenseLayer", "LSTMLayer", "dot"])
+def test_large_products_go_through_onednn_on_amd(kind, monkeypatch):
+    monkeypatch.setattr(config, "floatX", "float32")
+    monkeypatch.setattr(product, "WITH_ONEDNN", True)
+    rows, columns, units = 64, 300, 200
+    x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    if kind == "DenseLayer":
+        layer = layers.DenseLayer(layers.InputLayer((None, columns)), units, nonlinearity=None)
+        run, values = (lambda: layers.get_output(layer, torch.from_numpy(x))), layer.W.get_value()
+    elif kind == "LSTMLayer":
+        lstm = layers.LSTMLayer(layers.InputLayer((4, rows // 4, columns)), units)
+        run, values = (lambda: layers.get_output(lstm, torch.from_numpy(x.reshape(4, -1, columns)))), None
+    else:
+        values = np.random.default_rng(1).standard_normal((columns, units), np.float32)
+        a = T.matrix()
+        dot = function([a], T.dot(a, shared(values)))
+        run = lambda: torch.as_tensor(dot(x))  # noqa: E731
+    with Calls() as calls:
+        found = run()
+    assert calls.products == 1
+    if values is not None:
+        np.testing.assert_allclose(found.detach().numpy(), x.astype(float) @ values, rtol=1e-5, atol=1e-4)
