@@ -50,6 +50,16 @@ class Window:
         """*x* with the fork's one-sided padding, if any."""
         return F.pad(x, self.extra) if self.extra else x
 
+    def places(self, spatial: Sequence[int]) -> list[int]:
+        """How often the kernel fits along each of the *spatial* axes. Raises NetError where it does not."""
+        found = []
+        for i, (size, before, behind) in enumerate(zip(spatial, *_both_sides(self), strict=True)):
+            padded, span = before + size + behind, self.dilation[i] * (self.kernel[i] - 1) + 1
+            if span > padded:
+                raise NetError(f"the kernel does not fit into spatial axis {i}: it spans {span} of {padded}")
+            found.append((padded - span) // self.stride[i] + 1)
+        return found
+
 
 def _spatial(p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
     """The figure *name* for each spatial axis: as two fields ``stem_h`` and ``stem_w``, or repeated."""
@@ -180,13 +190,18 @@ class Convolution(_Filtering):
     options = _Filtering.options | frozenset(SIDES)
     transposed = False
 
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        layer = super().from_proto(proto, bottoms)
+        layer.window.places(bottoms[0][len(bottoms[0]) - len(layer.window.kernel) :])
+        return layer
+
     def is_tiny(self, x: Sequence[int]) -> bool:
         """Whether PyTorch's own kernel is the quicker one on a CPU for a bottom of shape *x*."""
         w = self.window
         if len(x) != 4 or len(w.kernel) != 2 or self.group != 1 or w.dilation != (1, 1) or w.extra:
             return False
-        places = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(x[2:], w.pad, w.kernel, w.stride, strict=True)]
-        return x[0] * prod(places) * self.weight.numel() < TINY
+        return x[0] * prod(w.places(x[2:])) * self.weight.numel() < TINY
 
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
@@ -304,24 +319,15 @@ class Im2col(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         w = self.window
+        lead = x.dim() - len(w.kernel)  # the leading axes, the channels last among them
+        sizes = w.places(x.shape[lead:])
+        if len(w.kernel) == lead == 2:
+            patches = F.unfold(x, w.kernel, w.dilation, w.pad, w.stride)
+            return patches.reshape(x.shape[0], x.shape[1] * prod(w.kernel), *sizes)
         axes = len(w.kernel)
-        if axes == 2 and x.dim() == 4:
-            size = [
-                (n + 2 * p - d * (k - 1) - 1) // s + 1
-                for n, p, d, k, s in zip(x.shape[2:], w.pad, w.dilation, w.kernel, w.stride, strict=True)
-            ]
-            if min(size) <= 0:
-                raise NetError(f"the kernel does not fit into spatial axis {size.index(min(size))}")
-            return F.unfold(x, w.kernel, w.dilation, w.pad, w.stride).reshape(
-                x.shape[0], x.shape[1] * prod(w.kernel), *size
-            )
-        lead = x.dim() - axes  # the leading axes, the channels last among them
         x = F.pad(x, [p for pad in reversed(w.pad) for p in (pad, pad)])
         places = []
-        for i, (k, s, d) in enumerate(zip(w.kernel, w.stride, w.dilation, strict=True)):
-            out = (x.shape[lead + i] - d * (k - 1) - 1) // s + 1
-            if out <= 0:
-                raise NetError(f"the kernel does not fit into spatial axis {i}")
+        for i, (k, s, d, out) in enumerate(zip(w.kernel, w.stride, w.dilation, sizes, strict=True)):
             place = torch.arange(k, device=x.device)[:, None] * d + torch.arange(out, device=x.device) * s
             places.append(place.reshape((1,) * i + (k,) + (1,) * (axes - 1) + (out,) + (1,) * (axes - 1 - i)))
         patches = x[(..., *places)]  # type: ignore[index]  # leading axes, kernel axes, positions

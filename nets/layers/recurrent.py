@@ -99,7 +99,8 @@ class _Recurrent(Layer):
         for start, end, fresh in segments(cont):
             if fresh:
                 last = tuple(state * cont[start][:, None] for state in last)
-            y, last = self.run(steps[start:end], last, weight, recurrent, bias)
+            whole = end - start == steps.shape[0]  # a slice of all steps would still copy its gradient
+            y, last = self.run(steps if whole else steps[start:end], last, weight, recurrent, bias)
             outputs.append(y)
         top = self.read_out(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
         last = tuple(state.detach() for state in last)
@@ -268,8 +269,8 @@ class LSTM(_Recurrent):
         self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         params = _packed(weight, recurrent, bias)
-        y, h, c = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
-        return y, (h, c)
+        y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+        return y, tuple(state.view(first[0].shape) for state in last)  # PyTorch 2.11 traces them with an axis too many
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
         i, f, cell, o = g.ops("Split", 4, gates, axis=1)

@@ -53,7 +53,7 @@ Convolution | 1x4x5x5 | 1 | convolution_param { num_output: 3 kernel_size: 0 }
 Convolution | 1x4x5x5 | 1 | convolution_param { num_output: 3 kernel_size: 1 stride: 0 }
     strides must be positive
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 5 }
-    Calculated padded input size per channel: (2 x 2). Kernel size: (5 x 5). Kernel size can't be greater than actual
+    the kernel does not fit into spatial axis 0: it spans 5 of 2
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 axis: 4 }
     axis 4 does not exist in a blob of 4 axes
 Convolution | 1x4x2x2 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 }
@@ -71,7 +71,7 @@ Deconvolution | 1x4x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 wei
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 relu: true dilation_h: 3 }
     option convolution_param.dilation_h is not supported; layer 'l' (Convolution): option convolution_param.relu
 Im2col | 1x4x2x2 | 1 | convolution_param { kernel_size: 5 }
-    the kernel does not fit into spatial axis 0
+    the kernel does not fit into spatial axis 0: it spans 5 of 2
 Im2col | 2x5 | 1 | convolution_param { kernel_size: 1 }
     axis 1 leaves no spatial axis behind it
 InnerProduct | 1x4 | 1 |
