@@ -27,6 +27,7 @@ from protos.errors import CaffeError, listing
 from protos.registry import Registry, suggest
 from protos.schema import SolverParameter
 
+REPEATED = {field.name for field in SolverParameter.DESCRIPTOR.fields if field.is_repeated}
 NO_LOSS = 3.4028234663852886e38  # the largest float: any loss is a new minimum
 
 
@@ -115,9 +116,7 @@ def _checked(param: SolverParameter) -> Policy:
 
 
 def _is_set(param: SolverParameter, field: str) -> bool:
-    if SolverParameter.DESCRIPTOR.fields_by_name[field].is_repeated:
-        return len(getattr(param, field)) > 0
-    return param.HasField(field)
+    return len(getattr(param, field)) > 0 if field in REPEATED else param.HasField(field)
 
 
 def _bounded(param: SolverParameter, iteration: int, policy: Callable[[SolverParameter, int], float]) -> float:

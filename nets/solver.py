@@ -214,7 +214,9 @@ class Solver:
             if self.on_iteration is not None:
                 self.on_iteration(self)
             self._watch()
-            action = Action(self._ranks.agreed(self.poll().value))
+            action = self.poll()
+            if self._ranks.together:
+                action = Action(self._ranks.agreed(action.value))
             if action == Action.SNAPSHOT or (self.param.snapshot and self.iter % self.param.snapshot == 0):
                 self._snapshot_in_passing()
             if action == Action.STOP:

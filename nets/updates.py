@@ -84,6 +84,7 @@ class Update(torch.optim.Optimizer):
     options: ClassVar[tuple[str, ...]] = ()
     of_forks: ClassVar[tuple[str, ...]] = ()
     norm: Tensor | None = None
+    _filled: tuple[Tensor, float] | None = None  # the tensor that holds the rate, and what was last put there
 
     def __init__(
         self,
@@ -222,11 +223,12 @@ class Update(torch.optim.Optimizer):
     @rate.setter
     def rate(self, value: float) -> None:
         old = self.rate
-        if isinstance(old, Tensor):
-            old.fill_(value)
-        else:
+        if not isinstance(old, Tensor):
             for group in self.param_groups:
                 group["lr"] = value
+        elif self._filled is None or self._filled[0] is not old or self._filled[1] != value:
+            old.fill_(value)
+            self._filled = old, value
 
     def tune(self, momentum: float, decay: float) -> None:
         """Go on with this momentum, where the rule has one, and this weight decay, before ``decay_mult``."""

@@ -200,6 +200,13 @@ def test_a_rate_in_a_tensor_is_filled_not_replaced(rule):
     update.rate = 0.25
     assert update.rate is rate
     assert rate == 0.25
+    version = rate._version
+    update.rate = 0.25  # what is there already takes no operator
+    assert rate._version == version
+    another = torch.tensor(0.0)
+    update.hold_rate(another)
+    update.rate = 0.25
+    assert another == 0.25
 
 
 @pytest.mark.parametrize("rule", OPTIONS)
