@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import ClassVar, Self
 
@@ -46,19 +47,38 @@ class Window:
         pad = _spatial(p, "pad", "pad", axes, 0)
         return cls(kernel, stride, pad, _spatial(p, "dilation", "", axes, 1), _extra_padding(p, axes))
 
-    def padded(self, x: Tensor) -> Tensor:
-        """*x* with the fork's one-sided padding, if any."""
-        return F.pad(x, self.extra) if self.extra else x
+    @cached_property
+    def _axes(self) -> list[tuple[int, int, int]]:
+        """The padding at both ends, the extent of the kernel and its stride, of each spatial axis."""
+        around = [sum(sides) for sides in zip(*_both_sides(self), strict=True)]
+        spans = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        return list(zip(around, spans, self.stride, strict=True))
 
     def places(self, spatial: Sequence[int]) -> list[int]:
-        """How often the kernel fits along each of the *spatial* axes. Raises NetError where it does not."""
-        found = []
-        for i, (size, before, behind) in enumerate(zip(spatial, *_both_sides(self), strict=True)):
-            padded, span = before + size + behind, self.dilation[i] * (self.kernel[i] - 1) + 1
-            if span > padded:
-                raise NetError(f"the kernel does not fit into spatial axis {i}: it spans {span} of {padded}")
-            found.append((padded - span) // self.stride[i] + 1)
+        """How often the kernel fits along each of the *spatial* axes. Raises NetError where it does not.
+
+        It may reach beyond the end of the padding by less than a stride, as in the original, which rounds to zero.
+        """
+        found: list[int] = []
+        for size, (around, span, stride) in zip(spatial, self._axes, strict=True):
+            room = size + around - span
+            if room <= -stride:
+                raise NetError(
+                    f"the kernel does not fit into spatial axis {len(found)}: it spans {span} of {span + room}"
+                )
+            found.append(max(room, 0) // stride + 1)
         return found
+
+    def beyond(self, spatial: Sequence[int]) -> list[int]:
+        """By how much the kernel reaches beyond the end of each of the *spatial* axes."""
+        return [max(0, span - size - around) for size, (around, span, _) in zip(spatial, self._axes, strict=True)]
+
+    def padded(self, x: Tensor) -> Tensor:
+        """*x* with zeros where the kernel reaches beyond its end, and the fork's one-sided padding, if any."""
+        beyond = self.beyond(x.shape[x.dim() - len(self.kernel) :])
+        if any(beyond):
+            x = F.pad(x, [n for end in reversed(beyond) for n in (0, end)])
+        return F.pad(x, self.extra) if self.extra else x
 
 
 def _spatial(p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
@@ -158,14 +178,14 @@ class _Filtering(Layer):
 
     def _emit_one(self, g: Emitter, x: Value, top: Dims) -> Value:
         axes = len(self.window.kernel)
-        lead = len(x.shape) - axes - 1
+        lead, spatial = len(x.shape) - axes - 1, x.shape[len(x.shape) - axes :]
         if lead != 1:  # axes before the channels all count as images
             x = g.op("Reshape", x, g.constant([-1, *fixed(x, range(lead, len(x.shape)))], "images"))
-        y = self.emit_filter(g, x)
+        y = self.emit_filter(g, x, spatial)
         return y if lead == 1 else reshaped(g, y, top)
 
-    def emit_filter(self, g: Emitter, x: Value) -> Value:
-        """The node for one bottom, N x C x spatial axes."""
+    def emit_filter(self, g: Emitter, x: Value, spatial: Dims) -> Value:
+        """The node for one bottom, N x C x *spatial* axes."""
         w = self.window
         bias = None if self.bias is None else g.blob("bias")
         if not w.kernel:
@@ -173,6 +193,9 @@ class _Filtering(Layer):
                 raise NetError("has groups but no spatial axes")
             return g.op("Gemm", x, g.blob("weight"), bias, transB=None if self.transposed else 1)
         before, behind = _both_sides(w)
+        sizes = [size for size in spatial if isinstance(size, int)]
+        if not self.transposed and len(sizes) == len(spatial):
+            behind = [end + more for end, more in zip(behind, w.beyond(sizes), strict=True)]
         kind = "ConvTranspose" if self.transposed else "Conv"
         return g.op(kind, x, g.blob("weight"), bias, kernel_shape=w.kernel, strides=w.stride, dilations=w.dilation,
                     pads=(*before, *behind), group=self.group)  # fmt: skip
@@ -201,7 +224,7 @@ class Convolution(_Filtering):
         w = self.window
         if len(x) != 4 or len(w.kernel) != 2 or self.group != 1 or w.dilation != (1, 1) or w.extra:
             return False
-        return x[0] * prod(w.places(x[2:])) * self.weight.numel() < TINY
+        return x[0] * prod(w.places(x[2:])) * self.weight.numel() < TINY and not any(w.beyond(x[2:]))
 
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
@@ -321,6 +344,7 @@ class Im2col(Layer):
         w = self.window
         lead = x.dim() - len(w.kernel)  # the leading axes, the channels last among them
         sizes = w.places(x.shape[lead:])
+        x = w.padded(x)
         if len(w.kernel) == lead == 2:
             patches = F.unfold(x, w.kernel, w.dilation, w.pad, w.stride)
             return patches.reshape(x.shape[0], x.shape[1] * prod(w.kernel), *sizes)
@@ -336,10 +360,11 @@ class Im2col(Layer):
     def emit(self, g: Emitter, x: Value) -> Value:
         w = self.window
         lead = len(x.shape) - len(w.kernel)
-        sizes = [n + 2 * p for n, p in zip(fixed(x, range(lead, len(x.shape))), w.pad, strict=True)]
-        if any(w.pad):
-            pads = [0] * lead + list(w.pad)
-            x = g.op("Pad", x, g.constant(pads * 2, "pads"))
+        spatial = fixed(x, range(lead, len(x.shape)))
+        behind = [p + more for p, more in zip(w.pad, w.beyond(spatial), strict=True)]
+        sizes = [p + n + end for p, n, end in zip(w.pad, spatial, behind, strict=True)]
+        if any(behind):
+            x = g.op("Pad", x, g.constant([0] * lead + list(w.pad) + [0] * lead + behind, "pads"))
         flat = g.op("Reshape", x, g.constant([0] * lead + [-1], "pixels"))
         numbers = torch.arange(torch.Size(sizes).numel()).reshape(1, *sizes)
         places = Im2col(replace(w, pad=(0,) * len(w.pad)))(numbers)
