@@ -73,7 +73,7 @@ class Net(nn.Module):
         self.train(graph.phase == "TRAIN")
         for blob in self.learnable:
             if blob.tensor.is_floating_point() and isinstance(blob.tensor, nn.Parameter):
-                blob.tensor.requires_grad_(blob.lr_mult != 0)
+                blob.tensor.requires_grad_(blob.lr_mult != 0 or graph.param.force_backward)
 
     # ---- building
 
