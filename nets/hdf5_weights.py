@@ -59,13 +59,13 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, Mapping[int, B
             raise WeightsError(f"{os.fspath(path)}: no group 'data' in this HDF5 file: it holds no Caffe weights")
         layers: dict[str, dict[int, Blob]] = {}
 
-        def visit(link: str | bytes, item: h5py.Group | h5py.Dataset) -> None:
+        def visit(link: str | bytes, item: h5py.HLObject) -> None:
             name = decoded(link) if isinstance(link, bytes) else link  # bytes where it is no UTF-8
             if isinstance(item, h5py.Group):
                 layers.setdefault(name, {})
                 return
             layer, _, index = name.rpartition("/")
-            if index.isdecimal():
+            if index.isdecimal() and isinstance(item, h5py.Dataset):  # what is neither is a type that has a name
                 layers.setdefault(layer, {})[int(index)] = Blob(item)
 
         data.visititems(visit)

@@ -187,6 +187,9 @@ def test_files_that_are_no_weights(tmp_path):
     with h5py.File(tmp_path / "keras.h5", "w") as file:
         file["model_weights"] = 1
     assert error(make(), tmp_path / "keras.h5") == "no group 'data' in this HDF5 file: it holds no Caffe weights"
+    with h5py.File(tmp_path / "types.h5", "w") as file:
+        file.create_group("data/conv")["0"] = np.dtype("f4")
+    assert "layer 'conv' has 0 blobs in the file, 2 in the net" in error(make(), tmp_path / "types.h5")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
