@@ -23,8 +23,8 @@ FILLERS: Registry[Draw] = Registry("filler")
 def fill(shape: Sequence[int], filler: FillerParameter, generator: torch.Generator | None = None) -> Tensor:
     """Draw a float32 CPU tensor of *shape* after *filler*; *generator* None draws from torch's global one.
 
-    Raises CaffeError for an unknown type, ``sparse`` on another type than gaussian, or a shape that the
-    type cannot fill.
+    Raises CaffeError for an unknown type, ``sparse`` on another type than gaussian, figures without a meaning, or a
+    shape that the type cannot fill.
     """
     draw = FILLERS[filler.type]
     if filler.sparse != -1 and filler.type != "gaussian":
@@ -41,12 +41,16 @@ def constant(shape: Shape, filler: FillerParameter, generator: torch.Generator |
 @FILLERS("uniform")
 def uniform(shape: Shape, filler: FillerParameter, generator: torch.Generator | None) -> Tensor:
     """U(min, max)."""
+    if not filler.min <= filler.max:
+        raise CaffeError(f"uniform filler: min {filler.min:g} must not be above max {filler.max:g}")
     return torch.empty(shape).uniform_(filler.min, filler.max, generator=generator)
 
 
 @FILLERS("gaussian")
 def gaussian(shape: Shape, filler: FillerParameter, generator: torch.Generator | None) -> Tensor:
     """N(mean, std); with ``sparse`` k >= 0 each value stays with probability k / shape[0], else is zero."""
+    if not filler.std >= 0:
+        raise CaffeError(f"gaussian filler: std {filler.std:g} must not be below 0")
     values = torch.empty(shape).normal_(filler.mean, filler.std, generator=generator)
     if filler.sparse < -1:
         raise CaffeError(f"gaussian filler: sparse {filler.sparse} must be at least 0, or -1 for none")

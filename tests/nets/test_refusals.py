@@ -64,6 +64,10 @@ Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 wei
     unknown filler 'gausian', did you mean gaussian?
 InnerProduct | 1x4 | 1 | inner_product_param { num_output: 3 weight_filler { type: "gaussian" sparse: -2 } }
     gaussian filler: sparse -2 must be at least 0, or -1 for none
+InnerProduct | 1x4 | 1 | inner_product_param { num_output: 3 weight_filler { type: "gaussian" std: -0.1 } }
+    gaussian filler: std -0.1 must not be below 0
+InnerProduct | 1x4 | 1 | inner_product_param { num_output: 3 bias_filler { type: "uniform" min: 0.5 max: -0.5 } }
+    uniform filler: min 0.5 must not be above max -0.5
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 bias_filler { type: "xavier" sparse: 1 } }
     filler 'xavier' cannot be sparse: only 'gaussian' takes `sparse`
 Deconvolution | 1x4x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 weight_filler { type: "bilinear" } }
