@@ -49,7 +49,7 @@ class Net(nn.Module):
         with torch.device("meta"):
             for node in graph.layers:
                 self._append(node)
-        self.to_empty(device="cpu")
+        self._allocate()
         for node, layer in self._plan:
             _reset(node, layer, generator)
         self._facts = _Sharing(self._plan).facts
@@ -83,7 +83,7 @@ class Net(nn.Module):
             layer = LAYERS[node.type].from_proto(node.proto, bottoms)
             layer.train(_phase_of(node, self.graph.phase))
             tops = layer.top_shapes(bottoms)
-        except (RuntimeError, ValueError, IndexError, CaffeError) as error:
+        except (RuntimeError, ValueError, IndexError, ArithmeticError, MemoryError, CaffeError) as error:
             raise _misfit(node, bottoms, error) from error
         if len(tops) != len(node.tops):
             raise NetError(f"{node} makes {len(tops)} tops, but the net names {len(node.tops)}")
@@ -92,6 +92,17 @@ class Net(nn.Module):
         self._axes.append(len(bottoms[0]) if bottoms else 0)
         # add_module refuses names that are methods of this class, and "loss" is the commonest layer name there is.
         self._modules[self._free_key(node.name)] = layer
+
+    def _allocate(self) -> None:
+        try:
+            self.to_empty(device="cpu")
+        except RuntimeError as error:
+            needed = {f"{node}": sum(blob.nbytes for blob in layer.blobs) for node, layer in self._plan}
+            most = max(needed, key=lambda node: needed[node])
+            raise NetError(
+                f"net '{self.graph.name}': there is no memory for its blobs, {sum(needed.values()) / 1e9:,.1f} GB, "
+                f"{needed[most] / 1e9:,.1f} GB of it for {most}"
+            ) from error
 
     def _free_key(self, name: str) -> str:
         stem = name.replace(".", "_")  # a dot would be a level in the keys of state_dict
@@ -369,7 +380,7 @@ def _reset(node: Node, layer: Layer, generator: torch.Generator | None) -> None:
     """Fill the blobs from their fillers, or with the values that the message itself has, as the original does."""
     try:
         layer.reset(generator)
-    except CaffeError as error:
+    except (RuntimeError, CaffeError) as error:
         raise NetError(f"{node}: {error}") from error
     given = node.proto.blobs
     if not given:

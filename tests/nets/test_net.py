@@ -307,3 +307,15 @@ def test_states_of_another_batch_size_are_not_gone_on_from():
     torch.testing.assert_close(net(x[:, :1], one[:, :1])["y"], first[:, :1])
     torch.testing.assert_close(net(x, one)["y"], first)
     torch.testing.assert_close(copy.deepcopy(net)(x, one)["y"], net(x, one)["y"])
+
+
+def test_a_net_too_large_for_the_memory_says_so():
+    wide = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 500000000 } } }'
+    with pytest.raises(NetError) as caught:
+        make(
+            wide + ip("a", "x", options="bias_term: false", out=2) + ip("b", "x", options="bias_term: false", out=2**30)
+        )
+    assert str(caught.value) == (
+        "net 'n': there is no memory for its blobs, 2,147,483,652.0 GB, 2,147,483,648.0 GB of it for "
+        "layer 'b' (InnerProduct)"
+    )
