@@ -1,5 +1,6 @@
 """The net as a PyTorch module: it builds the layers of a graph, runs them, and knows their learnable blobs."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nets.aliases import read_elsewhere
 from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
@@ -15,6 +17,8 @@ from nets.runs import Run, join, release
 from protos.errors import CaffeError, NetError, listing
 from protos.registry import suggest
 from protos.schema import TRAIN, NetParameter, ParamSpec
+
+log = logging.getLogger("caffe")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Net(nn.Module):
         for node, layer in self._plan:
             _reset(node, layer, generator)
         self._facts = _Sharing(self._plan).facts
+        for line in read_elsewhere([node for node, _ in self._plan]):
+            log.warning("%s", line)
         self._overwritten = _overwritten(self._plan)
         self._joined = eager(joined) if self._overwritten else joined
         self._detached = {

@@ -1,0 +1,40 @@
+"""Blobs that share their memory in the original: there a layer that works in place on one of them changes them all."""
+
+from collections.abc import Sequence
+from itertools import count
+
+from nets.graph import Node
+
+SHARING = ("Flatten", "Reshape", "Split")
+
+
+def read_elsewhere(nodes: Sequence[Node]) -> list[str]:
+    """Where the original finds other values in a bottom than are found here, a line for each.
+
+    Here a blob changes only where its own name is a top.
+    """
+    numbers = count()
+    memory: dict[str, tuple[int, int]] = {}  # of a blob: its number, and the layer that made the blob
+    writers: dict[int, tuple[int, str]] = {}  # the last layer that worked in place there, and on which blob
+    found = []
+    for i, node in enumerate(nodes):
+        for name in node.bottoms:
+            number, made = memory.setdefault(name, (next(numbers), -1))
+            writer, blob = writers.get(number, (-1, name))
+            if blob != name and writer > made:
+                found.append(
+                    f"{nodes[writer]} works in place on '{blob}', which shares its memory with '{name}' in the "
+                    f"original: there {node} reads from '{name}' what that wrote, here what was there before"
+                )
+        for top in node.tops:
+            if top in node.bottoms:
+                writers[memory[top][0]] = i, top
+            else:
+                memory[top] = memory[node.bottoms[0]][0] if _shares(node) else next(numbers), i
+    return found
+
+
+def _shares(node: Node) -> bool:
+    if node.type in ("Slice", "Concat"):
+        return len(node.bottoms) == len(node.tops) == 1
+    return node.type in SHARING
