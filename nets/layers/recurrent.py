@@ -270,7 +270,7 @@ class LSTM(_Recurrent):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         params = _packed(weight, recurrent, bias)
         y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
-        return y, tuple(state.view(first[0].shape) for state in last)  # PyTorch 2.12 traces them with an axis too many
+        return y, tuple(state.reshape(first[0].shape) for state in last)  # PyTorch 2.12 traces an axis too many
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
         i, f, cell, o = g.ops("Split", 4, gates, axis=1)

@@ -74,6 +74,8 @@ Deconvolution | 1x4x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 wei
     bilinear filler needs square kernels, N x C x k x k, not [4, 4, 1]
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 relu: true dilation_h: 3 }
     option convolution_param.dilation_h is not supported; layer 'l' (Convolution): option convolution_param.relu
+ConvolutionDepthwise | 1x4x2x3 | 1 | convolution_param { kernel_h: 2 kernel_w: 6 stride: 2 pad_h: 0 pad_w: 0 }
+    the kernel does not fit into spatial axis 1: it spans 6 of 3
 Im2col | 1x4x2x2 | 1 | convolution_param { kernel_size: 5 }
     the kernel does not fit into spatial axis 0: it spans 5 of 2
 Im2col | 2x5 | 1 | convolution_param { kernel_size: 1 }
