@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from itertools import count
 
 from nets.graph import Node
+from nets.layer import Layer
 
 SHARING = ("Flatten", "Reshape", "Split")
 
 
-def read_elsewhere(nodes: Sequence[Node]) -> list[str]:
+def read_elsewhere(plan: Sequence[tuple[Node, Layer]]) -> list[str]:
     """Where the original finds other values in a bottom than are found here, a line for each.
 
-    Here a blob changes only where its own name is a top.
+    Here a blob changes only where its own name is a top. *plan*: the layers in the order in which they run.
     """
+    nodes = [node for node, layer in plan if _matters(node, layer)]
     numbers = count()
     memory: dict[str, tuple[int, int]] = {}  # of a blob: its number, and the layer that made the blob
     writers: dict[int, tuple[int, str]] = {}  # the last layer that worked in place there, and on which blob
@@ -32,6 +34,11 @@ def read_elsewhere(nodes: Sequence[Node]) -> list[str]:
             else:
                 memory[top] = memory[node.bottoms[0]][0] if _shares(node) else next(numbers), i
     return found
+
+
+def _matters(node: Node, layer: Layer) -> bool:
+    """Whether the values that a layer finds or leaves show anywhere."""
+    return node.type != "Silence" and (node.type != "Dropout" or layer.training)
 
 
 def _shares(node: Node) -> bool:

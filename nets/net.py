@@ -57,7 +57,7 @@ class Net(nn.Module):
         for node, layer in self._plan:
             _reset(node, layer, generator)
         self._facts = _Sharing(self._plan).facts
-        for line in read_elsewhere([node for node, _ in self._plan]):
+        for line in read_elsewhere(self._plan):
             log.warning("%s", line)
         self._overwritten = _overwritten(self._plan)
         self._joined = eager(joined) if self._overwritten else joined

@@ -17,8 +17,7 @@ def layer(name: str, kind: str, bottoms: str, tops: str) -> str:
 
 
 def readers(*layers: str) -> list[str]:
-    graph = nets.graph.build(text.parse_net("\n".join((INPUT, *layers))))
-    return read_elsewhere(graph.layers)
+    return read_elsewhere(nets.load(text.parse_net("\n".join((INPUT, *layers)))).nodes)
 
 
 @pytest.mark.parametrize("kind", ["Flatten", "Split", "Concat"])
@@ -38,8 +37,10 @@ def test_a_blob_read_behind_a_layer_in_place_on_its_alias(kind):
         [layer("f", "Flatten", "x", "y"), layer("r", "ReLU", "y", "z"), layer("t", "TanH", "x", "w")],
         [layer("a", "AbsVal", "x", "y"), layer("r", "ReLU", "y", "y"), layer("t", "TanH", "x", "z")],
         [layer("c", "Concat", "x x", "y"), layer("r", "ReLU", "y", "y"), layer("t", "TanH", "x", "z")],
+        [layer("f", "Flatten", "x", "y"), layer("r", "ReLU", "y", "y"), layer("s", "Silence", "x", "")],
+        [layer("f", "Flatten", "x", "y"), layer("d", "Dropout", "y", "y"), layer("t", "TanH", "x", "z")],
     ],
-    ids=["read before", "read by its name", "not in place", "a copy", "joined"],
+    ids=["read before", "read by its name", "not in place", "a copy", "joined", "silenced", "left as it is"],
 )
 def test_all_other_nets_are_silent(layers):
     assert readers(*layers) == []
