@@ -14,31 +14,25 @@ def read_elsewhere(plan: Sequence[tuple[Node, Layer]]) -> list[str]:
 
     Here a blob changes only where its own name is a top. *plan*: the layers in the order in which they run.
     """
-    nodes = [node for node, layer in plan if _matters(node, layer)]
     numbers = count()
     memory: dict[str, tuple[int, int]] = {}  # of a blob: its number, and the layer that made the blob
     writers: dict[int, tuple[int, str]] = {}  # the last layer that worked in place there, and on which blob
     found = []
-    for i, node in enumerate(nodes):
+    for i, (node, layer) in enumerate(plan):
         for name in node.bottoms:
             number, made = memory.setdefault(name, (next(numbers), -1))
             writer, blob = writers.get(number, (-1, name))
-            if blob != name and writer > made:
+            if blob != name and writer > made and node.type != "Silence":
                 found.append(
-                    f"{nodes[writer]} works in place on '{blob}', which shares its memory with '{name}' in the "
+                    f"{plan[writer][0]} works in place on '{blob}', which shares its memory with '{name}' in the "
                     f"original: there {node} reads from '{name}' what that wrote, here what was there before"
                 )
         for top in node.tops:
-            if top in node.bottoms:
-                writers[memory[top][0]] = i, top
-            else:
+            if top not in node.bottoms:
                 memory[top] = memory[node.bottoms[0]][0] if _shares(node) else next(numbers), i
+            elif node.type != "Dropout" or layer.training:
+                writers[memory[top][0]] = i, top
     return found
-
-
-def _matters(node: Node, layer: Layer) -> bool:
-    """Whether the values that a layer finds or leaves show anywhere."""
-    return node.type != "Silence" and (node.type != "Dropout" or layer.training)
 
 
 def _shares(node: Node) -> bool:

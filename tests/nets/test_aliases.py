@@ -51,6 +51,13 @@ def test_an_alias_made_behind_the_layer_in_place_has_what_that_wrote():
     assert readers(*layers, layer("t", "TanH", "z", "w")) == []
 
 
+def test_dropout_in_testing_hands_on_what_it_finds():
+    layers = [layer("f", "Flatten", "x", "y"), layer("r", "ReLU", "y", "y"), layer("d", "Dropout", "x", "z")]
+    assert [line.partition("there ")[2] for line in readers(*layers)] == [
+        "layer 'd' (Dropout) reads from 'x' what that wrote, here what was there before"
+    ]
+
+
 def test_the_net_warns(caplog):
     layers = layer("f", "Flatten", "x", "y"), layer("r", "ReLU", "y", "y"), layer("t", "TanH", "x", "z")
     nets.load(text.parse_net("\n".join((INPUT, *layers))))
