@@ -90,6 +90,9 @@ class Solver:
         if self._seed is not None:
             torch.manual_seed(self._seed + ranks.rank)
         self.net, self.inputs = self._open(train_job(param, self._read), ranks)
+        for blob in self.net.learnable:
+            if blob.lr_mult == 0:  # force_backward asks for its gradient, of which an update leaves nothing
+                blob.tensor.requires_grad_(False)
         self.test_nets: list[Net] = []
         self.test_inputs: list[Inputs] = []
         for job in test_jobs(param, self._read) if ranks.is_first else ():

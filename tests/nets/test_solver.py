@@ -258,6 +258,17 @@ def test_snapshot_diff_is_the_update(case: str, make: Make) -> None:
         assert np.abs(diff).max() > 0
 
 
+@pytest.mark.usefixtures("work")
+def test_training_gathers_no_gradients_of_frozen_blobs_for_force_backward() -> None:
+    net = text.read_net("sgd_fixed/net.prototxt")
+    net.force_backward = True
+    frozen = next(layer for layer in net.layer if layer.name == "conv1")
+    frozen.param[0].lr_mult = frozen.param[1].lr_mult = 0
+    solver = nets.Solver(SolverParameter(net_param=net, base_lr=0.1, lr_policy="fixed", snapshot_diff=True), "cpu")
+    solver.step(3)
+    assert [blob.tensor.grad is None for blob in solver.net.learnable] == [True, True, False, False]
+
+
 def test_hints_of_forks_are_warned_of_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     make(engine="MKLDNN", eval_type="detection", gc=True, min_lr=0.001)
     assert [message for message in caplog.messages if "no effect" in message] == [
