@@ -101,6 +101,10 @@ class Layer(nn.Module):
         """
         return False
 
+    def replaces(self, bottoms: Sequence[Shape]) -> Sequence[str]:
+        """The blobs whose gradient each pass writes anew in the original, where it should be added to that before."""
+        return ()
+
     def emit(self, g: Emitter, *bottoms: Any) -> Emitted:
         """Write the layer, as it works in testing, to *g* as ONNX nodes over the values *bottoms*; the tops' values.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nets.aliases import read_elsewhere
+from nets.aliases import lost_gradients, read_elsewhere
 from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
@@ -61,17 +61,13 @@ class Net(nn.Module):
             log.warning("%s", line)
         self._overwritten = _overwritten(self._plan)
         self._joined = eager(joined) if self._overwritten else joined
-        self._detached = {
-            node.name: tuple(node.proto.propagate_down)
-            for node, _ in self._plan
-            if not all(node.proto.propagate_down) and not graph.param.force_backward
-        }
-        self._straight = _straight(self._plan, self._overwritten, self._detached)
+        self.detached = self._find_detached()
+        self._straight = _straight(self._plan, self._overwritten, self.detached)
         self._apart = [Run(i, node, layer, node.tops) for i, (node, layer) in enumerate(self._plan)]
         alone = [
             i
             for i, (node, _) in enumerate(self._plan)
-            if any(node.loss_weights) or i in self._overwritten or node.name in self._detached
+            if any(node.loss_weights) or i in self._overwritten or node.name in self.detached
         ]
         kept = {*graph.outputs, *(top for i in self._overwritten for top in self._plan[i][0].tops)}
         self._joint = release(join(self._apart, self._axes, alone, graph.outputs), kept)
@@ -82,6 +78,26 @@ class Net(nn.Module):
                 blob.tensor.requires_grad_(blob.lr_mult != 0 or graph.param.force_backward)
 
     # ---- building
+
+    def _find_detached(self) -> dict[str, tuple[bool, ...]]:
+        """By the names of layers that hold gradients back: for each bottom, whether its gradient goes on."""
+        found = {
+            node.name: tuple(node.proto.propagate_down)
+            for node, _ in self._plan
+            if not all(node.proto.propagate_down) and not self.graph.param.force_backward
+        }
+        for lost in lost_gradients(self._plan) if self.graph.phase == "TRAIN" else ():
+            reader = self._plan[lost.reader][0]
+            down = found.get(reader.name, (True,) * len(reader.bottoms))
+            found[reader.name] = tuple(
+                keep and name != lost.blob for name, keep in zip(reader.bottoms, down, strict=True)
+            )
+            log.warning(
+                "%s stands behind %s: as in the original, which loses the gradient there, nothing in front learns by "
+                "it; a Power layer between the two mends that",
+                self._plan[lost.flatten][0], self._plan[lost.maker][0],
+            )  # fmt: skip
+        return found
 
     def _append(self, node: Node) -> None:
         bottoms = [self.shapes[name] for name in node.bottoms]
@@ -202,8 +218,8 @@ class Net(nn.Module):
         return loss
 
     def _call(self, node: Node, layer: Layer, bottoms: list[Tensor]) -> tuple[Tensor, ...]:
-        if node.name in self._detached:
-            down = self._detached[node.name]
+        if node.name in self.detached:
+            down = self.detached[node.name]
             bottoms = [x if keep else x.detach() for x, keep in zip(bottoms, down, strict=True)]
         for i in layer.labels:
             if i < len(bottoms) and bottoms[i].requires_grad:
@@ -252,6 +268,16 @@ class Net(nn.Module):
             )
             for fact in self._facts
         ]
+
+    @property
+    def replaced(self) -> list[Tensor]:
+        """The blobs whose gradients the original does not add up over several passes, see ``Layer.replaces``."""
+        found = [
+            (layer, name)
+            for node, layer in self._plan
+            for name in layer.replaces([self.shapes[bottom] for bottom in node.bottoms])
+        ]
+        return [getattr(layer, name) for layer, name in found]
 
     def forget(self) -> None:
         """Begin anew: let go of the states that LSTM and RNN layers carry from one pass to the next."""

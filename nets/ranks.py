@@ -109,12 +109,14 @@ class Ranks:
 
 
 def _has_idle_blobs(net: Net) -> bool:
-    """Whether some layer that learns leads to no loss: DistributedDataParallel has to look for such in each pass."""
+    """Whether some layer that learns gets no gradient: DistributedDataParallel has to look for such in each pass."""
     wanted: set[str] = set()
     idle = False
     for node, layer in reversed(net.nodes):
         if any(node.loss_weights) or wanted & set(node.tops):
-            wanted |= set(node.bottoms)
+            down = net.detached.get(node.name, (True,) * len(node.bottoms))
+            wanted -= set(node.tops)
+            wanted |= {name for name, keep in zip(node.bottoms, down, strict=True) if keep}
         elif any(blob.requires_grad for blob in layer.blobs):
             idle = True
     return idle

@@ -91,7 +91,7 @@ class Solver:
             torch.manual_seed(self._seed + ranks.rank)
         self.net, self.inputs = self._open(train_job(param, self._read), ranks)
         for blob in self.net.learnable:
-            if blob.lr_mult == 0:  # force_backward asks for its gradient, of which an update leaves nothing
+            if blob.lr_mult == 0 and param.clip_gradients < 0:  # what force_backward asks for counts for the norm alone
                 blob.tensor.requires_grad_(False)
         self.test_nets: list[Net] = []
         self.test_inputs: list[Inputs] = []

@@ -82,11 +82,15 @@ class Result(NamedTuple):
 
 
 class Layered(Protocol):
-    """What a step asks of a net: which layers it has."""
+    """What a step asks of a net: which layers it has, and how their gradients come together."""
 
     @property
     def nodes(self) -> Sequence[Any]:
         """Pairs of a layer's place in the graph and the layer."""
+
+    @property
+    def replaced(self) -> Sequence[Tensor]:
+        """The blobs whose gradients are not added up over several passes."""
 
 
 class Batches(Protocol):
@@ -122,6 +126,7 @@ class Step:
         self._inputs = inputs
         self._update = update
         self._iter_size = param.iter_size
+        self._replaced = net.replaced if param.iter_size > 1 else ()
         self._device = device
         self._options = options
         self._run = run
@@ -187,6 +192,8 @@ class Step:
         outputs, loss = self._pass(batch)
         total = loss
         for _ in range(1, self._iter_size):
+            for blob in self._replaced:
+                blob.grad = None
             outputs, loss = self._pass(self._inputs.next())
             total = total + loss
         mean = total if self._iter_size == 1 else total / self._iter_size

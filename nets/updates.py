@@ -74,8 +74,8 @@ class Block(NamedTuple):
 class Update(torch.optim.Optimizer):
     """The base of the update rules; it takes the learnable blobs of a net, in their order.
 
-    A blob with an ``lr_mult`` of 0 stays as it is. ``norm`` is the L2 norm of all gradients of the last step before
-    they were clipped, where they are.
+    A blob with an ``lr_mult`` of 0 stays as it is; where it has a gradient (``force_backward``), the norm counts it.
+    ``norm`` is the L2 norm of all gradients of the last step before they were clipped, where they are.
     ``decay`` is the solver's weight_decay, ``l1`` chooses its kind, a negative ``clip`` means none. A
     parameter group has all blobs of one lr_mult and decay_mult.
     """
@@ -99,7 +99,7 @@ class Update(torch.optim.Optimizer):
     ) -> None:
         groups: dict[tuple[float, float], dict[str, Any]] = {}
         for blob in blobs:
-            if blob.lr_mult != 0:
+            if blob.lr_mult != 0 or (clip >= 0 and blob.tensor.requires_grad):
                 key = (blob.lr_mult, blob.decay_mult)
                 mults = {"lr_mult": blob.lr_mult, "decay_mult": blob.decay_mult, "decay": decay * blob.decay_mult}
                 groups.setdefault(key, {"params": [], **mults})["params"].append(blob.tensor)
@@ -147,7 +147,9 @@ class Update(torch.optim.Optimizer):
     def update(self) -> None:
         """Update the blobs by their gradients, which are used up; without a gradient it counts as zero."""
         grads = [self._gradients(block) for block in self._blocks]
-        self._scale([grad for part in grads for grad in part])
+        self._scale(
+            [grad for part in grads for grad in part], [blob.grad for blob in self._frozen if blob.grad is not None]
+        )
         rate = self._corrected(self.rate)
         for block, part in zip(self._blocks, grads, strict=True):
             if part:
@@ -156,14 +158,13 @@ class Update(torch.optim.Optimizer):
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The blobs that learn."""
-        return [param for block in self._blocks for param in block.params]
+        """The blobs whose gradients it takes."""
+        return [*(param for block in self._blocks for param in block.params), *self._frozen]
 
     def clear(self) -> None:
         """Forget the gradients."""
-        for block in self._blocks:
-            for param in block.params:
-                param.grad = None
+        for blob in self.tensors:
+            blob.grad = None
 
     def _apply(self, block: Block, grads: list[Tensor], rate: Rate) -> None:
         """The rule itself, with the gradients scaled and the rate of the block; it adds the decay."""
@@ -188,13 +189,13 @@ class Update(torch.optim.Optimizer):
             grads.append(param.grad)
         return grads
 
-    def _scale(self, grads: list[Tensor]) -> None:
+    def _scale(self, grads: list[Tensor], frozen: list[Tensor]) -> None:
         """Clip all gradients by their common L2 norm, then average them over ``iter_size`` passes."""
         clip, scale = self.defaults["clip"], 1 / self.defaults["iter_size"]
         if not grads:  # every blob is frozen
             return
         if clip >= 0:
-            self.norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+            self.norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([*grads, *frozen])))
             torch._foreach_mul_(grads, clip * scale / self.norm.clamp(min=max(clip, TINY)))
         elif scale != 1:
             torch._foreach_mul_(grads, scale)
@@ -281,7 +282,9 @@ class Update(torch.optim.Optimizer):
     def _collect(self) -> None:
         """Gather the groups and their histories into lists; the histories start at zero."""
         names = HISTORIES[: self.histories]
-        for group in self.param_groups:
+        groups = [group for group in self.param_groups if group["lr_mult"] != 0]
+        self._frozen = [blob for group in self.param_groups if group["lr_mult"] == 0 for blob in group["params"]]
+        for group in groups:
             for param in group["params"]:
                 for name in names:
                     if name not in self.state[param]:
@@ -293,7 +296,7 @@ class Update(torch.optim.Optimizer):
                 [param.stride() for param in group["params"]],
                 [[self.state[param][name] for param in group["params"]] for name in names],
             )
-            for group in self.param_groups
+            for group in groups
         ]
 
     def __getstate__(self) -> dict[str, Any]:

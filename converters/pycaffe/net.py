@@ -302,9 +302,11 @@ class Net(Structure, Watched):
         )
         by_source = {id(x): g for x, g in zip(sources, found, strict=True) if g is not None}
         self._store_bottoms(step, leaves, by_source, renewed)
-        for blob, shown in zip(layer.blobs, self.params.get(step.name, ()), strict=True):
+        replaced = layer.replaces([self.blobs[name].shape for name in step.bottoms])
+        for (name, blob), shown in zip(layer.blob_items, self.params.get(step.name, ()), strict=True):
             if id(blob) in by_source:
-                shown.gradient.put(shown.gradient.values() + by_source[id(blob)])
+                gradient = by_source[id(blob)]
+                shown.gradient.put(gradient.clone() if name in replaced else shown.gradient.values() + gradient)
 
     def _fits(self, i: int) -> bool:
         """Whether a layer ran on bottoms of the shapes that they have now."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nets.aliases import lost_gradients
 from nets.graph import Node
 from nets.layer import Layer
 from nets.net import Net as Module
@@ -42,6 +43,8 @@ def _step(proto: LayerParameter, node: Node | None, layer: Layer | None) -> Step
 
 def differentiated(steps: list[Step], force: bool) -> list[Wanted]:
     """What takes a gradient: what lies between learnable blobs and a loss, or with *force* (``force_backward``) all."""
+    plan = [(step.node, step.layer) for step in steps if step.node is not None and step.layer is not None]
+    missing = {plan[lost.maker][0].name for lost in lost_gradients(plan)}
     needing: set[str] = set()
     found = []
     for step, counts in zip(steps, _contributing(steps), strict=True):
@@ -50,6 +53,7 @@ def differentiated(steps: list[Step], force: bool) -> list[Wanted]:
             found.append(Wanted())
             continue
         down = list(step.node.proto.propagate_down) or [True] * len(step.bottoms)
+        down = [keep or force for keep in down]
         bottoms = tuple(
             keep and name in needing and step.layer.differentiable and i not in step.layer.labels
             for i, (name, keep) in enumerate(zip(step.bottoms, down, strict=True))
@@ -60,7 +64,7 @@ def differentiated(steps: list[Step], force: bool) -> list[Wanted]:
             needing |= {*step.tops}
         else:
             needing -= {*step.tops}
-        if not counts and not force:
+        if step.name in missing or (not counts and not force):
             found[-1] = Wanted((False,) * len(bottoms), False)
     return found
 

@@ -118,7 +118,10 @@ class Embed(Layer):
 
 @LAYERS("Parameter")
 class Parameter(Layer):
-    """A learnable blob as a top, without bottoms. top: shape. Options: shape. Blobs: weight (shape), zero at first."""
+    """A learnable blob as a top, without bottoms. top: shape. Options: shape. Blobs: weight (shape), zero at first.
+
+    With iter_size above 1 it learns from the last pass alone, as in the original.
+    """
 
     message = "parameter_param"
     options = frozenset({"shape"})
@@ -138,6 +141,9 @@ class Parameter(Layer):
 
     def forward(self) -> Tensor:
         return self.weight
+
+    def replaces(self, bottoms: Sequence[Shape]) -> Sequence[str]:
+        return ("weight",)
 
     def emit(self, g: Emitter) -> Value:
         return g.blob("weight")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from math import prod
 from typing import Self
 
 import torch
@@ -134,6 +135,7 @@ class Scale(_Broadcast):
     bottoms: x (any shape), and w if it is not learned (a run of x's sizes from axis on, or a scalar); top: as x.
     Options: axis (1), num_axes (1; -1: to the last, 0: one scalar), filler (constant 1), bias_term (false),
     bias_filler (constant 0). Blobs: weight (absent with two bottoms), bias.
+    With iter_size above 1 and a batch of 1 the weight learns from the last pass alone, as in the original.
     """
 
     message = "scale_param"
@@ -169,6 +171,13 @@ class Scale(_Broadcast):
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         weight = self.spread(self.weight, scale)
         return x * weight if self.bias is None else torch.addcmul(self.spread(self.bias, None), x, weight)
+
+    def replaces(self, bottoms: Sequence[Shape]) -> Sequence[str]:
+        if self.weight is None:
+            return ()
+        ahead = bottoms[0][: len(bottoms[0]) - self.trailing - self.weight.dim()]
+        behind = bottoms[0][len(bottoms[0]) - self.trailing :]
+        return ("weight",) if prod(ahead) == 1 and (self.weight.numel() > 1 or prod(behind) == 1) else ()
 
     def emit(self, g: Emitter, x: Value, scale: Value | None = None) -> Value:
         y = g.op("Mul", x, self.emit_spread(g, "weight", scale))

@@ -1,9 +1,10 @@
 """Blobs of one memory in the original, of which a layer changes one in place: another reader is told."""
 
 import pytest
+import torch
 
 import nets
-from nets.aliases import read_elsewhere
+from nets.aliases import lost_gradients, read_elsewhere
 from protos import text
 
 INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 1 dim: 4 } } }'
@@ -63,3 +64,52 @@ def test_the_net_warns(caplog):
     nets.load(text.parse_net("\n".join((INPUT, *layers))))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "works in place on 'y'" in caplog.text
+
+
+TAUGHT = 'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 4 } }'
+RESHAPE = 'layer { name: "rs" type: "Reshape" bottom: "y" top: "z" reshape_param { shape { dim: 0 dim: 2 dim: 2 } } }'
+LOSS = 'layer { name: "l" type: "Reduction" bottom: "w" top: "l" loss_weight: 1 }'
+
+
+def lost(*layers: str) -> list[tuple[int, int, int, str]]:
+    return [tuple(one) for one in lost_gradients(nets.load(text.parse_net("\n".join((INPUT, *layers)))).nodes)]
+
+
+@pytest.mark.parametrize(
+    "maker",
+    [RESHAPE, layer("c", "Concat", "y", "z"), layer("s", "Slice", "y", "z")],
+    ids=["Reshape", "Concat", "Slice"],
+)
+def test_flatten_right_behind_a_layer_whose_gradient_has_its_place_loses_it(maker):
+    assert lost(TAUGHT, maker, layer("f", "Flatten", "z", "w")) == [(1, 2, 2, "z")]
+
+
+def test_a_layer_in_place_between_the_two_still_learns():
+    layers = TAUGHT, RESHAPE, layer("s", "Scale", "z", "z"), layer("p", "PReLU", "z", "z")
+    assert lost(*layers, layer("f", "Flatten", "z", "w")) == [(1, 2, 4, "z")]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [TAUGHT, layer("f", "Flatten", "y", "w")],
+        [TAUGHT, RESHAPE, layer("p", "Power", "z", "v"), layer("f", "Flatten", "v", "w")],
+        [TAUGHT, RESHAPE, layer("f", "Flatten", "z", "w"), layer("o", "TanH", "z", "v")],
+        [TAUGHT, RESHAPE.replace('"z"', '"z" loss_weight: 1'), layer("f", "Flatten", "z", "w")],
+        [RESHAPE.replace('"y"', '"x"').replace("dim: 2 dim: 2", "dim: 3 dim: 4"), layer("f", "Flatten", "z", "w")],
+    ],
+    ids=["no such layer", "one between", "another reader", "a loss", "nothing learns"],
+)
+def test_elsewhere_gradients_go_on(layers):
+    assert lost(*layers) == []
+
+
+def test_in_training_nothing_in_front_learns_as_in_the_original(caplog):
+    flatten = layer("f", "Flatten", "z", "w")
+    net = nets.load(text.parse_net("\n".join((INPUT, TAUGHT, RESHAPE, flatten, LOSS))), phase="TRAIN")
+    assert "layer 'f' (Flatten) stands behind layer 'rs' (Reshape)" in caplog.text
+    out = net(x=torch.ones(2, 3, 1, 4))
+    assert not net.loss(out).requires_grad
+    tested = nets.load(net.to_proto(), phase="TEST")
+    tested.loss(tested(x=torch.ones(2, 3, 1, 4))).backward()
+    assert tested.layer("ip").weight.grad is not None

@@ -69,6 +69,21 @@ def test_two_ranks_follow_one_process_with_twice_the_batch(work: Path) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_two_ranks_train_above_layers_that_get_no_gradient(work: Path) -> None:
+    """The first layer learns nothing, as behind it no gradient goes on: no rank waits for it."""
+    held = 'layer { name: "held" type: "Power" bottom: "conv" top: "held" propagate_down: false }\n'
+    for name, batch in (("two", 8), ("one", 16)):
+        write(work, name, batch, held)
+        path = work / f"{name}_net.prototxt"
+        path.write_text(path.read_text().replace('bottom: "conv" top: "ip"', 'bottom: "held" top: "ip"'))
+    together("two.prototxt")
+    assert train.main(["one.prototxt"]) == 0
+    for a, b in zip(
+        blobs(work / "two/run_iter_12.caffemodel"), blobs(work / "one/run_iter_12.caffemodel"), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_two_ranks_resume_exactly(work: Path) -> None:
     """Each rank's own chance comes back: the dropout masks are those of the unbroken run."""
     solver = write(work, "two", 8, DROP)

@@ -78,8 +78,10 @@ def error(net: nets.Net, path, content: bytes | None = None) -> str:
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/*.caffemodel")), ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_binary_file_of_the_original(path):
-    shapes = {"data": (16, 1, 12, 12), "label": (16,)}
-    net = nets.load(path.parent / "net.prototxt", weights=path, phase="TRAIN", input_shapes=shapes)
+    model = text.read_net(path.parent / "net.prototxt")
+    batch = model.layer[0].data_param.batch_size
+    shapes = {"data": (batch, 1, 12, 12), "label": (batch,)}
+    net = nets.load(model, weights=path, phase="TRAIN", input_shapes=shapes)
     stored = {layer.name: layer.blobs for layer in NetParameter.FromString(path.read_bytes()).layer}
     for node, layer in net.nodes:
         for blob, want in zip(layer.blobs, stored[node.name], strict=True):

@@ -21,6 +21,7 @@ class _Batch:
     """The batch at hand, as a Step asks for it."""
 
     nodes: Sequence[Any] = ()  # of layers that no CUDA graph can hold there are none
+    replaced: Sequence[Tensor] = ()  # each batch is one pass
 
     def __init__(self) -> None:
         self.values: dict[str, Tensor] = {}

@@ -157,6 +157,43 @@ def test_a_layer_goes_back_without_having_run(small, caffe):
     np.testing.assert_array_equal(net.blobs["data"].diff, diff @ weight)
 
 
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }'
+SCALE = 'layer { name: "s" type: "Scale" bottom: "data" top: "s" scale_param { bias_term: true } }'
+RESHAPE = 'layer { name: "r" type: "Reshape" bottom: "s" top: "r" reshape_param { shape { dim: 2 dim: 2 } } }'
+FLAT = 'layer { name: "f" type: "Flatten" bottom: "r" top: "f" }'
+SUM = 'layer { name: "sum" type: "Reduction" bottom: "%s" top: "sum" loss_weight: 1 }'
+
+
+def test_two_passes_add_up_but_where_the_original_writes_a_diff_anew(small, caffe):
+    Path(small).write_text("".join((INPUT, SCALE, SUM % "s")))
+    net = caffe.Net(small, caffe.TRAIN)
+    for _ in range(2):
+        net.forward(data=np.arange(4.0).reshape(1, 4))
+        net.backward()
+    weight, bias = (blob.diff for blob in net.params["s"])
+    np.testing.assert_array_equal(weight, np.arange(4))
+    np.testing.assert_array_equal(bias, np.full(4, 2))
+
+
+def test_a_gradient_that_the_original_loses_is_lost(small, caffe):
+    for layers, found in (((SCALE, RESHAPE, SUM % "r"), True), ((SCALE, RESHAPE, FLAT, SUM % "f"), False)):
+        Path(small).write_text("".join(("force_backward: true ", INPUT, *layers)))
+        net = caffe.Net(small, caffe.TEST)
+        net.forward(data=np.ones((1, 4)))
+        net.backward()
+        assert [x.diff.any() for x in (net.blobs["data"], net.params["s"][0])] == [found] * 2
+
+
+def test_force_backward_goes_before_propagate_down(small, caffe):
+    for force, found in (("", False), ("force_backward: true ", True)):
+        held = SCALE.replace("top:", "propagate_down: false top:", 1)
+        Path(small).write_text("".join((force, INPUT, held, SUM % "s")))
+        net = caffe.Net(small, caffe.TEST)
+        net.forward(data=np.ones((1, 4)))
+        net.backward()
+        assert net.blobs["data"].diff.any() == found
+
+
 def test_a_net_without_a_loss_goes_back_where_the_file_forces_it(small, caffe):
     """As in the original, whose backward passes by what no loss is made of."""
     for text, moved in ((NET, False), ("force_backward: true " + NET, True)):
