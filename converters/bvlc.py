@@ -14,6 +14,7 @@ from nets.layers.activation import ReLU
 from nets.layers.regions import RReLU
 from nets.layers.resampling import Upsample
 from nets.layers.spatial import Upscale
+from nets.layers.volume import Convolution3D
 from protos.errors import NetError, listing
 from protos.schema import EltwiseParameter, LayerParameter, PoolingParameter
 
@@ -87,6 +88,16 @@ def _convolution(draft: Draft, part: Part) -> list[Part]:
     part.proto.type = "Convolution"
     part.proto.convolution_param.group = part.bottoms[0].shape[1]
     part.proto.convolution_param.num_output = part.tops[0].shape[1]
+    return [part]
+
+
+def _volume(draft: Draft, part: Part) -> list[Part]:
+    window, old = cast("Convolution3D", part.layer()).window, part.proto
+    said = old.convolution3d_param if old.HasField("convolution3d_param") else old.convolution_param
+    part.proto = LayerParameter(name=old.name, type="Convolution")
+    new = part.proto.convolution_param
+    new.num_output, new.bias_term, new.group = said.num_output, said.bias_term, said.group
+    new.kernel_size[:], new.stride[:], new.pad[:] = window.kernel, window.stride, window.pad
     return [part]
 
 
@@ -181,6 +192,7 @@ WORDS: dict[str, Words] = {
     "Axpy": _axpy,
     "BN": _scale,
     "BatchNorm": _scale,
+    "Convolution3D": _volume,
     "ConvolutionDepthwise": _convolution,
     "DepthwiseConvolution": _convolution,
     "Dropout": _scale,
@@ -191,6 +203,7 @@ WORDS: dict[str, Words] = {
     "ReLU": _clip,
     "ReLU6": _clip,
     "SharedDropout": _identity,
+    "SpatialDropout": _identity,
     "Squeeze": _reshape,
     "Transpose": _reshape,
     "Upsample": _repeated,

@@ -13,7 +13,7 @@ from nets.net import Net
 from nets.predictions import Prediction, plan
 from protos.schema import LayerParameter
 
-HANDING_ON = ("GaussianNoise", "SharedDropout")  # in testing
+HANDING_ON = ("GaussianNoise", "SharedDropout", "SpatialDropout")  # in testing
 TRAINING = (
     "include",
     "exclude",

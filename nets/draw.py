@@ -1,4 +1,8 @@
-"""``python -m nets.draw MODEL OUT.{svg,png,dot}``: a picture of the graph, boxes by kind of layer, shapes on edges."""
+"""``python -m nets.draw MODEL OUT.{svg,png,dot}``: a picture of the graph, boxes by kind of layer, shapes on edges.
+
+Layers of unknown types are drawn, too, with a dashed border. Behind them, and behind Python layers, whose code does not
+run here, there are shapes only where ``--shape`` says those of their tops.
+"""
 
 import argparse
 import contextlib
@@ -12,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from nets import console
-from nets.graph import Graph, Node, build
+from nets.graph import INPUT as INPUT_TYPE
+from nets.graph import Graph, Node, build, is_known, unknown_layers
 from nets.inference import parse_shapes, shaped_net
 from nets.layer import LAYERS, Shape, shape_text
-from nets.model import read
 from nets.summary import add_net_flags
-from protos import files
+from protos import files, text
 from protos.errors import CaffeError, NetError
 from protos.schema import ConvolutionParameter, LayerParameter, NetParameter, PoolingParameter
 
@@ -51,6 +55,7 @@ class Box:
     lines: list[str]
     colours: tuple[str, str]
     tops: list[str] = field(default_factory=list)
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,12 @@ def boxes_and_edges(graph: Graph, shapes: dict[str, Shape]) -> tuple[list[Box], 
             boxes.append(box)
         makers[name] = box
     for node in graph.layers:
-        if len(node.bottoms) == len(node.tops) == 1 and node.bottoms == node.tops:
+        known = is_known(node.type)
+        if known and len(node.bottoms) == len(node.tops) == 1 and node.bottoms == node.tops:
             makers[node.bottoms[0]].lines.append(f"+ {node.name} ({node.type})")
             continue
-        box = Box(f"n{len(boxes)}", [node.name, _kind(node)], COLOURS.get(_module(node.type), OTHER), list(node.tops))
+        colours = COLOURS.get(_module(node.type), OTHER) if known else OTHER
+        box = Box(f"n{len(boxes)}", [node.name, _kind(node)], colours, list(node.tops), dashed=not known)
         boxes.append(box)
         for bottom in node.bottoms:
             edges.append(Edge(makers[bottom].key, box.key, _label(bottom, shapes, makers[bottom])))
@@ -116,7 +123,7 @@ def _kind(node: Node) -> str:
         return f"{method} pooling, {'whole image' if q.global_pooling else _window(q)}"
     if node.type == "InnerProduct":
         return f"InnerProduct {proto.inner_product_param.num_output}"
-    return node.type
+    return node.type or "unknown type"
 
 
 def _window(p: ConvolutionParameter | PoolingParameter) -> str:
@@ -146,12 +153,13 @@ def to_dot(graph: Graph, shapes: dict[str, Shape]) -> Any:
     title = label_of([f"{graph.name} ({graph.phase})"])
     made.graph_attr.update(rankdir="TB", nodesep="0.35", ranksep="0.45", label=title, labelloc="t",
                            fontname="Helvetica", fontsize="16")  # fmt: skip
-    made.node_attr.update(shape="box", style="rounded,filled", fontname="Helvetica", fontsize="11", margin="0.15,0.07")
+    made.node_attr.update(shape="box", fontname="Helvetica", fontsize="11", margin="0.15,0.07")
     made.edge_attr.update(fontname="Helvetica", fontsize="9", fontcolor="#444444", color="#777777", arrowsize="0.7")
     boxes, edges = boxes_and_edges(graph, shapes)
     for box in boxes:
         fill, border = box.colours
-        made.add_node(box.key, label=label_of(box.lines), fillcolor=fill, color=border)
+        style = "rounded,filled,dashed" if box.dashed else "rounded,filled"
+        made.add_node(box.key, label=label_of(box.lines), fillcolor=fill, color=border, style=style)
     for edge in edges:
         made.add_edge(edge.start, edge.end, label=_on_white(edge.label))
     return made
@@ -234,22 +242,47 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     args = console.parse(parser(), argv)
-    param = read(files.find(args.model), args.allow_unknown)
-    graph = build(param, args.phase, args.level, console.stages(args.stage), allow_python=True)
-    draw(graph, _shapes(param, args), args.out)
+    param = text.read_net(files.find(args.model), allow_unknown=args.allow_unknown)
+    graph = build(param, args.phase, args.level, console.stages(args.stage), allow_python=True, allow_foreign=True)
+    draw(graph, _shapes(graph.param, args), args.out)
     return 0
 
 
 def _shapes(param: NetParameter, args: argparse.Namespace) -> dict[str, Shape]:
-    """The shapes of all blobs; none, with a word why, where the net cannot be shaped."""
+    """The shapes of all blobs that need no unknown layer; none where there are none to be had; a word says why."""
+    for said in unknown_layers(param):
+        console.log.warning("with a dashed border: %s", said)
     try:
         given = parse_shapes(args.shape)
-        return shaped_net(param, given, args.level, console.stages(args.stage), args.phase).shapes
+        part = _shapeable(param, given)
+        return shaped_net(part, given, args.level, console.stages(args.stage), args.phase).shapes
     except NetError:
         raise
     except CaffeError as error:
         console.log.warning("no shapes: %s", error)
         return {}
+
+
+def _is_shaped(type: str) -> bool:
+    """Whether layers of this type can be shaped: those in Python would run code that nobody has allowed."""
+    return is_known(type) and type != "Python"
+
+
+def _shapeable(param: NetParameter, given: Iterable[str]) -> NetParameter:
+    """*param* without the layers that cannot be shaped and all that needs their tops, but for those *given*."""
+    kept = NetParameter()
+    kept.CopyFrom(param)
+    del kept.layer[:]
+    lost: set[str] = set()
+    for layer in param.layer:
+        if _is_shaped(layer.type) and lost.isdisjoint(layer.bottom):
+            kept.layer.append(layer)
+            continue
+        new = set(layer.top) - set(layer.bottom)  # what it works on in place keeps its shape
+        lost |= new.difference(given)
+        if inputs := sorted(new.intersection(given)):
+            kept.layer.append(LayerParameter(name=layer.name, type=INPUT_TYPE, top=inputs))
+    return kept
 
 
 if __name__ == "__main__":

@@ -62,16 +62,18 @@ def build(
     stages: Iterable[str] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     allow_python: bool = False,
+    allow_foreign: bool = False,
 ) -> Graph:
     """The graph of *param* in *phase* ("TRAIN" or "TEST"), at *level*, with *stages* set.
 
     *input_shapes* names the shapes of inputs: tops of data layers, or other shapes for Input layers. *allow_python*
-    admits Python layers, which run the user's code. Raises NetError that lists every problem found.
+    admits Python layers, which run the user's code, *allow_foreign* layers of unknown types, of which no Net can be
+    made. Raises NetError that lists every problem found.
     """
     state = NetState(phase=phase, level=level or param.state.level, stage={*param.state.stage, *stages})
     current = upgrade_net(param)
     kept, problems = filter_layers(current, state)
-    wiring = _Wiring(kept, input_shapes or {}, _elsewhere(current, state))
+    wiring = _Wiring(kept, input_shapes or {}, _elsewhere(current, state), allow_foreign)
     problems += wiring.problems
     if not allow_python and (python := [f"'{node.name}'" for node in wiring.nodes if node.type == "Python"]):
         problems.append(
@@ -105,15 +107,16 @@ def filter_layers(param: NetParameter, state: NetState) -> tuple[NetParameter, l
 
 
 def unknown_layers(param: NetParameter) -> list[str]:
-    """The layers of *param*, in whichever phase, of types that are not known: a line for each type."""
+    """The layers of *param*, in whichever phase, that name a type which is not known: a line for each type."""
     found = _Problems()
     for layer in param.layer:
-        if not _is_known(layer.type):
+        if layer.type and not is_known(layer.type):
             found.add(layer, _unknown_type(layer.type))
     return found.lines()
 
 
-def _is_known(type: str) -> bool:
+def is_known(type: str) -> bool:
+    """Whether there is code for layers of this type, or it is of a source."""
     return type == INPUT or type in SOURCES or type in LAYERS
 
 
@@ -183,10 +186,15 @@ class _Wiring:
     """Follows the blobs through the layers in their order."""
 
     def __init__(
-        self, param: NetParameter, input_shapes: Mapping[str, Sequence[int]], elsewhere: Mapping[str, str]
+        self,
+        param: NetParameter,
+        input_shapes: Mapping[str, Sequence[int]],
+        elsewhere: Mapping[str, str],
+        allow_foreign: bool,
     ) -> None:
         self.input_shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
         self.elsewhere = elsewhere
+        self.allow_foreign = allow_foreign
         self._found = _Problems()
         self._foreign: set[str] = set()  # tops of layers whose type is not known
         self.inputs: dict[str, Shape | None] = {}
@@ -213,10 +221,7 @@ class _Wiring:
         elif layer.type in LAYERS:
             self._add_layer(layer, LAYERS[layer.type])
         else:
-            self._report(layer, _unknown_type(layer.type))
-            self._foreign.update(layer.top)
-            self._take_bottoms(layer)
-            self._make_tops(layer, tuple(layer.top))
+            self._add_foreign(layer)
 
     def _add_input(self, layer: LayerParameter) -> None:
         shapes: list[Shape | None] = [None] * len(layer.top)
@@ -254,6 +259,15 @@ class _Wiring:
             proto.CopyFrom(layer)
             proto.top[:] = tops
         self.nodes.append(Node(layer.name, layer.type, tuple(layer.bottom), tops, weights, proto))
+
+    def _add_foreign(self, layer: LayerParameter) -> None:
+        if not self.allow_foreign:
+            self._report(layer, _unknown_type(layer.type))
+        tops = tuple(layer.top)
+        self._foreign.update(tops)
+        self._take_bottoms(layer)
+        self._make_tops(layer, tops)
+        self.nodes.append(Node(layer.name, layer.type, tuple(layer.bottom), tops, (0.0,) * len(tops), layer))
 
     def _automatic_tops(self, layer: LayerParameter, count: int) -> Iterator[str]:
         for i in range(count):
@@ -306,7 +320,14 @@ class _Wiring:
 
 
 def unsupported(layer: LayerParameter, cls: type[Layer]) -> Iterator[str]:
-    """The options that *layer* sets in its own message and *cls* does not honour, a line each."""
+    """The options that *layer* sets in its own message and *cls* does not honour, a line each.
+
+    A message of the layer's name that is not the one of *cls* is another fork's.
+    """
+    for field, value in layer.ListFields():
+        if field.name != cls.message and _stem(field.name) == layer.type.lower() and value.ListFields():
+            place = f"takes its options in {cls.message}, not in" if cls.message else "takes no options, which are in"
+            yield f"{place} {field.name}"
     if not cls.message:
         return
     message = getattr(layer, cls.message)
@@ -316,3 +337,9 @@ def unsupported(layer: LayerParameter, cls: type[Layer]) -> Iterator[str]:
         if not field.is_repeated and field.message_type is None and value == field.default_value:
             continue
         yield f"option {cls.message}.{field.name} is not supported"
+
+
+def _stem(field: str) -> str:
+    """The name of a layer type, in small letters, whose options a *field* of LayerParameter would hold."""
+    stem, _, param = field.lower().rpartition("_")
+    return stem.replace("_", "") if param in ("param", "parameter") else ""

@@ -15,9 +15,11 @@ from nets.layer import Layer
 from nets.layers.ctc import LabelsequenceAccuracy
 from nets.layers.evaluation import DetectionEvaluate
 from nets.layers.loss import Loss
-from nets.layers.metrics import Accuracy
+from nets.layers.metrics import Accuracy, SegAccuracy
 from nets.net import Net
 from protos.errors import NetError
+
+JUDGES = Accuracy | SegAccuracy | LabelsequenceAccuracy | DetectionEvaluate
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class _Walk:
             self.gone |= {top for i, top in enumerate(node.tops) if i != 1 or not layer.activates}
             self.used.add(node.bottoms[0])
             self.losses[node.tops[0]] = self._of_loss(node, layer)
-        elif isinstance(layer, Accuracy | LabelsequenceAccuracy | DetectionEvaluate) or follows:
+        elif isinstance(layer, JUDGES) or follows:
             self.judges.append(node.name)
             self.gone |= {*node.tops}
             self.judged += node.bottoms[:1] if not follows else ()

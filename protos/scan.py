@@ -1,7 +1,8 @@
 """Why a prototxt does not parse: a walk over its text along the descriptors, past the first fault.
 
 `protos.text` calls it only after protobuf's own parser has refused a text. It finds all unknown fields and
-enum values at once, and mends the few spellings that public files have and the schema cannot express:
+enum values at once, names what is no prototxt yet (placeholders of templates, conflicts of git), and mends the few
+spellings that public files have and the schema, or protobuf's parser in Python, cannot express:
 
 >>> from protos.schema import NetParameter, SolverParameter
 >>> findings = scan('nam: "x" layer { type: CONVOLUTION }', NetParameter)
@@ -15,7 +16,7 @@ import contextlib
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -28,14 +29,24 @@ MAX_DEPTH = 100  # as many levels as protobuf's binary format allows
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\#[^\n]*)+)
+    |(?P<conflict>^(?:<{7}|={7}|>{7}|\|{7})(?=\s|\Z)[^\r\n]*)
+    |(?P<placeholder>(?:
+        \$(?:\{[^{}\n]*\}|\([^()\n]*\)|\w+)
+        |\{\{[^\n]*?\}\}|\{%[^\n]*?%\}|<%[^\n]*?%>|<<[^<>\n]+>>
+        |%(?:\(\w+\))?[\d.]*[a-z]|@\w+@
+    )[\w./:-]*)
     |(?P<name>[a-zA-Z_][0-9a-zA-Z_+-]*)
     |(?P<number>(?:[0-9+-]|\.[0-9])[0-9a-zA-Z_.+-]*)
     |(?P<string>"(?:[^"\n\\]|\\.)*"|'(?:[^'\n\\]|\\.)*')
     |(?P<mark>[{}<>[\]:,;])
     |(?P<broken>["'][^\n]*|.)""",
-    re.VERBOSE,
+    re.VERBOSE | re.MULTILINE,
 )
+_PLACEHOLDER_IN_BRACES = re.compile(r"\{\w*\}|<\w+>")  # where a value is wanted; elsewhere they are messages
+_PLACEHOLDER_WORD = re.compile(r"_*[A-Z][A-Z0-9_]+|__\w+__")
+_UNFILLED = "which looks like a placeholder of a template, to be filled in first"
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
+_SOUND = ("name", "number", "string", "mark")
 _EXPECTED = {
     FieldDescriptor.TYPE_BOOL: "true or false",
     FieldDescriptor.TYPE_BYTES: "a quoted string",
@@ -44,6 +55,7 @@ _EXPECTED = {
 }
 # Loose: the parser has the last word on a value, on its range for one.
 _NUMBER = re.compile(r"[-+.]*\d.*|[-+]?(inf|nan).*", re.IGNORECASE)
+_UNSIGNED = re.compile(r"[\d.].*|inf(inity)?|nan", re.IGNORECASE)
 _WHOLE = re.compile(r"[-+]?(\d+|0x[0-9a-f]+)", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"'].*")
 _FITS = {
@@ -60,7 +72,10 @@ _V1_ENUMS = {v1_type(name): name for name in _V1_NAMES}
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of text: its kind is name, number, string, mark, end, or broken where it is no token."""
+    """A piece of text: its kind is name, number, string, mark, end, or one of what is no token of a prototxt.
+
+    Those are conflict, placeholder and broken.
+    """
 
     kind: str
     text: str
@@ -68,7 +83,8 @@ class Token:
     end: int
 
     def __str__(self) -> str:
-        return repr(self.text) if self.text else "the end of the text"
+        shown = repr(self.text) if self.text else "the end of the text"
+        return f"{shown}, {_UNFILLED}" if self.kind == "placeholder" else shown
 
 
 @dataclass(frozen=True)
@@ -170,7 +186,7 @@ def balanced(body: Sequence[Token]) -> bool:
             closing.append(_CLOSING[token.text])
         elif token.text in _CLOSING.values() and (not closing or closing.pop() != token.text):
             return False
-    return not closing and all(token.kind != "broken" for token in body)
+    return not closing and all(token.kind in _SOUND for token in body)
 
 
 @functools.cache
@@ -178,14 +194,30 @@ def _unknown_field(name: str, descriptor: Descriptor) -> str:
     return f"unknown field {name!r} in {descriptor.name}{suggest(name, descriptor.fields_by_name)}"
 
 
+def _is_placeholder(known: FieldDescriptor, word: str) -> bool:
+    """Whether *word* is written as nobody writes a value of this field, but the variable of a template."""
+    if known.enum_type is not None or known.type == FieldDescriptor.TYPE_BOOL:
+        return False
+    return known.full_name != "caffe.LayerParameter.type" and _PLACEHOLDER_WORD.fullmatch(word) is not None
+
+
 class _StopScanError(Exception):
     """The text is no longer of the form that a prototxt has."""
+
+
+class _NextLayerError(Exception):
+    """A layer begins in a message of this *depth*, which can hold none."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
+        self.depth = depth
 
 
 class _Scanner:
     """The walk: a position in the tokens, and what was found so far."""
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.tokens = list(tokens(text))
         self.position = 0
         self.findings = Findings()
@@ -197,16 +229,40 @@ class _Scanner:
         seen: set[str] = set()
         while not self.ends(closing):
             name = self.field_name(closing)
-            known = descriptor.fields_by_name.get(name.text)
-            if known is None:
-                self.skip_value()
-                self.unknown(name, _unknown_field(name.text, descriptor), depth)
-            else:
-                if known.name in seen and not known.is_repeated:
-                    self.fault(name, f"{name} stands twice in one {descriptor.name}")
-                seen.add(known.name)
-                self.known(known, name, depth)
-            self.separator()
+            try:
+                self.field(descriptor, name, depth, seen)
+            except _NextLayerError as error:
+                if depth and descriptor.name != "NetParameter":
+                    raise
+                self.unclosed(name, error.depth - depth)
+
+    def field(self, descriptor: Descriptor, name: Token, depth: int, seen: set[str]) -> None:
+        """What follows the *name* of a field in a message of which the fields *seen* came before."""
+        if depth and self.begins_a_layer(descriptor, name):
+            self.position -= 1
+            raise _NextLayerError(depth)
+        known = descriptor.fields_by_name.get(name.text)
+        if known is None:
+            self.skip_value()
+            self.unknown(name, _unknown_field(name.text, descriptor), depth)
+        else:
+            if known.name in seen and not known.is_repeated:
+                self.fault(name, f"{name} stands twice in one {descriptor.name}")
+            seen.add(known.name)
+            self.known(known, name, depth)
+        self.separator()
+
+    def begins_a_layer(self, descriptor: Descriptor, name: Token) -> bool:
+        """Whether *name* opens a layer in what holds none: nets do, and V1's layers hold those of V0."""
+        after = self.tokens[self.position + (self.next.text == ":")]
+        holds_one = descriptor.name == "NetParameter" or (descriptor.name, name.text) == ("V1LayerParameter", "layer")
+        return name.text in ("layer", "layers") and after.text in ("{", "<") and not holds_one
+
+    def unclosed(self, name: Token, count: int) -> None:
+        """Note that *name* opens a message that lacks *count* closing braces before the next token."""
+        line = self.text.count("\n", 0, name.start) + 1
+        missing = "a '}' is missing" if count == 1 else f"{count} '}}' are missing"
+        self.fault(self.next, f"{missing} before {self.next}: the {name} of line {line} is not closed")
 
     @property
     def next(self) -> Token:
@@ -231,6 +287,10 @@ class _Scanner:
         return _StopScanError()
 
     def expected(self, what: str) -> _StopScanError:
+        if self.next.kind == "conflict":
+            return self.stop(
+                f"{self.next} is a conflict marker of git: keep one of the two sides and remove the markers"
+            )
         if self.next.kind == "broken" and self.next.text[0] in "\"'":
             return self.stop(f"{self.next} lacks its closing quote")
         return self.stop(f"expected {what}, found {self.next}")
@@ -265,7 +325,7 @@ class _Scanner:
         first, closing = self.position, [_CLOSING[opening.text]]
         while closing:
             token = self.next
-            if token.kind in ("end", "broken"):
+            if token.kind not in _SOUND:
                 raise self.expected(repr(closing[-1]))
             if token.text in _CLOSING:
                 closing.append(_CLOSING[token.text])
@@ -275,13 +335,27 @@ class _Scanner:
         return self.tokens[first : self.position - 1]
 
     def value(self, what: str = "a value") -> Token:
-        """A scalar: a name, a number, or strings side by side, of which the last is returned."""
-        if self.next.kind not in ("name", "number", "string"):
+        """A scalar, or a placeholder of one: a name, a number, or strings side by side, the last of which is returned.
+
+        A minus and a number apart from it, which the original reads, are joined.
+        """
+        if braces := _PLACEHOLDER_IN_BRACES.match(self.text, self.next.start):
+            self.position += len(list(tokens(braces[0]))) - 1
+            return Token("placeholder", braces[0], *braces.span())
+        if self.next.kind not in ("name", "number", "string", "placeholder"):
             raise self.expected(what)
         self.position += 1
+        if self.last.text == "-" and _UNSIGNED.fullmatch(self.next.text):
+            return self.joined(self.last)
         while self.last.kind == self.next.kind == "string":
             self.position += 1
         return self.last
+
+    def joined(self, minus: Token) -> Token:
+        """The number from *minus*, just taken, to the end of the next token, without what is between the two."""
+        self.position += 1
+        self.findings.edits.append(Edit(minus.end, self.last.start, ""))
+        return Token("number", minus.text + self.last.text, minus.start, self.last.end)
 
     def listed(self) -> Iterator[None]:
         """Once where a single value stands, or once for each value of a list in brackets."""
@@ -326,7 +400,9 @@ class _Scanner:
 
     def scalar_fault(self, known: FieldDescriptor, value: Token) -> str | None:
         """What is unknown about *value*; an odd spelling is mended, another fault noted, on the way."""
-        if known.enum_type is not None:
+        if value.kind == "name" and _is_placeholder(known, value.text):
+            value = replace(value, kind="placeholder")
+        if known.enum_type is not None and value.kind != "placeholder":
             return self.enum_fault(known, known.enum_type, value)
         if known.type == FieldDescriptor.TYPE_STRING and value.kind == "name":
             self.unquoted(known, value)
@@ -360,7 +436,7 @@ class _Scanner:
     def list_for_one(self, known: FieldDescriptor, opening: Token) -> None:
         """A list for one value: of devices the first stays, and all go to ``device_ids``."""
         first = self.tokens[self.tokens.index(opening) + 1]
-        if known.full_name == "caffe.SolverParameter.device_id" and first.kind == "number":
+        if known.full_name == "caffe.SolverParameter.device_id" and _WHOLE.fullmatch(first.text):
             self.findings.edits.append(Edit(opening.start, opening.start, f"{first.text} device_ids: "))
         else:
             self.fault(opening, f"{known.name} takes one value, not a list")

@@ -7,6 +7,7 @@
 - V1 data layers: ``scale``, ``mean_file``, ``crop_size`` and ``mirror`` move to ``transform_param``.
 - ``input`` with ``input_dim`` or ``input_shape``: becomes one ``Input`` layer in front.
 - BatchNorm with three ``param``: their ``lr_mult`` and ``decay_mult`` are set to 0.
+- DeepLab's ``hole`` becomes ``dilation``, its ``softmaxloss_param`` ``loss_param``.
 - ``solver_type: ADAM``: becomes ``type: "Adam"``.
 
 What has no place in the current format is refused, never dropped.
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
+from protos import forks
 from protos.errors import CaffeWarning, ParseError, listing
 from protos.schema import (
     LayerParameter,
@@ -42,6 +44,7 @@ V1_TYPES = {
     "ARGMAX": "ArgMax",
     "BN": "BN",
     "BNLL": "BNLL",
+    "CONVOLUTION3D": "Convolution3D",
     "DEPTHWISECONVOLUTION": "DepthwiseConvolution",
     "DETECTIONOUTPUT": "DetectionOutput",
     "HDF5_DATA": "HDF5Data",
@@ -52,6 +55,8 @@ V1_TYPES = {
     "MVN": "MVN",
     "NAMCWINDOW_DATA": "NAMCWindowData",
     "NONE": "",
+    "POOLING3D": "Pooling3D",
+    "PRELU": "PReLU",
     "PRIORBOX": "PriorBox",
     "RELU": "ReLU",
     "RELU6": "ReLU6",
@@ -175,11 +180,13 @@ def upgrade_net(old: NetParameter) -> NetParameter:
             )
         net.layer.extend(_from_v1(layer) for layer in _without_padding(net.layers))
         net.ClearField("layers")
+    axes = 5 if any(layer.type in ("Convolution3D", "Pooling3D") for layer in net.layer) else 4
     for layer in net.layer:
+        forks.upgrade(layer)
         _fold_param_specs(layer, layer)
         _reset_batch_norm(layer)
         _warn_of_dead_transforms(layer)
-    _inputs_to_layer(net)
+    _inputs_to_layer(net, axes)
     return net
 
 
@@ -357,10 +364,10 @@ def _with_padding_of_bottoms(layer: V1LayerParameter, maker: dict[str, V1LayerPa
     return folded
 
 
-def _inputs_to_layer(net: NetParameter) -> None:
+def _inputs_to_layer(net: NetParameter, axes: int) -> None:
     if not net.input:
         return
-    names, shapes = _inputs(net)
+    names, shapes = _inputs(net, axes)
     if names:
         layer = LayerParameter(name="input", type="Input", top=names)
         for dims in shapes:
@@ -373,8 +380,8 @@ def _inputs_to_layer(net: NetParameter) -> None:
         net.ClearField(field)
 
 
-def _inputs(net: NetParameter) -> tuple[list[str], list[list[int]]]:
-    """The inputs of the net and the shape of each; no shapes where the net states none."""
+def _inputs(net: NetParameter, axes: int) -> tuple[list[str], list[list[int]]]:
+    """The inputs of the net and the shape of each, *axes* input_dim; no shapes where the net states none."""
     names = list(net.input)
     if not net.input_shape and not net.input_dim:
         # In a net for training and deploying at once a data layer may make the blob: then it is no input.
@@ -383,13 +390,13 @@ def _inputs(net: NetParameter) -> tuple[list[str], list[list[int]]]:
     if net.input_shape:
         shapes = [list(shape.dim) for shape in net.input_shape]
     else:
-        shapes = [list(net.input_dim[i : i + 4]) for i in range(0, len(net.input_dim) - 3, 4)]
+        shapes = [list(net.input_dim[i : i + axes]) for i in range(0, len(net.input_dim) - axes + 1, axes)]
     stated = (
         f"{len(names)} inputs ({', '.join(names)}) have {len(net.input_shape)} input_shape and "
         f"{len(net.input_dim)} input_dim"
     )
     if len(shapes) < len(names):
-        raise ParseError(f"{stated}: each takes one input_shape or four input_dim")
-    if len(net.input_shape) + len(net.input_dim) / 4 != len(names):
+        raise ParseError(f"{stated}: each takes one input_shape or {'five' if axes == 5 else 'four'} input_dim")
+    if len(net.input_shape) + len(net.input_dim) / axes != len(names):
         warnings.warn(f"{stated}: those beyond the first of each are ignored", CaffeWarning, stacklevel=4)
     return names, shapes[: len(names)]

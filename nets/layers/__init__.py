@@ -39,6 +39,7 @@ from nets.layers import (
     squeeze,
     transpose,
     unpooling,
+    volume,
     windows,
     yolo,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "squeeze",
     "transpose",
     "unpooling",
+    "volume",
     "windows",
     "yolo",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nets.emitter import Dims, Emitter, Value, fixed, reshaped
 from nets.fillers import ZERO, Filler
-from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layer import LAYERS, Count, Layer, Shape, canonical_axis
 from nets.layers.plain import is_plain
 from protos.errors import NetError
 from protos.schema import ConvolutionParameter, LayerParameter
@@ -118,8 +118,8 @@ class _Filtering(Layer):
     options = WINDOW_OPTIONS | {"num_output", "bias_term", "group", "weight_filler", "bias_filler"}
     hints = frozenset({"engine", "force_nd_im2col", "conv_algorithm", "conv_algos_override",
                        "cudnn_convolution_algo_seeker", "cudnn_flavor"})  # fmt: skip
-    bottoms = (1, None)
-    tops = (1, None)
+    bottoms: ClassVar[Count] = (1, None)
+    tops: ClassVar[Count] = (1, None)
     blob_names = ("weight", "bias")
     transposed: ClassVar[bool]
     weight: Tensor

@@ -1,6 +1,6 @@
 """The depthwise convolutions of Caffe's forks: each filter sees one channel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 from nets.fillers import Filler
@@ -19,12 +19,6 @@ class DepthwiseConvolution(Convolution):
     computes one thing on a CPU and another on a GPU. Blobs: weight (num_output x 1 x kernel), bias (num_output).
     Source: the layer of this name for MobileNet.
     """
-
-    @classmethod
-    def check(cls, proto: LayerParameter) -> Iterable[str]:
-        for field in ("DepthwiseConvolution_param", "DepthwiseConvolution_parameter"):
-            if proto.HasField(field):
-                yield f"takes its options in convolution_param, not in {field}"
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:

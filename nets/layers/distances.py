@@ -1,4 +1,4 @@
-"""Losses by how far apart things are: EuclideanLoss, and of forks L1Loss and CenterLoss."""
+"""Losses by how far apart things are: EuclideanLoss, and of forks L1Loss, TripletLoss and CenterLoss."""
 
 from collections.abc import Sequence
 from typing import Any, Self, cast
@@ -35,14 +35,88 @@ class EuclideanLoss(_Apart):
 
 
 @LAYERS("L1Loss")
-class L1Loss(_Apart):
-    """The sum of abs(a - b), by N. bottoms: two, N x any, as many values in each; top: scalar.
+class L1Loss(Loss):
+    """The sum of abs(a - b), by N. bottoms: two, N x C x any, as many values in each, or their difference; top: scalar.
 
-    It gives a gradient to both bottoms, none where they are equal. Source: DIGITS' layer of this name.
+    It gives a gradient to both bottoms, none where they are equal. Source: DIGITS' layer of this name, or with
+    l1_loss_param FlowNet 2.0's, in which a difference that is not a number counts as 0, and has no gradient. Options:
+    l2_per_location (false; true: the sum of sqrt(epsilon + the sum of (a - b)^2 over the channels)), epsilon (0.01),
+    l2_prescale_by_channels (false; true: their mean), plateau (0; less than that counts as 0),
+    normalize_by_num_entries (false; true: by the values that are numbers / C instead of N).
     """
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return (a - b.reshape(a.shape)).abs().sum() / a.shape[0]
+    message = "l1_loss_param"
+    options = frozenset(
+        {"l2_per_location", "l2_prescale_by_channels", "epsilon", "plateau", "normalize_by_num_entries"}
+    )  # fmt: skip
+    bottoms = (1, 2)
+
+    def __init__(
+        self, skips_nan: bool = False, per_location: bool = False, mean: bool = False, epsilon: float = 0.01,
+        plateau: float = 0.0, by_entries: bool = False,
+    ) -> None:  # fmt: skip
+        """*per_location*, *mean*, *by_entries*: l2_per_location, l2_prescale_by_channels, normalize_by_num_entries."""
+        super().__init__()
+        self.skips_nan = skips_nan
+        self.per_location = per_location
+        self.mean = mean
+        self.epsilon = epsilon
+        self.plateau = plateau
+        self.by_entries = by_entries
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        p = proto.l1_loss_param
+        if len(bottoms) == 2:
+            check_alike(bottoms)
+        if len(bottoms[0]) < 2 and (p.l2_per_location or p.normalize_by_num_entries):
+            raise NetError("its bottoms need at least 2 axes, N x C")
+        return cls(
+            proto.HasField("l1_loss_param"), p.l2_per_location, p.l2_prescale_by_channels, p.epsilon, p.plateau,
+            p.normalize_by_num_entries,
+        )  # fmt: skip
+
+    def forward(self, a: Tensor, b: Tensor | None = None) -> Tensor:
+        apart = a if b is None else a - b.reshape(a.shape)
+        if not self.skips_nan:
+            return apart.abs().sum() / a.shape[0]
+        known = ~apart.isnan()
+        apart = torch.where(known, apart, 0.0)
+        if self.per_location:
+            squares = apart.square().mean(1) if self.mean else apart.square().sum(1)
+            total = (torch.where(squares < self.plateau**2, 0.0, squares) + self.epsilon).sqrt().sum()
+        else:
+            total = torch.where(apart.abs() < self.plateau, 0.0, apart).abs().sum()
+        return total / (known.sum() / a.shape[1] if self.by_entries else a.shape[0])
+
+
+@LAYERS("TripletLoss")
+class TripletLoss(Loss):
+    """The sum of max(0, margin + |a - p|^2 - |a - n|^2), by 2N: a is to be nearer to p than to n.
+
+    bottoms: a, p and n, N x any, as many values in each; top: scalar. Options: margin (1). Source: the layer of this
+    name with three bottoms, as most forks have it.
+    """
+
+    message = "triplet_loss_param"
+    options = frozenset({"margin"})
+    bottoms = (3, 3)
+    predicted = 3
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        anchor, *others = bottoms
+        for other in others:
+            check_alike((anchor, other))
+        return cls(proto.triplet_loss_param.margin)
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        near, far = ((anchor - x.reshape(anchor.shape)).square().flatten(1).sum(1) for x in (positive, negative))
+        return F.relu(self.margin + near - far).sum() / (2 * anchor.shape[0])
 
 
 def check_classes(p: CenterLossParameter | MarginInnerProductParameter, x: Shape, label: Shape) -> None:

@@ -1,4 +1,4 @@
-"""Layers that judge a prediction and take no gradient: Accuracy, ArgMax."""
+"""Layers that judge a prediction and take no gradient: Accuracy, SegAccuracy, ArgMax."""
 
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast
-from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices
 from nets.layers.loss import check_positions, scores_of
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -62,6 +62,49 @@ class Accuracy(Layer):
         known = (index * counts.bool()).flatten()
         totals = zeros.index_add(0, known, counts.flatten())
         return accuracy, zeros.index_add(0, known, right.flatten()) / totals.clamp(min=1)
+
+
+@LAYERS("SegAccuracy")
+class SegAccuracy(Layer):
+    """How well pixels are classified: the share that is right, the mean share of each class, the mean IoU.
+
+    bottoms: scores N x C x any, labels N x any; top: 1 x 1 x 1 x 3. Of a tie the first class counts. Classes without a
+    label stay out of the second figure; in the third, of intersection over union, one that is nowhere counts 1.
+    Options: ignore_label (none, or several). The figures are the batch's. Source: DeepLab and PSPNet.
+    """
+
+    differentiable = False
+    message = "seg_accuracy_param"
+    options = frozenset({"ignore_label"})
+    bottoms = (2, 2)
+
+    def __init__(self, ignore_labels: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.ignore_labels = ignore_labels
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        if len(bottoms[0]) < 2:
+            raise NetError("its first bottom needs at least 2 axes, N x C")
+        check_positions(bottoms[0], bottoms[1], 1)
+        return cls(tuple(proto.seg_accuracy_param.ignore_label))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        classes = x.shape[1]
+        found, wanted = x.argmax(1).flatten(), label.flatten().long()
+        counts = torch.ones_like(wanted, dtype=torch.bool)
+        for ignored in self.ignore_labels:
+            counts &= wanted != ignored
+        wanted = torch.where(counts, wanted, 0)
+        check_indices(wanted, classes, "label {} is out of range: there are {} classes, counted from 0")
+        pairs = torch.zeros(classes * classes, device=x.device)  # wanted x found
+        pairs = pairs.index_add(0, wanted * classes + found, counts.float()).view(classes, classes)
+        right, labels = pairs.diagonal(), pairs.sum(1)
+        union = labels + pairs.sum(0) - right
+        recall = (right / labels.clamp(min=1)).sum() / (labels > 0).sum().clamp(min=1)
+        overlap = torch.where(union > 0, right / union.clamp(min=1), 1.0).mean()
+        return torch.stack((right.sum() / pairs.sum().clamp(min=1), recall, overlap)).view(1, 1, 1, 3)
 
 
 @LAYERS("ArgMax")

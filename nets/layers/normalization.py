@@ -335,53 +335,55 @@ class Normalize(Layer):
     bottom, top: N x C x any, equal. Options: across_spatial (true: over the image), channel_shared (true: one scale,
     else one a channel), scale_filler (1), eps (1e-10). Blob: scale (a scalar, or C). With a scale for each channel the
     gradient of x is, as in the original, that without scales times the scale: the derivative where all are equal.
-    Source: SSD.
+    Source: SSD. Without norm_param there is no scale: y = x / |x|, the layer of this name in forks for faces.
     """
 
     message = "norm_param"
     options = frozenset({"across_spatial", "channel_shared", "scale_filler", "eps"})
     blob_names = ("scale",)
     fp32 = True
-    scale: Tensor
+    scale: Tensor | None
 
     def __init__(
-        self, channels: int | None, across_spatial: bool = True, eps: float = 1e-10, filler: Filler = ONE
+        self, scales: Shape | None = (), across_spatial: bool = True, eps: float = 1e-10, filler: Filler = ONE
     ) -> None:
-        """*channels*: how many scales there are, None for one that all channels share."""
+        """*scales*: () for one that all channels share, (C,), or None for none."""
         super().__init__()
         self.across_spatial = across_spatial
         self.eps = eps
-        self.add_blob("scale", () if channels is None else (channels,), filler)
-
-    @classmethod
-    def check(cls, proto: LayerParameter) -> Iterable[str]:
-        known = "normalize_param is another fork's layer of this name: this one takes norm_param"
-        return (known,) if proto.HasField("normalize_param") else ()
+        self.add_blob("scale", scales, filler)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p = proto.norm_param
         if len(bottoms[0]) < 2:
             raise NetError("its bottom needs at least 2 axes, N x C")
+        if not proto.HasField("norm_param"):
+            return cls(None)
         filler = Filler.from_proto(p.scale_filler) if p.HasField("scale_filler") else ONE
-        return cls(None if p.channel_shared else bottoms[0][1], p.across_spatial, p.eps, filler)
+        return cls(() if p.channel_shared else bottoms[0][1:2], p.across_spatial, p.eps, filler)
 
     def _axes(self, axes: int) -> list[int]:
         return list(range(1, axes)) if self.across_spatial else [1]
 
-    def _scale_shape(self, axes: int) -> tuple[int, ...]:
-        return (1,) * axes if self.scale.dim() == 0 else (-1, *[1] * (axes - 2))
+    def _scale_shape(self, scale: Tensor, axes: int) -> tuple[int, ...]:
+        return (1,) * axes if scale.dim() == 0 else (-1, *[1] * (axes - 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        axes, scale = self._axes(x.dim()), self.scale.reshape(self._scale_shape(x.dim()))
-        if self.scale.dim():
+        axes = self._axes(x.dim())
+        scale = None if self.scale is None else self.scale.reshape(self._scale_shape(self.scale, x.dim()))
+        if self.scale is not None and self.scale.dim():
             return _ScaledLast.apply(x, scale, axes, self.eps)  # type: ignore[no-any-return, no-untyped-call]
-        return x * ((x * x).sum(axes, keepdim=True) + self.eps).rsqrt() * scale
+        y = x * ((x * x).sum(axes, keepdim=True) + self.eps).rsqrt()
+        return y if scale is None else y * scale
 
     def emit(self, g: Emitter, x: Value) -> Value:
         squares = g.op("ReduceSumSquare", x, axes=self._axes(len(x.shape)), keepdims=1)
-        scale = g.blob("scale", tuple(self.scale.reshape(self._scale_shape(len(x.shape))).shape))
-        return g.op("Mul", g.op("Div", x, g.op("Sqrt", plus(g, squares, self.eps, "eps"))), scale)
+        y = g.op("Div", x, g.op("Sqrt", plus(g, squares, self.eps, "eps")))
+        if self.scale is None:
+            return y
+        shape = tuple(self.scale.reshape(self._scale_shape(self.scale, len(x.shape))).shape)
+        return g.op("Mul", y, g.blob("scale", shape))
 
 
 class _ScaledLast(torch.autograd.Function):

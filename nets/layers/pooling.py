@@ -1,7 +1,8 @@
-"""Pooling and SPP over two spatial axes, with Caffe's rounding, clipping and divisors."""
+"""Pooling and SPP, with Caffe's rounding, clipping and divisors; their windows serve for any number of axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Self
 
 import torch
@@ -15,6 +16,8 @@ from protos.schema import LayerParameter, PoolingParameter, SPPParameter
 
 LOWEST = torch.finfo(torch.float32).min  # what the original begins a maximum with
 SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
+MAXIMA = {2: F.max_pool2d, 3: F.max_pool3d}  # by the number of spatial axes
+MEANS = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Axis:
         return min(end, self.kernel - 1) if clip else end
 
 
-class _Windows:
+class Windows:
     """The windows of one image size: what is left of choosing between torch's pooling and explicit padding."""
 
-    def __init__(self, axes: tuple[Axis, Axis], size: tuple[int, int], floor: bool) -> None:
+    def __init__(self, axes: tuple[Axis, ...], size: tuple[int, ...], floor: bool) -> None:
         clip = any(axis.pad or axis.pad_end for axis in axes)
         self.axes = axes
         self.size = size
@@ -71,13 +74,13 @@ class _Windows:
         return F.pad(x, sides, value=value)
 
     def areas(self, x: Tensor, include_pad: bool) -> Tensor:
-        """The pixels in each window (rows x columns): with those of the padding, or of the image alone."""
+        """The pixels in each window (windows along each axis): with those of the padding, or of the image alone."""
         counts = []
         for axis, n, out in zip(self.axes, self.size, self.out, strict=True):
             start = torch.arange(out, device=x.device) * axis.stride - axis.pad
             end = (start + axis.kernel).clamp(max=n + axis.pad_end if include_pad else n)
             counts.append(end - (start if include_pad else start.clamp(min=0)))
-        return (counts[0][:, None] * counts[1]).to(x.dtype)
+        return reduce(lambda outer, inner: outer[..., None] * inner, counts).to(x.dtype)
 
 
 def _torch_steps(axis: Axis, size: int, ceil: bool) -> int:
@@ -86,39 +89,41 @@ def _torch_steps(axis: Axis, size: int, ceil: bool) -> int:
     return steps - 1 if ceil and (steps - 1) * axis.stride >= size + axis.pad else steps
 
 
-def max_pool(x: Tensor, windows: _Windows, indices: bool) -> tuple[Tensor, Tensor | None]:
+def max_pool(x: Tensor, windows: Windows, indices: bool) -> tuple[Tensor, Tensor | None]:
     """The maximum of each window, and its place in the plane (row * width + column) if asked for."""
     if windows.ceil is not None:
         k, s, p = windows.kernel, windows.stride, windows.pad
         if indices:
             y, mask = F.max_pool2d_with_indices(x, k, s, p, ceil_mode=windows.ceil)
             return y, mask
-        return F.max_pool2d(x, k, s, p, ceil_mode=windows.ceil), None
+        return MAXIMA[len(k)](x, k, s, p, ceil_mode=windows.ceil), None
     lowest = max(LOWEST, torch.finfo(x.dtype).min)
     wide = windows.spread(x, lowest)
+    if not indices:
+        return MAXIMA[len(windows.kernel)](wide, windows.kernel, windows.stride), None
     y, mask = F.max_pool2d_with_indices(wide, windows.kernel, windows.stride)
     width = wide.shape[3]
     rows, columns = mask // width - windows.pad[0], mask % width - windows.pad[1]
     return y, torch.where(y > lowest, rows * windows.size[1] + columns, -1)
 
 
-def average_pool(x: Tensor, windows: _Windows, include_pad: bool = True) -> Tensor:
+def average_pool(x: Tensor, windows: Windows, include_pad: bool = True) -> Tensor:
     """The mean of each window: its sum over the image, by its area clipped to the padded image (or to the image).
 
     torch's compiler gets the gradient of windows that reach beyond the padding wrong, so that it is given sums.
     """
     if windows.ceil is not None and not (windows.ceil and torch.compiler.is_compiling()):
         k, s, p = windows.kernel, windows.stride, windows.pad
-        return F.avg_pool2d(x, k, s, p, ceil_mode=windows.ceil, count_include_pad=include_pad)
+        return MEANS[len(k)](x, k, s, p, ceil_mode=windows.ceil, count_include_pad=include_pad)
     return sum_pool(x, windows) / windows.areas(x, include_pad)
 
 
-def sum_pool(x: Tensor, windows: _Windows) -> Tensor:
+def sum_pool(x: Tensor, windows: Windows) -> Tensor:
     """The sum of each window; what lies outside of the image counts as zero."""
-    return F.avg_pool2d(windows.spread(x, 0.0), windows.kernel, windows.stride, divisor_override=1)
+    return MEANS[len(windows.kernel)](windows.spread(x, 0.0), windows.kernel, windows.stride, divisor_override=1)
 
 
-def stochastic_pool(x: Tensor, windows: _Windows, training: bool) -> Tensor:
+def stochastic_pool(x: Tensor, windows: Windows, training: bool) -> Tensor:
     """In training one value of each window, drawn with a probability in proportion to it; else their weighted mean.
 
     The values must not be negative. An all-zero window gives 0.
@@ -169,7 +174,7 @@ class Pooling(Layer):
         self.floor = floor
         self.include_pad = include_pad
         self.with_mask = with_mask
-        self._last: _Windows | None = None
+        self._last: Windows | None = None
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -205,7 +210,7 @@ class Pooling(Layer):
             return g.op("GlobalAveragePool" if self.method == "AVE" else "GlobalMaxPool", x)
         axes = self.axes or _whole(x)
         if not self.with_mask:
-            return _emit_pool(g, x, self.method, axes, self.floor, self.include_pad)
+            return emit_pool(g, x, self.method, axes, self.floor, self.include_pad)
         frame = _Frame(x, axes, self.floor)
         if frame.beyond:
             raise NetError("has windows outside of its image, whose maximum has no place")
@@ -213,11 +218,11 @@ class Pooling(Layer):
         y, places = g.ops("MaxPool", 2, x, kernel_shape=frame.kernel, strides=frame.stride, pads=frame.pads)
         return y, cast(g, g.op("Mod", places, g.constant(height * width, "plane")))
 
-    def _windows(self, x: Tensor) -> _Windows:
+    def _windows(self, x: Tensor) -> Windows:
         size = (x.shape[2], x.shape[3])
         if self._last is None or self._last.size != size:
             axes = self.axes or (Axis(size[0]), Axis(size[1]))
-            self._last = _Windows(axes, size, self.floor)
+            self._last = Windows(axes, size, self.floor)
         return self._last
 
 
@@ -297,12 +302,12 @@ class SPP(Layer):
         levels = []
         for i in range(self.height):
             axes = (_bin_axis(size[0], 2**i), _bin_axis(size[1], 2**i))
-            levels.append(_emit_pool(g, x, self.method, axes, False, True))
+            levels.append(emit_pool(g, x, self.method, axes, False, True))
         return levels[0] if self.height == 1 else g.op("Concat", *[g.op("Flatten", y) for y in levels], axis=1)
 
     def _level(self, x: Tensor, bins: int) -> Tensor:
         size = (x.shape[2], x.shape[3])
-        windows = _Windows((_bin_axis(size[0], bins), _bin_axis(size[1], bins)), size, floor=False)
+        windows = Windows((_bin_axis(size[0], bins), _bin_axis(size[1], bins)), size, floor=False)
         if self.method == "STOCHASTIC":
             if any(windows.pad):
                 raise NetError(
@@ -326,7 +331,7 @@ def _bin_axis(size: int, bins: int) -> Axis:
 class _Frame:
     """What ONNX has to know of windows over *x*, whose size may be left open; ``beyond``: some lie wholly outside."""
 
-    def __init__(self, x: Value, axes: tuple[Axis, Axis], floor: bool) -> None:
+    def __init__(self, x: Value, axes: tuple[Axis, ...], floor: bool) -> None:
         clip = any(axis.pad or axis.pad_end for axis in axes)
         self.kernel = tuple(axis.kernel for axis in axes)
         self.stride = tuple(axis.stride for axis in axes)
@@ -343,7 +348,8 @@ def _whole(x: Value) -> tuple[Axis, Axis]:
     return Axis(height), Axis(width)
 
 
-def _emit_pool(g: Emitter, x: Value, method: str, axes: tuple[Axis, Axis], floor: bool, include_pad: bool) -> Value:
+def emit_pool(g: Emitter, x: Value, method: str, axes: tuple[Axis, ...], floor: bool, include_pad: bool) -> Value:
+    """The nodes of ONNX for windows over *x*; *floor*: rounding down; *include_pad*: AVE divides by padding, too."""
     frame = _Frame(x, axes, floor)
     if method == "MAX":
         return _emit_max(g, x, frame)
@@ -373,6 +379,6 @@ def _emit_average(g: Emitter, x: Value, frame: _Frame, include_pad: bool) -> Val
         counted = max(over) <= 0
         if not counted:
             x = g.op("Pad", x, g.constant([0, 0, *frame.before, 0, 0, *frame.behind], "pads"))
-            pads = (0, 0, *(max(0, more) for more in over))
+            pads = (*[0] * len(over), *(max(0, more) for more in over))
     return g.op("AveragePool", x, kernel_shape=frame.kernel, strides=frame.stride, pads=pads,
                 count_include_pad=int(counted))  # fmt: skip

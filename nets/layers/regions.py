@@ -1,4 +1,4 @@
-"""Permute, StridedSlice, WinnerTakeAll, RegionPooling, SharedDropout and RReLU, which Lasagne's nets need."""
+"""Permute, StridedSlice, WinnerTakeAll, RegionPooling, SharedDropout and RReLU, for Lasagne's nets; SpatialDropout."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -205,6 +205,25 @@ class SharedDropout(Layer):
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return x
+
+
+@LAYERS("SpatialDropout")
+class SpatialDropout(SharedDropout):
+    """In training y = x * mask / (1 - ratio), the mask 0 for whole channels of an item; in testing x.
+
+    bottom, top: N x C x any, equal. torch's Dropout2d. Options: dropout_ratio (0.5), in spatial_dropout_param or in
+    dropout_param. Source: Intel's fork and ENet's.
+    """
+
+    message = "spatial_dropout_param"
+    options = frozenset({"dropout_ratio"})
+
+    @classmethod
+    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
+        if len(bottoms[0]) < 2:
+            raise NetError("its bottom needs at least 2 axes, N x C")
+        p = proto.dropout_param if proto.HasField("dropout_param") else proto.spatial_dropout_param
+        return cls(p.dropout_ratio, shared=tuple(range(2, len(bottoms[0]))))
 
 
 @LAYERS("RReLU")

@@ -23,9 +23,9 @@ LENET = "protos/zoo/lenet/train_val.prototxt"
 NO_WORDS = {
     "BoxAnnotatorOHEM", "ConstantPad", "ContinuationIndicator", "Correlation", "DetectionOutput", "GRU", "Interp",
     "Local", "LocallyConnected", "Lstm", "MarginInnerProduct", "Normalize", "PSROIPooling", "Pad", "PeepholeLSTM",
-    "Permute", "PriorBox", "Proposal", "ROIPooling", "RegionPooling", "Reorg", "Resample", "ResizeBilinear",
-    "ResizeNearestNeighbor", "Reverse", "ShuffleChannel", "SimpleRNN", "SpatialTransformer", "Standardize",
-    "StridedSlice", "Transpose", "Unpooling", "WindowPooling", "WinnerTakeAll", "YoloDetectionOutput",
+    "Permute", "Pooling3D", "PriorBox", "Proposal", "ROIPooling", "RegionPooling", "Reorg", "Resample",
+    "ResizeBilinear", "ResizeNearestNeighbor", "Reverse", "ShuffleChannel", "SimpleRNN", "SpatialTransformer",
+    "Standardize", "StridedSlice", "Transpose", "Unpooling", "WindowPooling", "WinnerTakeAll", "YoloDetectionOutput",
     "Yolov3DetectionOutput",
 }  # fmt: skip
 # Cases of other types that set what it cannot say: a batch's statistics, masks, padding on one side, a leaky ReLU6.

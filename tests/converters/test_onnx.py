@@ -75,7 +75,8 @@ def test_every_type_is_exported_or_known_to_have_no_form():
     covered = set().union(*(kinds(case) for case in CASES if case in EXPORTED))
     judged = {
         "Accuracy", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "LabelsequenceAccuracy", "MultinomialLogisticLoss",
-        "CenterLoss", "DetectionEvaluate", "L1Loss", "MultiBoxLoss", "SmoothL1Loss", "SmoothL1LossOHEM",
+        "CenterLoss", "DetectionEvaluate", "L1Loss", "MultiBoxLoss", "SegAccuracy", "SmoothL1Loss", "SmoothL1LossOHEM",
+        "TripletLoss",
     }  # fmt: skip
     assert set(nets.LAYERS) - covered <= NO_FORM | judged
 

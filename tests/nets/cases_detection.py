@@ -25,7 +25,7 @@ def layer(kind, bottoms, tops, options):
 # ---- Normalize
 
 NORMALIZE = (
-    ("normalize", "", ((1, 2, 3), 1e-10, False)),
+    ("normalize", "norm_param { }", ((1, 2, 3), 1e-10, False)),
     ("normalize_pixels", "norm_param { across_spatial: false eps: 0.1 }", ((1,), 0.1, False)),
     ("normalize_channels", "norm_param { across_spatial: false channel_shared: false }", ((1,), 1e-10, True)),
     ("normalize_image_channels", "norm_param { channel_shared: false }", ((1, 2, 3), 1e-10, True)),

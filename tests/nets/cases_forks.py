@@ -215,6 +215,11 @@ def _nvidia_batch_norm(make_case):
 
 
 def _normalisations(make_case):
+    for name, options in (("", ""), ("_l2", 'normalize_param { normalize_type: "L2" }')):
+        yield layer_case(
+            make_case, f"normalize_bare{name}", "Normalize", options,
+            lambda x: [x / np.sqrt(1e-10 + (x * x).sum((1, 2), keepdims=True))], [random(2, 3, 2)],
+        )  # fmt: skip
     yield layer_case(
         make_case, "batchnorm_eps_after_sqrt", "BatchNorm", "batch_norm_param { add_eps_before_sqrt: false eps: 0.5 }",
         lambda x, mean, variance, factor: [(x - mean / factor) / (np.sqrt(variance / factor) + 0.5)],
@@ -279,7 +284,118 @@ def _losses(make_case):
     )  # fmt: skip
 
 
+def _by_location(d, plateau):
+    squares = (d * d).mean(1)
+    return np.sqrt(np.where(squares < plateau**2, 0, squares) + 0.5).sum()
+
+
+def _distances(make_case):
+    a, b, n = random(3, 2, 2, 3, 2)
+    yield layer_case(
+        make_case, "loss_l1_plateau", "L1Loss", "l1_loss_param { plateau: 0.3 }",
+        lambda a, b: [np.asarray(np.where(np.abs(a - b) < 0.3, 0, np.abs(a - b)).sum() / 2)], [a, b],
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "loss_l1_location", "L1Loss",
+        "l1_loss_param { l2_per_location: true l2_prescale_by_channels: true epsilon: 0.5 plateau: 0.6 }",
+        lambda a, b: [np.asarray(_by_location(a - b, 0.6) / 2)], [a, b],
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "loss_l1_one", "L1Loss", "l1_loss_param { l2_per_location: true epsilon: 0.5 }",
+        lambda a: [np.asarray(np.sqrt((a * a).sum(1) + 0.5).sum() / 2)], [a],
+    )  # fmt: skip
+
+    def triplet(a, p, n):
+        near, far = (((a - x) ** 2).reshape(2, -1).sum(1) for x in (p, n))
+        return [np.asarray(np.maximum(0, 0.5 + near - far).sum() / 4)]
+
+    n[0] = a[0] + 0.1  # of two items one is too near, the other far enough
+    n[1] = a[1] + 9
+    yield layer_case(make_case, "loss_triplet", "TripletLoss", "triplet_loss_param { margin: 0.5 }", triplet, [a, b, n])
+
+
+# ---- figures of segmentations
+
+
+def _segmented(x, label, ignored):
+    """Right, recall and overlap, counted pixel by pixel."""
+    found = x.argmax(1)
+    pairs = [(w, f) for w, f in zip(label.ravel(), found.ravel(), strict=True) if w not in ignored]
+    classes = range(x.shape[1])
+    right = [sum(w == f == k for w, f in pairs) for k in classes]
+    labels, guesses = ([sum(pair[i] == k for pair in pairs) for k in classes] for i in (0, 1))
+    recalls = [r / n for r, n in zip(right, labels, strict=True) if n]
+    unions = [w + g - r for w, g, r in zip(labels, guesses, right, strict=True)]
+    overlaps = [r / u if u else 1 for r, u in zip(right, unions, strict=True)]
+    return [np.reshape([sum(right) / len(pairs), np.mean(recalls), np.mean(overlaps)], (1, 1, 1, 3))]
+
+
+def _segmentations(make_case):
+    x, label = random(2, 5, 3, 4), np.arange(24).reshape(2, 1, 3, 4) % 7 % 4
+    x[:, 4] = x[:, 3] = -9  # nobody finds these; no label says 4
+    for name, options, ignored in (("", "", ()), ("_ignored", "ignore_label: 0 ignore_label: 2", (0, 2))):
+        yield layer_case(
+            make_case, f"seg_accuracy{name}", "SegAccuracy", f"seg_accuracy_param {{ {options} }}",
+            lambda x, label, ignored=ignored: _segmented(x, label, ignored), [x, label], fixed=(0, 1),
+        )  # fmt: skip
+    for name, options in (("", "spatial_dropout_param { dropout_ratio: 0.3 }"), ("_old", "dropout_param { }")):
+        yield layer_case(
+            make_case, f"spatial_dropout{name}", "SpatialDropout", options, lambda x: [x], [random(2, 3, 2)]
+        )
+
+
+# ---- films
+
+
+def _over_time(x, w, b, stride, pad):
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in pad)))
+    places = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], w.shape[2:], stride, strict=True)]
+    y = np.zeros((len(x), len(w), *places))
+    for at in np.ndindex(*places):
+        cut = tuple(slice(a * s, a * s + k) for a, s, k in zip(at, stride, w.shape[2:], strict=True))
+        y[(slice(None), slice(None), *at)] = np.einsum("nclhw,oclhw->no", x[(slice(None), slice(None), *cut)], w) + b
+    return y
+
+
+def _pooled(x, kernel, stride, pad, counts, mean):
+    """The original's rule along three axes: ends within the image, areas within the padded one."""
+    y = np.zeros((*x.shape[:2], *counts))
+    for at in np.ndindex(*counts):
+        starts = [a * s - p for a, s, p in zip(at, stride, pad, strict=True)]
+        sizes = zip(starts, kernel, x.shape[2:], pad, strict=True)
+        area = np.prod([min(start + k, n + p) - start for start, k, n, p in sizes])
+        cut = tuple(slice(max(0, start), start + k) for start, k in zip(starts, kernel, strict=True))
+        values = x[(slice(None), slice(None), *cut)].reshape(*x.shape[:2], -1)
+        y[(slice(None), slice(None), *at)] = values.sum(2) / area if mean else values.max(2)
+    return y
+
+
+def _films(make_case):
+    x, w, b = random(2, 2, 4, 5, 6), random(3, 2, 2, 3, 3), random(3)
+    figures = "kernel_size: 3 kernel_depth: 2 stride: 2 temporal_stride: 1 pad: 1 temporal_pad: 1"
+    for name, message in (("", "convolution_param"), ("_later", "convolution3d_param")):
+        yield layer_case(
+            make_case, f"convolution3d{name}", "Convolution3D",
+            f"{message} {{ num_output: 3 {figures} {'filter_group: 3' if not name else ''} }}",
+            lambda x, w, b: [_over_time(x, w, b, (1, 2, 2), (1, 1, 1))], [x], [w, b],
+        )  # fmt: skip
+    for name, options, *how in (
+        ("max", "pooling_param { pool: MAX kernel_size: 2 kernel_depth: 1 stride: 2 }",
+         (1, 2, 2), (1, 2, 2), (0, 0, 0), (4, 3, 3), False),
+        ("max_padded", "pooling3d_param { kernel_size: 3 kernel_depth: 2 stride: 3 temporal_stride: 2 pad: 1 }",
+         (2, 3, 3), (2, 3, 3), (0, 1, 1), (2, 2, 3), False),
+        ("ave", "pooling3d_param { pool: AVE kernel_size: 2 kernel_depth: 3 stride: 2 temporal_stride: 2 "
+         "temporal_pad: 1 }",
+         (3, 2, 2), (2, 2, 2), (1, 0, 0), (3, 3, 3), True),
+    ):  # fmt: skip
+        yield layer_case(
+            make_case, f"pooling3d_{name}", "Pooling3D", options, lambda x, how=how: [_pooled(x, *how)], [x],
+        )  # fmt: skip
+
+
 def fork_cases(make_case):
     """The cases, through *make_case*(name, layers, phase, **values)."""
-    groups = (_convolutions, _channels, _patches_and_sequences, _normalisations, _losses)
+    groups = (
+        _convolutions, _channels, _patches_and_sequences, _normalisations, _losses, _distances, _segmentations, _films,
+    )  # fmt: skip
     return tuple(case for group in groups for case in group(make_case))

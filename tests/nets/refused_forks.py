@@ -113,6 +113,42 @@ L1Loss | 2x3 2x4 | 1 |
     its bottoms must have as many values
 L1Loss | 2x3 3x2 | 1 |
     its bottoms must have the same number of items
+L1Loss | 2 2 | 1 | l1_loss_param { l2_per_location: true }
+    its bottoms need at least 2 axes, N x C
+EuclideanLoss | 2x3 2x3 | 1 | euclidean_loss_param { coeff: 10 }
+    takes no options, which are in euclidean_loss_param
+TripletLoss | 2x3 2x3 2x4 | 1 |
+    its bottoms must have as many values
+TripletLoss | 2x3 2x3 2x3 | 1 | triplet_loss_param { group_size: 4 }
+    option triplet_loss_param.group_size is not supported
+SpatialDropout | 2 | 1 |
+    its bottom needs at least 2 axes, N x C
+SegAccuracy | 2 2 | 1 |
+    its first bottom needs at least 2 axes, N x C
+SegAccuracy | 2x3x4 2x3 | 1 |
+    needs 8 labels
+SegAccuracy | 2x3x4 2x4 | 1 | seg_accuracy_param { reset: false }
+    option seg_accuracy_param.reset is not supported
+Convolution3D | 1x2x4x4 | 1 | convolution_param { num_output: 2 kernel_size: 3 kernel_depth: 3 }
+    its bottom needs 5 axes, N x C x L x H x W
+Convolution3D | 1x2x4x4x4 | 1 | convolution_param { num_output: 2 kernel_size: 3 }
+    kernel_size, kernel_depth and strides must be set and positive
+Convolution3D | 1x2x4x4x4 | 1 | convolution_param { num_output: 2 kernel_size: [3, 2] kernel_depth: 3 }
+    kernel_size takes one figure, for height and width
+Convolution3D | 1x2x4x4x4 | 1 | convolution_param { num_output: 2 kernel_size: 3 kernel_depth: 3 dilation: 2 }
+    option convolution_param.dilation is not supported
+Convolution3D | 1x2x4x4x4 | 1 | convolution_param { num_output: 2 } convolution3d_param { num_output: 2 }
+    takes convolution3d_param or convolution_param, not both
+Convolution3D | 1x2x4x4x2 | 1 | convolution_param { num_output: 2 kernel_size: 3 kernel_depth: 3 }
+    the kernel
+Pooling3D | 1x2x4x4 | 1 | pooling_param { kernel_size: 2 kernel_depth: 2 }
+    its bottom needs 5 axes, N x C x L x H x W
+Pooling3D | 1x2x4x4x4 | 1 | pooling_param { pool: STOCHASTIC kernel_size: 2 kernel_depth: 2 }
+    pool STOCHASTIC is not supported
+Pooling3D | 1x2x4x4x4 | 1 | pooling_param { kernel_size: 2 kernel_depth: 2 pad: 2 }
+    pad must be smaller than the kernel
+Pooling3D | 1x2x4x4x4 | 1 | pooling_param { kernel_size: 2 kernel_depth: 2 global_pooling: true }
+    option pooling_param.global_pooling is not supported
 CenterLoss | 2x3 2 | 1 |
     num_output must be set and positive
 CenterLoss | 2x3 2x3 | 1 | center_loss_param { num_output: 4 }

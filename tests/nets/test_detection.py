@@ -25,7 +25,7 @@ REFUSED = r"""
 Normalize | 4 | 1 |
     its bottom needs at least 2 axes, N x C
 Normalize | 2x4 | 1 | normalize_param { normalize_type: "L1" }
-    normalize_param is another fork's layer of this name: this one takes norm_param
+    takes its options in norm_param, not in normalize_param
 Normalize | 2x4 | 1 | norm_param { fix_gradient: true }
     option norm_param.fix_gradient is not supported
 PriorBox | 2x4x3x3 2x3 | 1 | prior_box_param { min_size: 4 }

@@ -198,3 +198,84 @@ def test_the_margin_grows_with_the_passes_and_rows_have_a_length_of_1():
     found = [net(x=torch.randn(2, 4), label=torch.tensor([0, 2]))["lambda"].item() for _ in range(5)]
     assert found == pytest.approx([4, 8 / 3, 2, 1.6, 1.5])
     torch.testing.assert_close(net.layer("fc").blobs[0].norm(dim=1), torch.ones(3))
+
+
+def c3d() -> str:
+    """The net of C3D, in the words of its day and with fewer channels."""
+    dims = " ".join(f"input_dim: {size}" for size in (1, 3, 16, 112, 112))
+    text, bottom = f'input: "data" {dims}\n', "data"
+    for name, channels in (("1a", 2), ("2a", 2), ("3a", 3), ("3b", 3), ("4a", 2), ("4b", 2), ("5a", 2), ("5b", 4)):
+        text += f"""layers {{ name: "conv{name}" type: CONVOLUTION3D bottom: "{bottom}" top: "conv{name}" blobs_lr: 1
+            convolution_param {{ num_output: {channels} kernel_size: 3 kernel_depth: 3 pad: 1 temporal_pad: 1
+            {FILLED} }} }}
+            layers {{ name: "relu{name}" type: RELU bottom: "conv{name}" top: "conv{name}" }}\n"""
+        bottom = f"conv{name}"
+        if name not in ("3a", "4a", "5a"):
+            depth, pool = 1 if name == "1a" else 2, f"pool{name[0]}"
+            figures = f"pool: MAX kernel_size: 2 kernel_depth: {depth} stride: 2 temporal_stride: {depth}"
+            text += f"""layers {{ name: "{pool}" type: POOLING3D bottom: "{bottom}" top: "{pool}"
+                pooling_param {{ {figures} }} }}\n"""
+            bottom = pool
+    return (
+        text
+        + f"""layers {{ name: "fc6" type: INNER_PRODUCT bottom: "{bottom}" top: "fc6"
+        inner_product_param {{ num_output: 5 {FILLED} }} }}"""
+    )
+
+
+def test_c3d_has_the_sizes_that_its_weights_know(tmp_path):
+    net = nets.load(text.parse_net(c3d()))
+    blobs = net.activations(data=torch.randn(1, 3, 16, 112, 112))
+    assert [tuple(blobs[f"pool{i}"].shape[2:]) for i in range(1, 6)] == [
+        (16, 56, 56), (8, 28, 28), (4, 14, 14), (2, 7, 7), (1, 4, 4),
+    ]  # fmt: skip
+    assert net.layer("fc6").weight.shape == (5, 4 * 16)
+    converters.export_onnx(net, tmp_path / "net.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 3, 16, 112, 112)).astype(np.float32)
+    found = runtime.open_session(tmp_path / "net.onnx", threads=1).run({"data": x})["fc6"]
+    np.testing.assert_allclose(found, net(data=torch.from_numpy(x))["fc6"].detach(), rtol=1e-4, atol=1e-5)
+
+
+DEEPLAB = """input: "data" input_dim: 1 input_dim: 3 input_dim: 33 input_dim: 33
+    input: "label" input_dim: 1 input_dim: 1 input_dim: 33 input_dim: 33
+    layers { name: "conv5_3" type: CONVOLUTION bottom: "data" top: "conv5_3" blobs_lr: 1 blobs_lr: 2
+      convolution_param { num_output: 8 pad: 2 hole: 2 kernel_size: 3 FILLED } }
+    layers { name: "fc8" type: CONVOLUTION bottom: "conv5_3" top: "fc8" convolution_param {
+      num_output: 21 kernel_size: 1 FILLED } }
+    layers { name: "label_shrink" type: INTERP bottom: "label" top: "label_shrink" interp_param { shrink_factor: 1 } }
+    layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8" bottom: "label_shrink" top: "loss"
+      softmaxloss_param { ignore_label: 255 } include: { phase: TRAIN } }
+    layers { name: "accuracy" type: SEG_ACCURACY bottom: "fc8" bottom: "label_shrink" top: "accuracy"
+      seg_accuracy_param { ignore_label: 255 } }""".replace("FILLED", FILLED)
+
+
+def test_deeplab_in_the_words_of_its_day_trains():
+    net = nets.load(text.parse_net(DEEPLAB), phase="TRAIN")
+    label = torch.randint(0, 21, (1, 1, 33, 33)).float()
+    label[..., :5] = 255
+    out = net(data=torch.randn(1, 3, 33, 33), label=label)
+    assert out["accuracy"].shape == (1, 1, 1, 3)
+    rows = net.activations(data=torch.randn(1, 3, 33, 33), label=label)
+    wanted = torch.nn.functional.cross_entropy(rows["fc8"], label[:, 0].long(), ignore_index=255)
+    torch.testing.assert_close(rows["loss"], wanted)
+
+
+def test_differences_that_are_no_numbers_count_as_0():
+    options = "l1_loss_param { normalize_by_num_entries: true }"
+    inputs = 'layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 dim: 2 dim: 3 } } }\n'
+    net = nets.load(text.parse_net(inputs + layer("loss", "L1Loss", "a b", options)))
+    a, b = torch.randn(2, 2, 3, requires_grad=True), torch.randn(2, 2, 3)
+    b[0, 1, 1] = b[1, 0, 2] = torch.nan
+    loss = net(a=a, b=b)["loss"]
+    torch.testing.assert_close(loss, (a - b).abs().nansum() / (10 / 2))
+    loss.backward()
+    torch.testing.assert_close(a.grad, torch.nan_to_num((a.detach() - b).sign()) / 5)
+
+
+def test_spatial_dropout_drops_whole_channels():
+    net = nets.load(text.parse_net(DEPLOY + layer("y", "SpatialDropout", "data")), phase="TRAIN")
+    y = net(data=torch.ones(64, 4, 10, 12))["y"]
+    each = y.flatten(2)
+    assert (each == each[..., :1]).all()
+    assert each.unique().tolist() == [0, 2]
+    assert each[..., 0].mean() == pytest.approx(1, abs=0.3)

@@ -91,6 +91,16 @@ def test_unknown_fields_and_unknown_layers_are_reported_in_one_go(deploy):
     assert str(caught.value).endswith("; layers 'a', 'b' (Warp): no layer of this type is known")
 
 
+def test_an_unknown_value_of_a_type_names_its_layers_alone(deploy):
+    """Without the value the layer has no type: there is no more to say of it."""
+    layer = 'layers { name: "%s" type: %s bottom: "d" top: "%s" }\n'
+    Path(deploy).write_text('input: "d"\n' + layer % ("a", "LABEL_SHRINK", "a") + layer % ("b", "RELU", "b"))
+    with pytest.raises(CaffeError) as caught:
+        nets.load(deploy)
+    wanted = "deploy.prototxt:2:20: unknown value LABEL_SHRINK of type in V1LayerParameter; "
+    assert str(caught.value) == wanted + text.REMEDY
+
+
 def test_python_layers_run_only_where_they_may(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(

@@ -14,7 +14,7 @@ import nets
 from nets import draw, plot, summary
 from nets.plot import read_log
 from nets.weights import save_weights
-from protos.errors import CaffeError
+from protos.errors import CaffeError, CaffeWarning
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LENET = "protos/zoo/lenet/train_val.prototxt"
@@ -117,6 +117,98 @@ def test_a_graph_without_its_store_is_drawn_without_shapes(work):
     )
     assert draw.main(["net.prototxt", "net.dot"]) == 0
     assert "InnerProduct 5" in (work / "net.dot").read_text()
+
+
+FORK = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 6 kernel_size: 1 } }
+layer { name: "mish" type: "Mish" bottom: "conv" top: "conv" }
+layer { name: "warp" type: "Warp" bottom: "conv" top: "warp" }
+layer { name: "fc" type: "InnerProduct" bottom: "warp" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "side" type: "InnerProduct" bottom: "conv" top: "side" inner_product_param { num_output: 5 } }
+layer { name: "user" type: "Python" bottom: "side" top: "user" python_param { module: "none" layer: "None" } }
+layer { name: "sum" type: "Eltwise" bottom: "fc" bottom: "side" top: "sum" }
+layer { name: "shown" type: "Softmx" bottom: "sum" top: "shown" include { phase: TEST } }
+"""
+
+
+def drawn(name: str, *flags: str) -> tuple[set[str], dict[tuple[str, str], list[str]]]:
+    """The labels of dashed boxes, and the words at each edge between two boxes by the first word of their labels."""
+    import pygraphviz  # noqa: PLC0415  # an optional dependency
+
+    assert draw.main([name, "net.dot", *flags]) == 0
+    found = pygraphviz.AGraph(string=Path("net.dot").read_text())
+    words = {box: box.attr["label"].split("\\n") for box in found.nodes()}
+    dashed = {" ".join(words[box]) for box in found.nodes() if "dashed" in box.attr["style"]}
+    edges = {(words[edge[0]][0], words[edge[1]][0]): edge.attr["label"] or "" for edge in found.edges()}
+    return dashed, {key: re.findall(r"[\w.]+", re.sub("<[^>]*>", " ", label)) for key, label in edges.items()}
+
+
+def test_layers_of_unknown_types_are_drawn(work, caplog):
+    (work / "fork.prototxt").write_text(FORK)
+    dashed, edges = drawn("fork.prototxt")
+    assert dashed == {"mish Mish", "warp Warp", "shown Softmx"}
+    assert edges == {
+        ("data", "conv"): ["2x3x8x8"],
+        ("conv", "mish"): ["2x6x8x8"],
+        ("mish", "warp"): ["conv", "2x6x8x8"],
+        ("mish", "side"): ["conv", "2x6x8x8"],
+        ("warp", "fc"): [],
+        ("fc", "sum"): [],
+        ("side", "sum"): ["2x5"],
+        ("side", "user"): ["2x5"],
+        ("user", "user"): [],
+        ("sum", "shown"): [],
+        ("shown", "shown"): [],
+    }
+    assert [record.getMessage() for record in caplog.records] == [
+        "with a dashed border: layer 'mish' (Mish): no layer of this type is known",
+        "with a dashed border: layer 'warp' (Warp): no layer of this type is known",
+        "with a dashed border: layer 'shown' (Softmx): no layer of this type is known, did you mean Softmax?",
+    ]
+    assert drawn("fork.prototxt", "--phase", "TRAIN")[0] == {"mish Mish", "warp Warp"}
+
+
+def test_shapes_behind_unknown_layers_may_be_said(work):
+    (work / "fork.prototxt").write_text(FORK)
+    _, edges = drawn("fork.prototxt", "--shape", "warp=2,7")
+    assert edges["warp", "fc"] == ["2x7"]
+    assert edges["fc", "sum"] == edges["sum", "shown"] == ["2x5"]
+    assert edges["shown", "shown"] == []
+    with pytest.raises(CaffeError, match="'mish', which is no input"):
+        drawn("fork.prototxt", "--shape", "mish=2,7")
+
+
+def test_unknown_fields_of_unknown_layers_are_ignored_where_one_says_so(work):
+    (work / "fork.prototxt").write_text(FORK.replace('top: "warp"', 'top: "warp" warp_param { by: 2 }'))
+    with pytest.raises(CaffeError) as error:
+        draw.main(["fork.prototxt", "net.dot"])
+    assert str(error.value).startswith("fork.prototxt:5:62: unknown field 'warp_param' in LayerParameter")
+    assert "no layer of this type" not in str(error.value)
+    with pytest.warns(CaffeWarning, match="ignored 5:62: unknown field 'warp_param'"):
+        assert "warp Warp" in drawn("fork.prototxt", "--allow-unknown")[0]
+
+
+def test_a_type_that_is_no_value_of_the_schema_is_drawn_as_unknown(work):
+    (work / "v1.prototxt").write_text(
+        'input: "x" input_shape { dim: 2 }\nlayers { name: "w" type: WARP bottom: "x" top: "y" }'
+    )
+    with pytest.warns(CaffeWarning, match="ignored 2:20: unknown value WARP of type"):
+        dashed, edges = drawn("v1.prototxt", "--allow-unknown")
+    assert dashed == {"w unknown type"}
+    assert edges == {("x", "w"): ["2"], ("w", "y"): []}
+
+
+def test_blobs_that_unknown_layers_lack_are_refused(work):
+    (work / "fork.prototxt").write_text(FORK.replace('bottom: "conv" top: "warp"', 'bottom: "cov" top: "data"'))
+    with pytest.raises(CaffeError) as error:
+        draw.main(["fork.prototxt", "net.dot"])
+    assert str(error.value) == (
+        "net '': layer 'warp' (Warp): bottom 'cov' is made by no layer, did you mean conv?; "
+        "layer 'warp' (Warp): top 'data' is already made by layer 'data'; "
+        "layer 'fc' (InnerProduct): bottom 'warp' is made by no layer"
+    )
+    assert not Path("net.dot").exists()
 
 
 def test_the_log_of_the_original_is_read():

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from protos import text
-from protos.errors import CaffeError, CaffeWarning, ParseError
+from protos.errors import CaffeError, CaffeWarning, ParseError, UnknownFieldError
 from protos.schema import NetParameter, SolverParameter
 
 RELU = 'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }'
@@ -106,6 +106,225 @@ def test_an_escaped_byte_that_is_not_utf8():
         text.parse_net(r'name: "\377"')
 
 
+PLACEHOLDER = "which looks like a placeholder of a template, to be filled in first"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "${NUM_LABELS}",
+        "$TARGET_HEIGHT",
+        "$(N)",
+        "{{ n }}",
+        "{{n|default('}')}}",
+        "{% n %}",
+        "<% n %>",
+        "<<NAME>>",
+        "<NAME>",
+        "{n}",
+        "{}",
+        "%(n)s",
+        "%.2f",
+        "@N@",
+        "__N__",
+        "NUM_LABELS",
+        "$ROOT/sizes.txt",
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        ("layer { inner_product_param { num_output: ", " } }", "num_output takes a whole number"),
+        ("layer { inner_product_param { axis: 1 num_output:", "\n} }", "num_output takes a whole number"),
+        ("layer { batch_norm_param { eps: ", ", } }", "eps takes a number"),
+        ("layer { reshape_param { shape { dim: [0, ", "] } } }", "dim takes a whole number"),
+        ("layer { data_param { source: ", " } }", "source takes a quoted string"),
+    ],
+)
+def test_a_placeholder_in_place_of_a_value(word, before, after, wanted):
+    message = f"prototxt:1:{len(before) + 1}: {wanted}, not {word!r}, {PLACEHOLDER}"
+    refused(text.parse_net, before + word + after, message)
+
+
+@pytest.mark.parametrize("word", ["${POOL}", "{{ pool }}", "<POOL>"])
+def test_a_placeholder_in_place_of_a_name(word):
+    refused(
+        text.parse_net,
+        f"layer {{ pooling_param {{ pool: {word} }} }}",
+        f"prototxt:1:31: pool takes a name, not {word!r}, {PLACEHOLDER}",
+    )
+
+
+def test_all_placeholders_are_listed_at_once():
+    source = "name: ${NAME}\nlayer { nam: 1 inner_product_param { num_output: $N bias_term: @B@ } }"
+    refused(
+        text.parse_net,
+        source,
+        f"prototxt:1:7: name takes a quoted string, not '${{NAME}}', {PLACEHOLDER}; "
+        "2:9: unknown field 'nam' in LayerParameter, did you mean name?; "
+        f"2:50: num_output takes a whole number, not '$N', {PLACEHOLDER}; "
+        f"2:64: bias_term takes true or false, not '@B@', {PLACEHOLDER}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("${LAYERS}", f"1:1: expected a field, found '${{LAYERS}}', {PLACEHOLDER}"),
+        ("layer {\n  {{ body }}\n}", f"2:3: expected a field or '}}', found '{{{{ body }}}}', {PLACEHOLDER}"),
+        ("layer {{ name: 'a' }}", f"1:7: expected '{{', found \"{{{{ name: 'a' }}}}\", {PLACEHOLDER}"),
+        (
+            "layer { multi_stage_meanfield_param { axis: $A } }",
+            f"1:45: expected '}}', found '$A', {PLACEHOLDER}",
+        ),
+    ],
+)
+def test_a_placeholder_elsewhere(source, message):
+    refused(text.parse_net, source, f"prototxt:{message}")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "layer { name: Conv1 }",
+            'prototxt:1:15: name takes a quoted string: name: "Conv1" '
+            "(the dialect of MyCaffe, without quotes, is not read)",
+        ),
+        ("force_backward: TRUE", "prototxt:1:17: force_backward takes true or false, not 'TRUE'"),
+        (
+            "layer { pooling_param { pool: MEDIAN } }",
+            "prototxt:1:25: unknown value MEDIAN of pool in PoolingParameter; "
+            "allow_unknown=True (--allow-unknown) ignores unknown fields and values",
+        ),
+        (
+            "layer { include {TRAIN} }",
+            "prototxt:1:23: expected a value, found '}'",
+        ),
+        (
+            "layer { type: ROI_WARPING }",
+            'prototxt:1:15: type takes a quoted string: type: "ROI_WARPING" '
+            "(the dialect of MyCaffe, without quotes, is not read)",
+        ),
+    ],
+)
+def test_what_is_no_placeholder(source, message):
+    refused(text.parse_net, source, message)
+
+
+SETTLE = "is a conflict marker of git: keep one of the two sides and remove the markers"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("source", "place", "marker"),
+    [
+        ('<<<<<<< HEAD\nname: "a"\n=======\nname: "b"\n>>>>>>> b\n', "1:1", "<<<<<<< HEAD"),
+        ('layer {\n<<<<<<< HEAD\n  name: "a"\n=======\n  name: "b"\n>>>>>>> b\n}', "2:1", "<<<<<<< HEAD"),
+        ('layer {\n  name:\n<<<<<<< HEAD\n  "a"\n=======\n  "b"\n>>>>>>> b\n}', "3:1", "<<<<<<< HEAD"),
+        ('layer { name: "a"\n=======\n type: "ReLU" }', "2:1", "======="),
+        ('layer { name: "a"\n>>>>>>> 12ab (b)\n type: "ReLU" }', "2:1", ">>>>>>> 12ab (b)"),
+        ("layer { name\n||||||| base\n }", "2:1", "||||||| base"),
+        ("layer {\n<<<<<<< HEAD\n}", "2:1", "<<<<<<< HEAD"),
+        ("layer { reshape_param { shape { dim: [1\n<<<<<<< HEAD\n, 2] } } }", "2:1", "<<<<<<< HEAD"),
+    ],
+)
+def test_conflict_markers_of_git(source, place, marker, newline):
+    refused(text.parse_net, source.replace("\n", newline), f"prototxt:{place}: {marker!r} {SETTLE}")
+
+
+def test_signs_that_mark_no_conflict():
+    refused(text.parse_net, f"# \n#=======\n# =======\n{RELU}\n==========", "prototxt:5:1: expected a field, found '='")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ('layer { name: "a"\nlayer { name: "b" }', "2:1: a '}' is missing before 'layer': the 'layer' of line 1"),
+        ('layers { name: "a"\n\nlayers { name: "b" }', "3:1: a '}' is missing before 'layers': the 'layers' of line 1"),
+        (
+            'name: "n"\nlayer {\n  convolution_param {\n    num_output: 2\n  }\nlayer: { name: "b" }',
+            "6:1: a '}' is missing before 'layer': the 'layer' of line 2",
+        ),
+        (
+            'layer {\n  convolution_param {\n    num_output: 2\nlayer { name: "b" }',
+            "4:1: 2 '}' are missing before 'layer': the 'layer' of line 1",
+        ),
+        (
+            'layer { python_param { module: "m" layer: "L"\n}\nlayer { name: "b" }',
+            "3:1: a '}' is missing before 'layer': the 'layer' of line 1",
+        ),
+        (
+            'layer { python_param { module: "m"\n\nlayer { name: "b" }',
+            "3:1: 2 '}' are missing before 'layer': the 'layer' of line 1",
+        ),
+        (
+            'layers { layer { name: "a" type: "relu" }\nlayers { layer { name: "b" type: "relu" } }',
+            "2:1: a '}' is missing before 'layers': the 'layers' of line 1",
+        ),
+        (
+            'input: "x"\ninput_shape { dim: 2\nlayer { name: "b" }',
+            "3:1: a '}' is missing before 'layer': the 'input_shape' of line 2",
+        ),
+        (
+            'layer { moe_param { gating_net {\nlayer { name: "a"\nlayer { name: "b" }\n} } }',
+            "3:1: a '}' is missing before 'layer': the 'layer' of line 2",
+        ),
+    ],
+)
+def test_a_missing_brace_before_a_layer(source, message):
+    for allow in (False, True):
+        with pytest.raises(ParseError) as caught:
+            text.parse_net(source, allow_unknown=allow)
+        assert str(caught.value) == f"prototxt:{message} is not closed"
+        assert not isinstance(caught.value, UnknownFieldError)
+
+
+def test_all_missing_braces_are_listed_at_once():
+    refused(
+        text.parse_net,
+        'layer { name: "a"\nlayer { name: "b" tipe: 1\nlayer { name: "c" }\nnam: "n"',
+        "prototxt:2:1: a '}' is missing before 'layer': the 'layer' of line 1 is not closed; "
+        "2:19: unknown field 'tipe' in LayerParameter, did you mean type?; "
+        "3:1: a '}' is missing before 'layer': the 'layer' of line 2 is not closed; "
+        "4:1: unknown field 'nam' in NetParameter, did you mean name?",
+    )
+
+
+def test_a_layer_in_a_layer_is_not_ignored():
+    for allow in (False, True):
+        with pytest.raises(ParseError) as caught:
+            text.parse_net('layer { name: "a" layer { name: "b" } }', allow_unknown=allow)
+        wanted = "prototxt:1:19: a '}' is missing before 'layer': the 'layer' of line 1 is not closed; "
+        assert str(caught.value) == wanted + "1:39: expected a field, found '}'"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'layers { layer { name: "a" type: "relu" } bottom: "x" top: "x" }',
+        'layer { name: "a" type: "Python" python_param { module: "m" layer: "L" } }',
+        'layer { name: "a" moe_param { gating_net { layer { name: "b" type: "ReLU" } } } }',
+    ],
+)
+def test_layers_where_they_may_stand(source):
+    """A field that is unknown makes the scan walk over them."""
+    with pytest.warns(CaffeWarning, match="ignored 1:1: unknown field 'bogus' in NetParameter"):
+        assert text.parse_net(f"bogus: 1 {source}", allow_unknown=True) == text.parse_net(source)
+
+
+def test_a_layer_in_a_solver():
+    layer = 'layer { name: "a" type: "ReLU" }'
+    with pytest.warns(CaffeWarning, match="ignored 1:1: unknown field 'bogus' in SolverParameter"):
+        text.parse_solver(f"bogus: 1 net_param {{ {layer} }}", allow_unknown=True)
+    refused(
+        text.parse_solver,
+        f"net_param {{ {layer}\n layer {{ name: 'b'\n {layer} }}",
+        "prototxt:3:2: a '}' is missing before 'layer': the 'layer' of line 2 is not closed",
+    )
+    refused(text.parse_solver, layer, "prototxt: this is a net (it has layer), and a solver is wanted")
+
+
 def test_a_solver_is_no_net_and_a_net_is_no_solver():
     for options in ({}, {"allow_unknown": True}):
         with pytest.raises(ParseError, match=r"x: this is a solver \(it has base_lr, net\), and a net is wanted$"):
@@ -163,6 +382,42 @@ def test_a_backslash_of_windows():
 
 def test_byte_order_mark_in_a_string():
     assert text.parse_net("\ufeff" + RELU) == text.parse_net(RELU)
+
+
+@pytest.mark.parametrize(
+    ("spaced", "value"),
+    [("- 0.5", -0.5), ("-\t.5", -0.5), ("-\n  # why\n 5e-1f", -0.5), ("- inf", float("-inf")), ("- 0", 0.0)],
+)
+def test_a_minus_apart_from_its_number(spaced, value):
+    """As protobuf's parser in C++, and so the original, reads it."""
+    fields = f"power_param {{ shift: {spaced} power: 2 }} slice_param {{ axis: - 1 }}"
+    (layer,) = text.parse_net(f"layer {{ {fields} reshape_param {{ shape {{ dim: [0, - 1] }} }} }}").layer
+    assert (layer.power_param.shift, layer.power_param.power, layer.slice_param.axis) == (value, 2, -1)
+    assert list(layer.reshape_param.shape.dim) == [0, -1]
+    with pytest.warns(CaffeWarning, match="ignored 1:9: unknown field 'bogus' in LayerParameter"):
+        (other,) = text.parse_net(f"layer {{ bogus: {spaced} {fields} }}", allow_unknown=True).layer
+    assert other.power_param == layer.power_param
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("layer { slice_param { axis: - 0.5 } }", "1:29: axis takes a whole number, not '-0.5'"),
+        ("layer { name: - 5 }", "1:15: name takes a quoted string, not '-5'"),
+        (
+            "layer { power_param { shift: - -5 } }",
+            "1:30: shift takes a number, not '-'; 1:32: expected a field or '}', found '-5'",
+        ),
+        (
+            "layer { power_param { shift: -\nscale: 2 } }",
+            "1:30: shift takes a number, not '-'",
+        ),
+        ("layer { power_param { shift: - 5 } lrn_param { local_size: - 3 } }", "1:60: Value out of range: -3, at '-3'"),
+        ("layer { power_param { shift: - 5 } }\nname: 3", "2:7: name takes a quoted string, not '3'"),
+    ],
+)
+def test_a_minus_that_is_wrong(source, message):
+    refused(text.parse_net, source, f"prototxt:{message}")
 
 
 def test_several_devices():

@@ -106,6 +106,49 @@ def test_v1_types_and_fields_mixed_with_current_ones():
     assert layers('layers { name: "s" type: "Softmax" }')[0].type == "Softmax"
 
 
+def test_words_of_deeplab_become_current_ones():
+    (conv,) = layers('layers { name: "c" type: CONVOLUTION convolution_param { kernel_size: 3 hole: 2 } }')
+    assert (list(conv.convolution_param.dilation), conv.convolution_param.HasField("hole")) == ([2], False)
+    (conv,) = layers('layer { name: "c" type: "Convolution" convolution_param { hole_h: 2 hole_w: 4 } }')
+    assert list(conv.convolution_param.dilation) == [2, 4]
+    (loss,) = layers('layers { name: "l" type: SOFTMAX_LOSS softmaxloss_param { ignore_label: 255 } }')
+    assert (loss.loss_param.ignore_label, loss.HasField("softmaxloss_param")) == (255, False)
+    found = layers("layers { type: INTERP } layers { type: SEG_ACCURACY } layers { type: PRELU }")
+    assert [layer.type for layer in found] == ["Interp", "SegAccuracy", "PReLU"]
+
+
+@pytest.mark.parametrize("given", ["hole: 2 dilation: 2", "hole_h: 2", "hole: 2 hole_h: 2 hole_w: 2"])
+def test_holes_of_two_kinds_are_refused(given):
+    source = f'layer {{ name: "c" type: "Convolution" convolution_param {{ {given} }} }}'
+    refused(source, "layer 'c': give dilation, or hole, or both hole_h and hole_w")
+
+
+@pytest.mark.parametrize("given", ["ignore_label: 1 ignore_label: 2", 'weight_source: "w.txt"'])
+def test_softmaxloss_param_says_one_label(given):
+    source = f'layer {{ name: "l" type: "SoftmaxWithLoss" softmaxloss_param {{ {given} }} }}'
+    refused(source, "layer 'l': of softmaxloss_param one ignore_label is read, and no weight_source")
+
+
+def test_options_of_forks_that_say_what_is_so_anyway_go():
+    three = "param { lr_mult: 0 } " * 3
+    options = "batch_norm_param { eps: 0.1 filler { value: 1 } bias_filler { value: 0 } }"
+    (layer,) = layers(f'layer {{ name: "b" type: "BatchNorm" {three} {options} }}')
+    assert [field.name for field, _ in layer.batch_norm_param.ListFields()] == ["eps"]
+    (layer,) = layers(f'layer {{ name: "b" type: "BatchNorm" {options} }}')
+    assert layer.batch_norm_param.HasField("filler")
+    for dilation, kept in (([1, 1], []), ([1, 2], [1, 2])):
+        (layer,) = layers(f'layer {{ name: "p" type: "Pooling" pooling_param {{ dilation: {dilation} }} }}')
+        assert list(layer.pooling_param.dilation) == kept
+
+
+def test_an_input_of_a_net_for_films_has_five_axes():
+    dims = " ".join(f"input_dim: {size}" for size in (1, 3, 16, 112, 112))
+    found = layers(f'input: "data" {dims} layers {{ name: "c" type: CONVOLUTION3D bottom: "data" top: "c" }}')
+    assert list(found[0].input_param.shape[0].dim) == [1, 3, 16, 112, 112]
+    short = 'input: "data" input_dim: [1, 3, 16, 112] layer { name: "p" type: "Pooling3D" bottom: "data" top: "p" }'
+    refused(short, "each takes one input_shape or five input_dim")
+
+
 def test_v1_parameter_names_of_a_v0_layer_are_kept():
     (layer,) = layers('layers { layer { name: "c" type: "conv" blobs_lr: 2 } param: "w" }')
     assert (layer.param[0].name, layer.param[0].lr_mult) == ("w", 2)
