@@ -21,12 +21,12 @@ from tests.converters.exported import assert_same, inputs_of, kinds, load, predi
 LENET = "protos/zoo/lenet/train_val.prototxt"
 # What BVLC Caffe has no layer for; but for axes of 1 in Permute and Transpose.
 NO_WORDS = {
-    "BoxAnnotatorOHEM", "ConstantPad", "ContinuationIndicator", "Correlation", "DetectionOutput", "GRU", "Interp",
-    "Local", "LocallyConnected", "Lstm", "MarginInnerProduct", "Normalize", "PSROIPooling", "Pad", "PeepholeLSTM",
-    "Permute", "Pooling3D", "PriorBox", "Proposal", "ROIPooling", "RegionPooling", "Reorg", "Resample",
-    "ResizeBilinear", "ResizeNearestNeighbor", "Reverse", "ShuffleChannel", "SimpleRNN", "SpatialTransformer",
-    "Standardize", "StridedSlice", "Transpose", "Unpooling", "WindowPooling", "WinnerTakeAll", "YoloDetectionOutput",
-    "Yolov3DetectionOutput",
+    "BoxAnnotatorOHEM", "ChannelNorm", "ConstantPad", "ContinuationIndicator", "Correlation", "DetectionOutput",
+    "Downsample", "FlowWarp", "GRU", "Interp", "Local", "LocallyConnected", "Lstm", "MarginInnerProduct", "Normalize",
+    "PSROIPooling", "Pad", "PeepholeLSTM", "Permute", "Pooling3D", "PriorBox", "Proposal", "ROIPooling",
+    "RegionPooling", "Reorg", "Resample", "ResizeBilinear", "ResizeNearestNeighbor", "Reverse", "ShuffleChannel",
+    "SimpleRNN", "SpatialTransformer", "Standardize", "StridedSlice", "Transpose", "Unpooling", "WindowPooling",
+    "WinnerTakeAll", "YoloDetectionOutput", "Yolov3DetectionOutput",
 }  # fmt: skip
 # Cases of other types that set what it cannot say: a batch's statistics, masks, padding on one side, a leaky ReLU6.
 UNSAID = {

@@ -393,9 +393,53 @@ def _films(make_case):
         )  # fmt: skip
 
 
+# ---- fields of motion
+
+
+def _warped(image, flow):
+    """Pixel by pixel; no place is so near to a border or a pixel that a difference quotient would cross it."""
+    y = np.zeros_like(image)
+    height, width = image.shape[2:]
+    for n, i, j in np.ndindex(len(image), height, width):
+        x2, y2 = j + flow[n, 0, i, j], i + flow[n, 1, i, j]
+        if 0 <= x2 < width and 0 <= y2 < height:
+            left, top = int(x2), int(y2)
+            right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+            a, b = x2 - left, y2 - top
+            above = (1 - a) * image[n, :, top, left] + a * image[n, :, top, right]
+            below = (1 - a) * image[n, :, bottom, left] + a * image[n, :, bottom, right]
+            y[n, :, i, j] = (1 - b) * above + b * below
+    return [y]
+
+
+def _sampled(x, height, width):
+    rows, columns = (
+        np.maximum(0, 1 - np.abs(np.arange(n) - np.linspace(0, n - 1, m)[:, None]) * (m - 1) / (n - 1))
+        for n, m in ((x.shape[2], height), (x.shape[3], width))
+    )
+    return np.einsum("ia,jb,ncab->ncij", rows, columns, x) / np.outer(rows.sum(1), columns.sum(1))
+
+
+def _motions(make_case):
+    image, flow = random(2, 3, 4, 5), 1.7 * random(2, 2, 4, 5)
+    yield layer_case(make_case, "flow_warp", "FlowWarp", "flow_warp_param { }", _warped, [image, flow])
+    yield layer_case(
+        make_case, "channel_norm", "ChannelNorm", "", lambda x: [np.sqrt((x * x).sum(1, keepdims=True))], [image],
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "downsample", "Downsample", "downsample_param { top_height: 3 top_width: 4 }",
+        lambda x: [_sampled(x, 3, 4)], [random(2, 3, 7, 9)], fixed=(0,),
+    )  # fmt: skip
+    yield layer_case(
+        make_case, "downsample_like", "Downsample", "", lambda x, a: [_sampled(x, 2, 5)],
+        [random(2, 3, 7, 5), random(1, 1, 2, 5)], fixed=(0, 1),
+    )  # fmt: skip
+
+
 def fork_cases(make_case):
     """The cases, through *make_case*(name, layers, phase, **values)."""
     groups = (
         _convolutions, _channels, _patches_and_sequences, _normalisations, _losses, _distances, _segmentations, _films,
+        _motions,
     )  # fmt: skip
     return tuple(case for group in groups for case in group(make_case))

@@ -129,6 +129,14 @@ SegAccuracy | 2x3x4 2x3 | 1 |
     needs 8 labels
 SegAccuracy | 2x3x4 2x4 | 1 | seg_accuracy_param { reset: false }
     option seg_accuracy_param.reset is not supported
+FlowWarp | 1x3x4x4 1x3x4x4 | 1 |
+    its bottoms must be N x C x H x W and N x 2 x H x W
+ChannelNorm | 3 | 1 |
+    its bottom needs at least 2 axes, N x C
+Downsample | 1x3x4 | 1 | downsample_param { top_height: 2 top_width: 2 }
+    its bottoms need 4 axes, N x C x H x W
+Downsample | 1x3x4x5 | 1 | downsample_param { top_height: 5 top_width: 2 }
+    its top of 5x2 must be at least 2x2, and no larger than 4x5
 Convolution3D | 1x2x4x4 | 1 | convolution_param { num_output: 2 kernel_size: 3 kernel_depth: 3 }
     its bottom needs 5 axes, N x C x L x H x W
 Convolution3D | 1x2x4x4x4 | 1 | convolution_param { num_output: 2 kernel_size: 3 }

@@ -279,3 +279,27 @@ def test_spatial_dropout_drops_whole_channels():
     assert (each == each[..., :1]).all()
     assert each.unique().tolist() == [0, 2]
     assert each[..., 0].mean() == pytest.approx(1, abs=0.3)
+
+
+def test_what_no_flow_points_at_is_filled():
+    inputs = layer("in", "Input", "", "input_param { shape { dim: 1 dim: 1 dim: 2 dim: 3 } }", "image")
+    inputs += layer("to", "Input", "", "input_param { shape { dim: 1 dim: 2 dim: 2 dim: 3 } }", "flow")
+    options = "flow_warp_param { fill_value: NOT_A_NUMBER }"
+    net = nets.load(text.parse_net(inputs + layer("y", "FlowWarp", "image flow", options)))
+    flow = torch.zeros(1, 2, 2, 3)
+    flow[0, :, 0] = torch.tensor([[-0.5, torch.nan, 0.5], [0, 0, 0.5]])
+    y = net(image=torch.arange(6.0).view(1, 1, 2, 3), flow=flow)["y"]
+    torch.testing.assert_close(y, torch.tensor([[[[torch.nan, torch.nan, 3.5], [3, 4, 5]]]]), equal_nan=True)
+
+
+def test_a_smaller_image_leaves_out_what_is_no_number():
+    inputs = layer("in", "Input", "", "input_param { shape { dim: 1 dim: 1 dim: 5 dim: 5 } }", "x")
+    net = nets.load(
+        text.parse_net(inputs + layer("y", "Downsample", "x", "downsample_param { top_height: 3 top_width: 3 }"))
+    )
+    x = torch.ones(1, 1, 5, 5)
+    x[0, 0, :2] = torch.nan  # of the first row of the top the nearest two, which weigh 1.5 of 1.5
+    x[0, 0, 3, 3] = torch.nan
+    wanted = torch.ones(3, 3)
+    wanted[0] = torch.nan
+    torch.testing.assert_close(net(x=x)["y"][0, 0], wanted, equal_nan=True)
