@@ -7,6 +7,7 @@ from converters.lasagne import layers as ll
 from converters.lasagne.rules.registry import rule
 from converters.lasagne.theano.tensor import ops
 from converters.lasagne.writer import Shape, Writer
+from nets.aliases import ONE_DIFF
 from protos.errors import NetError
 
 
@@ -19,6 +20,9 @@ def reshape(w: Writer, name: str, bottom: str, dims: Sequence[int]) -> str:
 
 @rule(ll.FlattenLayer)
 def _flatten(w: Writer, layer: Any, bottoms: list[str]) -> str:
+    maker = next((one for one in reversed(w.net.layer) if {*bottoms} & {*one.top} - {*one.bottom}), None)
+    if maker is not None and maker.type in ONE_DIFF:  # a Flatten would keep the gradient from it
+        return reshape(w, w.name(layer), bottoms[0], [*[0] * (layer.outdim - 1), -1])
     made = w.main(layer, "Flatten", bottoms)
     made.flatten_param.axis = layer.outdim - 1
     return made.top[0]

@@ -154,3 +154,13 @@ def test_losses_and_recurrent_layers_without_a_counterpart_are_named():
         to_net(layers.BatchNormLayer(x, axes=(0, 1)), **LOSS)
     with pytest.raises(NetError, match="alpha 0 leaves the averages as they are"):
         to_net(layers.BatchNormLayer(x, alpha=0), **LOSS)
+
+
+def test_what_is_in_front_of_a_flattened_layer_learns():
+    """Caffe loses the gradient between a Reshape and a Flatten right behind it."""
+    x = InputLayer((4, 3, 5), name="x")
+    made = layers.FlattenLayer(layers.ReshapeLayer(DenseLayer(x, 6, nonlinearity=None), ([0], 2, 3)))
+    param = to_net(DenseLayer(made, 2, nonlinearity=None), **LOSS)
+    net = nets.load(param, phase="TRAIN", input_shapes={"x": (4, 3, 5)})
+    net.loss(net(**{name: torch.randn(net.shapes[name]) for name in net.graph.inputs})).backward()
+    assert all(blob.tensor.grad.any() for blob in net.learnable)
