@@ -33,7 +33,7 @@ MODULES = {
     "theano.tensor.elemwise": "converters.lasagne.theano.elemwise",
     "theano.tensor.slinalg": "converters.lasagne.theano.tensor.nlinalg",
     "theano.tensor.sharedvar": "converters.lasagne.theano.shared",
-    "theano.tensor.var": "converters.lasagne.theano.variable",
+    "theano.tensor.var": "converters.lasagne.theano.tensor.var",
     "theano.tensor.raw_random": "converters.lasagne.theano.tensor.shared_randomstreams",
     "theano.tensor": "converters.lasagne.theano.tensor",
     "theano.tensor.extra_ops": "converters.lasagne.theano.tensor.extra_ops",
@@ -47,7 +47,6 @@ ABSENT = (
     "lasagne.layers.cuda_convnet",
     "pylearn2",
     "theano.gpuarray",
-    "theano.sandbox.cuda.dnn",
 )  # scripts catch the ImportError
 
 
@@ -114,8 +113,10 @@ def _sandbox() -> None:
     sandbox = ModuleType("theano.sandbox")
     sandbox.rng_mrg, sandbox.cuda = rng, cuda  # type: ignore[attr-defined]  # made on the spot
     cuda.basic_ops = cuda.type = cuda.var = cuda  # type: ignore[attr-defined]  # its own attributes
+    cuda.dnn = importlib.import_module("converters.lasagne.theano.dnn")  # type: ignore[attr-defined]  # as above
     signal = sys.modules["theano.tensor.signal"]
-    found = {"theano.sandbox": sandbox, "theano.sandbox.rng_mrg": rng, "theano.sandbox.cuda": cuda}
+    found = {"theano.sandbox": sandbox, "theano.sandbox.rng_mrg": rng, "theano.sandbox.cuda": cuda,
+             "theano.sandbox.cuda.dnn": cuda.dnn}  # fmt: skip
     found |= {f"theano.sandbox.cuda.{part}": cuda for part in ("basic_ops", "type", "var")}
     nnet = sys.modules["theano.tensor.nnet"]
     parts = [(signal, "downsample"), (signal, "pool")]

@@ -44,12 +44,7 @@ def as_theano_expression(input: Any) -> Any:
 def collect_shared_vars(expressions: Any) -> list[SharedVariable]:
     """The shared variables that *expressions* read, in the order in which they come."""
     listed = [expressions] if isinstance(expressions, Variable) else list(expressions)
-    found: dict[SharedVariable, None] = {}
-    for node in ancestors(listed):
-        for var in (node, *getattr(node, "reads", ())):
-            if isinstance(var, SharedVariable):
-                found.setdefault(var)
-    return list(found)
+    return [node for node in ancestors(listed) if isinstance(node, SharedVariable)]
 
 
 def one_hot(x: Any, m: Any = None) -> Any:

@@ -1,7 +1,9 @@
 """The bases of all layers of ``lasagne.layers``: nodes of a graph, with parameters and their tags."""
 
+import copy
+import functools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +12,16 @@ from torch import Tensor
 from converters.lasagne import utils
 from converters.lasagne.nonlinearities import identity
 from converters.lasagne.theano.shared import SharedVariable
-from converters.lasagne.theano.variable import Apply, Variable, as_tensor, evaluate, variables_in
+from converters.lasagne.theano.variable import (
+    Apply,
+    Constant,
+    Variable,
+    as_tensor,
+    evaluate,
+    now,
+    running,
+    variables_in,
+)
 
 Shape = tuple[Any, ...]
 
@@ -32,6 +43,7 @@ class Layer:
             self.input_layer = incoming
         self.name = name
         self.params: OrderedDict[Any, set[str]] = OrderedDict()
+        self.roles: list[str] = []
         self.get_output_kwargs: list[str] = []
         if any(size is not None and size <= 0 for size in self._sizes()):
             raise ValueError(f"Cannot create Layer with a non-positive input_shape dimension: {self.input_shape}")
@@ -64,12 +76,18 @@ class Layer:
 
     def add_param(self, spec: Any, shape: Sequence[int], name: str | None = None, **tags: bool) -> Any:
         """A parameter from *spec*, see ``utils.create_param``; trainable and regularizable unless *tags* say no."""
+        self.roles += [name] if name is not None else []
         if name is not None and self.name is not None:
             name = f"{self.name}.{name}"
         param = utils.create_param(spec, shape, name)
         tags = {"trainable": True, "regularizable": True, **tags}
         self.params[param] = {tag for tag, value in tags.items() if value}
         return param
+
+    def reads(self) -> list[Variable]:
+        """The variables whose values ``forward`` looks up: the parameters, and what a script put in their places."""
+        held = [getattr(self, role, None) for role in self.roles]
+        return utils.unique([*self.get_params(unwrap_shared=False), *variables_in(held)])
 
     def __str__(self) -> str:
         return f"{type(self).__name__} '{self.name}'" if self.name else type(self).__name__
@@ -83,6 +101,7 @@ class MergeLayer(Layer):
         self.input_layers = [None if isinstance(item, tuple) else item for item in incomings]
         self.name = name
         self.params = OrderedDict()
+        self.roles = []
         self.get_output_kwargs = []
 
     @property
@@ -109,7 +128,8 @@ class Computed(Layer):
     def get_output_for(self, input: Any, **kwargs: Any) -> Any:
         """The output: a variable for a variable, at once for a tensor."""
         if any(True for _ in variables_in(input)):
-            node = Apply(lambda x: self.forward(x, **kwargs), [input], {}, reads=self.get_params())
+            run = Run(self, kwargs)
+            node = Apply(run, [input, run.reads], {})
             node.name = str(self)
             node.ndim_ = self._ndim()
             return node
@@ -143,13 +163,35 @@ class ComputedMerge(Computed, MergeLayer):
     """A merging layer that computes by ``forward``."""
 
 
+class Run:
+    """The ``forward`` of a layer as it is now, as a function of its input and of the values of what it reads.
+
+    What is done to the layer later, such as another W, is of no account for what was built before.
+    """
+
+    def __init__(self, layer: Computed, options: Mapping[str, Any]) -> None:
+        self.layer = copy.copy(layer)
+        self.options = options
+        self.reads = layer.reads()
+
+    def __call__(self, input: Any, values: Sequence[Any]) -> Any:
+        with running({**now(), **dict(zip(self.reads, values, strict=True))}):
+            return self.layer.forward(input, **self.options)
+
+
 def _meta(shape: Sequence[Any], size: int) -> Tensor:
     return torch.empty([size if n is None else n for n in shape], device="meta", dtype=torch.float64)
 
 
 def value(param: Any, like: Tensor) -> Tensor:
     """The value of a parameter, on the device of *like*; a run for the shape sees no values."""
-    tensor = param.tensor if isinstance(param, SharedVariable) else as_tensor(evaluate([param])[0])
+    known = now()
+    if param in known:
+        tensor = as_tensor(known[param])
+    elif isinstance(param, SharedVariable):
+        tensor = param.tensor
+    else:
+        tensor = worked_out(param)
     if like.device.type == "meta":
         return tensor.detach().to("meta")
     return tensor.to(like.device)
@@ -168,6 +210,31 @@ def with_param(x: Tensor, param: Any) -> tuple[Tensor, Tensor]:
     return matched(x, value(param, x))  # type: ignore[return-value]  # two in, two out
 
 
+def worked_out(found: Any) -> Tensor:
+    """The tensor of *found*, a variable or a value, with gradients where those are on."""
+    return as_tensor(evaluate([found], None, torch.is_grad_enabled())[0] if isinstance(found, Variable) else found)
+
+
+def number(value: Any) -> float:
+    """A number, or that which a variable holds now."""
+    return float(worked_out(value)) if isinstance(value, Variable) else float(value)
+
+
 def plain(nonlinearity: Any) -> Any:
     """*nonlinearity*, or the identity for None."""
     return identity if nonlinearity is None else nonlinearity
+
+
+def call(function: Any, *values: Any, **options: Any) -> Any:
+    """What *function* makes of *values*. One of the script's own is written for variables: it gets such of tensors."""
+    if is_ours(function) or not any(isinstance(value, Tensor) for value in values):
+        return function(*values, **options)
+    return worked_out(function(*[Constant(x) if isinstance(x, Tensor) else x for x in values], **options))
+
+
+def is_ours(function: Any) -> bool:
+    """Whether *function* is of this package, of torch or of Python, which take tensors."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return str(module).split(".")[0] in ("converters", "torch", "builtins")

@@ -1,7 +1,8 @@
 """The convolutions of ``lasagne.layers``: plain, transposed and dilated, along one to three axes."""
 
+import copy
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.lasagne import init
-from converters.lasagne.layers.base import Computed, plain, value, with_param
+from converters.lasagne.layers.base import Computed, call, is_ours, plain, value, with_param
 from converters.lasagne.nonlinearities import rectify
+from converters.lasagne.theano.tensor.convolutions import CORRELATE, TRANSPOSED, conv1d, conv2d, conv3d
+from converters.lasagne.theano.variable import Variable, apply
 from converters.lasagne.utils import as_tuple, int_types
-
-CORRELATE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def conv_output_length(input_length: Any, filter_size: int, stride: int, pad: Any = 0) -> Any:
@@ -47,8 +47,10 @@ class BaseConvLayer(Computed):
     """nonlinearity(x * W + b) along *n* axes, all behind the second by default. W: filters x channels / groups x size.
 
     *pad*: a number, one an axis, "valid", "full" (size - 1) or "same" (size // 2, odd sizes). *flip_filters*: a
-    convolution proper, with W turned around; otherwise a correlation.
+    convolution proper, with W turned around; otherwise a correlation. ``convolution``: the function that computes it.
     """
+
+    convolution: Any = conv2d
 
     def __init__(
         self,
@@ -115,24 +117,39 @@ class BaseConvLayer(Computed):
         x, w = with_param(x, self.W)
         return x, w.flip(*range(2, 2 + self.n)) if self.flip_filters else w
 
-    def convolve(self, x: Tensor, **kwargs: Any) -> Tensor:
-        """The convolution alone."""
+    def convolve(self, input: Any, **kwargs: Any) -> Any:
+        """The convolution alone. Scripts override it, and hand it variables."""
+        if isinstance(input, Variable):
+            return apply(copy.copy(self).product, input)
+        if is_ours(self.convolution):  # all of these compute the same
+            return self.product(input)
+        border = "half" if self.pad == "same" else self.pad
+        return call(self.convolution, *with_param(input, self.W), self.input_shape, self.get_W_shape(),
+                    subsample=self.stride, border_mode=border, filter_flip=self.flip_filters)  # fmt: skip
+
+    def product(self, x: Tensor) -> Tensor:
+        """The convolution of a tensor."""
         return self._correlate(x, None)
 
     def _correlate(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x, w = self.filters(x)
-        bias = None if bias is None else bias.to(x.dtype)
+        bias = None if bias is None else bias.to(x.dtype).expand(self.num_filters)
         return CORRELATE[self.n](x, w, bias, stride=self.stride, padding=self.borders(), groups=self.num_groups)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The convolution, the bias and the nonlinearity."""
-        if self.b is not None and not self.untie_biases and type(self).convolve is BaseConvLayer.convolve:
-            return self.nonlinearity(self._correlate(x, value(self.b, x)))  # in one pass
-        y = self.convolve(x, **kwargs)
+        if self.b is not None and not self.untie_biases and self._is_plain():
+            return call(self.nonlinearity, self._correlate(x, value(self.b, x)))  # in one pass
+        y = call(self.convolve, x, **kwargs)
         if self.b is not None:
             b = with_param(y, self.b)[1]
             y = y + (b if self.untie_biases else b.reshape(-1, *[1] * self.n))
-        return self.nonlinearity(y)
+        return call(self.nonlinearity, y)
+
+    def _is_plain(self) -> bool:
+        kind = type(self)
+        return (kind.convolve is BaseConvLayer.convolve and kind.product is BaseConvLayer.product
+                and is_ours(self.convolution))  # fmt: skip
 
     def lengths(self, sizes: Sequence[int]) -> list[int]:
         """The output's sizes along the convolved axes."""
@@ -147,7 +164,7 @@ class BaseConvLayer(Computed):
 
 
 class Conv1DLayer(BaseConvLayer):
-    """A convolution along one axis; *convolution* must stay as it is."""
+    """A convolution along one axis, computed by *convolution*."""
 
     def __init__(
         self,
@@ -161,15 +178,16 @@ class Conv1DLayer(BaseConvLayer):
         b: Any = init.Constant(0.0),  # noqa: B008
         nonlinearity: Any = rectify,
         flip_filters: bool = True,
-        convolution: Any = None,
+        convolution: Any = conv1d,
         **kwargs: Any,
     ) -> None:
         super().__init__(incoming, num_filters, filter_size, stride, pad, untie_biases, W, b, nonlinearity,
                          flip_filters, n=1, **kwargs)  # fmt: skip
+        self.convolution = convolution
 
 
 class Conv2DLayer(BaseConvLayer):
-    """A convolution along two axes; *convolution* has no effect."""
+    """A convolution along two axes, computed by *convolution*."""
 
     def __init__(
         self,
@@ -183,15 +201,16 @@ class Conv2DLayer(BaseConvLayer):
         b: Any = init.Constant(0.0),  # noqa: B008
         nonlinearity: Any = rectify,
         flip_filters: bool = True,
-        convolution: Any = None,
+        convolution: Any = conv2d,
         **kwargs: Any,
     ) -> None:
         super().__init__(incoming, num_filters, filter_size, stride, pad, untie_biases, W, b, nonlinearity,
                          flip_filters, n=2, **kwargs)  # fmt: skip
+        self.convolution = convolution
 
 
 class Conv3DLayer(BaseConvLayer):
-    """A convolution along three axes; *convolution* has no effect."""
+    """A convolution along three axes, computed by *convolution*."""
 
     def __init__(
         self,
@@ -205,11 +224,12 @@ class Conv3DLayer(BaseConvLayer):
         b: Any = init.Constant(0.0),  # noqa: B008
         nonlinearity: Any = rectify,
         flip_filters: bool = True,
-        convolution: Any = None,
+        convolution: Any = conv3d,
         **kwargs: Any,
     ) -> None:
         super().__init__(incoming, num_filters, filter_size, stride, pad, untie_biases, W, b, nonlinearity,
                          flip_filters, n=3, **kwargs)  # fmt: skip
+        self.convolution = convolution
 
 
 class _Transposed(BaseConvLayer):
@@ -239,8 +259,8 @@ class _Transposed(BaseConvLayer):
         ]
         return [a - b for a, b in zip(wanted, least, strict=True)]
 
-    def convolve(self, x: Tensor, **kwargs: Any) -> Tensor:
-        """The transposed convolution alone."""
+    def product(self, x: Tensor) -> Tensor:
+        """The transposed convolution of a tensor."""
         extra = self.extra(x.shape[2:])
         x, w = with_param(x, self.W)
         w = w if self.flip_filters else w.flip(*range(2, 2 + self.n))
@@ -335,7 +355,7 @@ class DilatedConv2DLayer(BaseConvLayer):
         reach = [(k - 1) * d + 1 for k, d in zip(self.filter_size, self.dilation, strict=True)]
         return [size - k + 1 for size, k in zip(sizes, reach, strict=True)]
 
-    def convolve(self, x: Tensor, **kwargs: Any) -> Tensor:
-        """The correlation alone."""
+    def product(self, x: Tensor) -> Tensor:
+        """The correlation of a tensor."""
         x, w = self.filters(x)
         return F.conv2d(x, w.transpose(0, 1), dilation=self.dilation)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne import init
-from converters.lasagne.layers.base import Computed, plain, with_param
+from converters.lasagne.layers.base import Computed, call, plain, with_param
 from converters.lasagne.nonlinearities import rectify
 from nets.layers.product import linear
 
@@ -48,7 +48,7 @@ class DenseLayer(Computed):
         y = linear(x, w.t())
         if self.b is not None:
             y = y + with_param(y, self.b)[1]
-        return self.nonlinearity(y)
+        return call(self.nonlinearity, y)
 
     def shape_probe(self, x: Any) -> Tensor:
         """The leading axes and the units."""
@@ -83,7 +83,7 @@ class NINLayer(Computed):
         if self.b is not None:
             b = with_param(y, self.b)[1]
             y = y + (b if self.untie_biases else b.reshape(-1, *[1] * (y.ndim - 2)))
-        return self.nonlinearity(y)
+        return call(self.nonlinearity, y)
 
     def shape_probe(self, x: Any) -> Tensor:
         """The units in place of the channels."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from converters.lasagne import utils
 from converters.lasagne.layers.base import MergeLayer
-from converters.lasagne.layers.input import InputLayer
+from converters.lasagne.layers.input import GivenLayer, InputLayer
 from converters.lasagne.theano.variable import Apply, Constant, Input, evaluate
 
 
@@ -49,6 +49,11 @@ def get_all_layers(layer: Any, treat_as_input: Iterable[Any] | None = None) -> l
     return list(done)
 
 
+def takes_data(layer: Any) -> bool:
+    """Whether *layer* is an input of the net's own."""
+    return isinstance(layer, InputLayer) and not isinstance(layer, GivenLayer)
+
+
 def get_output(layer_or_layers: Any, inputs: Any = None, **kwargs: Any) -> Any:
     """The output of one or several layers.
 
@@ -60,7 +65,7 @@ def get_output(layer_or_layers: Any, inputs: Any = None, **kwargs: Any) -> Any:
     all_layers = get_all_layers(layer_or_layers, given)
     outputs: dict[Any, Any] = {layer: _value(value) for layer, value in given.items()}
     shared = None if inputs is None or isinstance(inputs, dict) else _value(inputs)
-    for layer, value in given.items() if shared is None else [(one, shared) for one in all_layers]:
+    for layer, value in given.items() if shared is None else [(one, shared) for one in all_layers if takes_data(one)]:
         if isinstance(layer, InputLayer) and isinstance(value, Input) and not any(value.sizes):
             value.sizes = layer.shape
     known: set[str] = {"deterministic"}
@@ -68,7 +73,7 @@ def get_output(layer_or_layers: Any, inputs: Any = None, **kwargs: Any) -> Any:
         if layer in outputs:
             continue
         if isinstance(layer, InputLayer):
-            outputs[layer] = layer.input_var if shared is None else shared
+            outputs[layer] = layer.input_var if shared is None or not takes_data(layer) else shared
             continue
         outputs[layer] = layer.get_output_for(_inputs_of(layer, outputs), **kwargs)
         known |= _accepted(layer)
@@ -125,7 +130,7 @@ def get_output_shape(layer_or_layers: Any, input_shapes: Any = None) -> Any:
     given = dict(input_shapes) if isinstance(input_shapes, dict) else {}
     all_layers = get_all_layers(layer_or_layers, given)
     if not given:
-        given = {layer: input_shapes for layer in all_layers if isinstance(layer, InputLayer)}
+        given = {layer: input_shapes for layer in all_layers if takes_data(layer)}
     for layer in all_layers:
         if layer in given:
             continue
@@ -141,7 +146,7 @@ def get_output_shape(layer_or_layers: Any, input_shapes: Any = None) -> Any:
 
 def get_all_params(layer: Any, unwrap_shared: bool = True, **tags: bool) -> list[Any]:
     """All parameters of a net that have (True) or have not (False) the *tags*, each once."""
-    found = [param for one in get_all_layers(layer) for param in one.get_params(unwrap_shared, **tags)]
+    found = [param for one in get_all_layers(layer) for param in one.get_params(unwrap_shared=unwrap_shared, **tags)]
     return utils.unique(found)
 
 

@@ -1,4 +1,4 @@
-"""``InputLayer``."""
+"""``InputLayer``, and the layer of a value that is given beside the data."""
 
 import operator
 from typing import Any
@@ -30,3 +30,7 @@ class InputLayer(Layer):
     def output_shape(self) -> tuple[Any, ...]:
         """The shape."""
         return self.shape
+
+
+class GivenLayer(InputLayer):
+    """A variable among the incomings of a layer, such as a first state: one input for a whole net is not for it."""

@@ -51,7 +51,7 @@ class LocallyConnected2DLayer(Conv2DLayer):
         channels = () if self.channelwise else (self.num_input_channels,)
         return (self.num_filters, *channels, *self.filter_size, *self.output_shape[-2:])
 
-    def convolve(self, x: Tensor, **kwargs: Any) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         """The sum over each place's own window."""
         x, w = with_param(x, self.W)
         if self.flip_filters:

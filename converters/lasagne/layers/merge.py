@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from converters.lasagne.layers.base import ComputedMerge
+from converters.lasagne.layers.base import ComputedMerge, call, worked_out
 from converters.lasagne.theano.tensor import ops
 from converters.lasagne.theano.variable import apply
 
@@ -24,7 +24,7 @@ def autocrop(inputs: Sequence[Any], cropping: Any) -> Any:
     """*inputs* cut to a common size along the axes for which *cropping* says from which side."""
     if cropping is None:
         return inputs
-    return apply(lambda *tensors: _autocrop(tensors, cropping), *inputs)
+    return apply(_autocrop, list(inputs), cropping)
 
 
 def _autocrop(tensors: Sequence[Tensor], cropping: Any) -> list[Tensor]:
@@ -111,7 +111,7 @@ class ElemwiseMergeLayer(ComputedMerge):
         """The merged values."""
         output = None
         for term in autocrop(x, self.cropping):
-            output = term if output is None else self.merge_function(output, term)
+            output = term if output is None else call(self.merge_function, output, term)
         return output
 
 
@@ -126,4 +126,5 @@ class ElemwiseSumLayer(ElemwiseMergeLayer):
 
     def forward(self, x: Any, **kwargs: Any) -> Any:
         """The weighted sum."""
-        return super().forward([t if c == 1 else t * c for t, c in zip(x, self.coeffs, strict=True)], **kwargs)
+        terms = [t if c == 1 else worked_out(t * c) for t, c in zip(x, self.coeffs, strict=True)]
+        return super().forward(terms, **kwargs)

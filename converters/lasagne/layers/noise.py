@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from converters.lasagne.layers.base import Computed
+from converters.lasagne.layers.base import Computed, number
 from converters.lasagne.random import get_rng
 from converters.lasagne.utils import as_tuple
 
@@ -49,14 +49,14 @@ class DropoutLayer(Computed):
         """1 for what stays, 0 for what goes; size 1 along the shared axes."""
         shared = {axis % x.ndim for axis in self.shared_axes}
         shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
-        return (self._srng.uniform(shape, x) >= float(self.p)).to(x.dtype)
+        return (self._srng.uniform(shape, x) >= number(self.p)).to(x.dtype)
 
     def forward(self, x: Tensor, deterministic: bool = False, **kwargs: Any) -> Any:
         """*x*, or what the mask leaves of it."""
-        if deterministic or float(self.p) == 0:
+        if deterministic or number(self.p) == 0:
             return x
         mask = self.mask(x)
-        return x / (1 - float(self.p)) * mask if self.rescale else x * mask
+        return x / (1 - number(self.p)) * mask if self.rescale else x * mask
 
 
 dropout = DropoutLayer
@@ -88,9 +88,9 @@ class GaussianNoiseLayer(Computed):
 
     def forward(self, x: Tensor, deterministic: bool = False, **kwargs: Any) -> Any:
         """*x*, with noise in training."""
-        if deterministic or self.sigma == 0:
+        if deterministic or number(self.sigma) == 0:
             return x
-        return x + float(self.sigma) * self._srng.normal(x.shape, x)
+        return x + number(self.sigma) * self._srng.normal(x.shape, x)
 
 
 def shared_axes(axes: Any, ndim: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.lasagne import init
-from converters.lasagne.layers.base import Computed, value, with_param
+from converters.lasagne.layers.base import Computed, number, value, with_param
 from converters.lasagne.layers.special import BiasLayer, NonlinearityLayer, ScaleLayer
 from converters.lasagne.nonlinearities import identity
 from converters.lasagne.theano.variable import probing
@@ -99,7 +99,8 @@ class BatchNormLayer(Computed):
 
     @torch.no_grad()
     def _move(self, average: Any, batch: Tensor) -> None:
-        average.tensor.mul_(1 - self.alpha).add_(batch.detach().to(average.tensor), alpha=self.alpha)
+        share = number(self.alpha)
+        average.tensor.mul_(1 - share).add_(batch.detach().to(average.tensor), alpha=share)
 
 
 def batch_norm(layer: Any, **kwargs: Any) -> Any:

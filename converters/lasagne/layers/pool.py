@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from converters.lasagne.layers.base import Computed
+from converters.lasagne.layers.base import Computed, call
 from converters.lasagne.theano.tensor import calls, ops
 from converters.lasagne.utils import as_tuple
 from converters.lasagne.windows import pool, pooled_length
@@ -239,7 +239,7 @@ class FeaturePoolLayer(Computed):
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The pooled groups."""
         axis = self.axis % x.ndim
-        return self.pool_function(torch.unflatten(x, axis, (-1, self.pool_size)), axis=axis + 1)
+        return call(self.pool_function, torch.unflatten(x, axis, (-1, self.pool_size)), axis=axis + 1)
 
     def shape_probe(self, x: Any) -> Tensor:
         """As many features as there are groups."""
@@ -281,7 +281,7 @@ class GlobalPoolLayer(Computed):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """N x C."""
-        return self.pool_function(x.flatten(2), axis=2)
+        return call(self.pool_function, x.flatten(2), axis=2)
 
     def shape_probe(self, x: Any) -> Tensor:
         """N x C."""

@@ -1,7 +1,7 @@
 """Recurrent layers: N x T x features in, N x T x units out, or N x units with only_return_final."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from converters.lasagne import init, nonlinearities
-from converters.lasagne.layers.base import ComputedMerge, Layer, matched, plain, value
+from converters.lasagne.layers.base import ComputedMerge, Layer, call, matched, plain, value
 from converters.lasagne.layers.dense import DenseLayer
 from converters.lasagne.layers.helper import get_all_params, get_output
-from converters.lasagne.layers.input import InputLayer
+from converters.lasagne.layers.input import GivenLayer, InputLayer
 from converters.lasagne.theano.gradient import grad_clip
 from converters.lasagne.theano.variable import Input, Variable, ancestors
 from nets.layers.product import linear
@@ -39,7 +39,7 @@ class _Sequence(ComputedMerge):
         for name, first in firsts.items():
             if isinstance(first, Layer) or _is_given(first):
                 self.places[name] = len(incomings)
-                incomings.append(first if isinstance(first, Layer) else InputLayer((None,) * first.ndim, first))
+                incomings.append(first if isinstance(first, Layer) else GivenLayer((None,) * first.ndim, first))
         super().__init__(incomings, name=options.pop("name", None))
         for key in ("backwards", "learn_init", "gradient_steps", "grad_clipping", "unroll_scan", "precompute_input",
                     "only_return_final"):  # fmt: skip
@@ -174,7 +174,7 @@ class CustomRecurrentLayer(_Sequence):
         """One step."""
         if not self.precompute_input:  # type: ignore[attr-defined]
             x = get_output(self.input_to_hidden, x, **kwargs)
-        return (self.nonlinearity(self.clip(x + get_output(self.hidden_to_hidden, states[0], **kwargs))),)
+        return (call(self.nonlinearity, self.clip(x + get_output(self.hidden_to_hidden, states[0], **kwargs))),)
 
 
 class RecurrentLayer(CustomRecurrentLayer):
@@ -246,9 +246,9 @@ class _Gated(_Sequence):
         """The units."""
         return (self.num_units,)
 
-    def _gate_function(self, name: str) -> Callable[[Tensor], Tensor]:
-        function: Callable[[Tensor], Tensor] = getattr(self, name)
-        return function
+    def _gate(self, name: str, x: Tensor) -> Tensor:
+        opened: Tensor = call(getattr(self, f"nonlinearity_{name}"), x)
+        return opened
 
     def inputs(self, sequence: Tensor, **kwargs: Any) -> tuple[Tensor, ...]:
         """The gates' inputs with their biases, for all steps at once, and the recurrent weights side by side."""
@@ -319,10 +319,7 @@ class LSTMLayer(_Gated):
         forgetgate = self._gate("forgetgate", forgetgate + self.peephole("forgetgate", c))
         c = forgetgate * c + ingate * self._gate("cell", cell)
         outgate = self._gate("outgate", outgate + self.peephole("outgate", c))
-        return outgate * self.nonlinearity(c), c
-
-    def _gate(self, name: str, x: Tensor) -> Tensor:
-        return self._gate_function(f"nonlinearity_{name}")(x)
+        return outgate * call(self.nonlinearity, c), c
 
 
 class GRULayer(_Gated):
@@ -361,7 +358,7 @@ class GRULayer(_Gated):
         """One step."""
         h = states[0]
         into, around = self.clip(x).chunk(3, -1), self.clip(h @ shared[0]).chunk(3, -1)
-        reset = self._gate_function("nonlinearity_resetgate")(into[0] + around[0])
-        update = self._gate_function("nonlinearity_updategate")(into[1] + around[1])
+        reset = self._gate("resetgate", into[0] + around[0])
+        update = self._gate("updategate", into[1] + around[1])
         new = self.clip(into[2] + reset * around[2])
-        return ((1 - update) * h + update * self._gate_function("nonlinearity_hidden_update")(new),)
+        return ((1 - update) * h + update * self._gate("hidden_update", new),)

@@ -7,9 +7,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from converters.lasagne.layers.base import Computed
+from converters.lasagne.layers.base import Computed, worked_out
 from converters.lasagne.theano.tensor import form
-from converters.lasagne.theano.variable import Variable, as_int, evaluate
+from converters.lasagne.theano.variable import Variable
 from converters.lasagne.utils import int_types
 
 
@@ -58,7 +58,7 @@ class ReshapeLayer(Computed):
         found = []
         for size in self.shape:
             if isinstance(size, Variable):
-                found.append(int(as_int(evaluate([size])[0])))
+                found.append(int(worked_out(size)))
             else:
                 found.append(shape[size[0]] if isinstance(size, list) else int(size))
         return found

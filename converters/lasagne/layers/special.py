@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from converters.lasagne import init
-from converters.lasagne.layers.base import Computed, ComputedMerge, Layer, plain, with_param
+from converters.lasagne.layers.base import Computed, ComputedMerge, Layer, call, number, plain, with_param, worked_out
 from converters.lasagne.layers.noise import Stream, shared_axes
 from converters.lasagne.layers.transformer import TPSTransformerLayer, TransformerLayer
 from converters.lasagne.nonlinearities import rectify
@@ -25,7 +25,7 @@ class NonlinearityLayer(Computed):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The function of each value."""
-        return self.nonlinearity(x)
+        return call(self.nonlinearity, x)
 
     def get_output_shape_for(self, input_shape: Any) -> Any:
         """The same shape."""
@@ -112,7 +112,7 @@ class ExpressionLayer(Layer):
 
     def get_output_for(self, input: Any, **kwargs: Any) -> Any:
         """What the function makes of the input."""
-        return self.function(input)
+        return call(self.function, input)
 
 
 class _Run(Computed):
@@ -123,10 +123,9 @@ class _Run(Computed):
     def shape_probe(self, x: Any) -> Tensor:
         """What the function makes of the shape: of zeros, where it needs values."""
         try:
-            made = self.function(x)
+            return as_tensor(call(self.function, x))
         except (RuntimeError, NotImplementedError):
-            made = self.function(torch.zeros(x.shape, dtype=x.dtype))
-        return as_tensor(made)
+            return as_tensor(call(self.function, torch.zeros(x.shape, dtype=x.dtype)))
 
 
 class InverseLayer(ComputedMerge):
@@ -135,6 +134,10 @@ class InverseLayer(ComputedMerge):
     def __init__(self, incoming: Any, layer: Any, **kwargs: Any) -> None:
         super().__init__([incoming, layer, layer.input_layer], **kwargs)
         self.layer = layer
+
+    def reads(self) -> list[Any]:
+        """What *layer* reads."""
+        return self.layer.reads() if isinstance(self.layer, Computed) else self.layer.get_params(unwrap_shared=False)
 
     def get_output_shape_for(self, input_shapes: Any) -> Any:
         """The shape of *layer*'s input."""
@@ -145,7 +148,7 @@ class InverseLayer(ComputedMerge):
         upstream, _, bottom = x
         with torch.enable_grad():
             bottom = bottom if bottom.requires_grad else bottom.detach().requires_grad_()
-            top = self.layer.get_output_for(bottom, **kwargs)
+            top = worked_out(self.layer.get_output_for(bottom, **kwargs))
             return torch.autograd.grad(top, bottom, upstream, create_graph=True)[0]
 
 
@@ -188,7 +191,7 @@ class RandomizedRectifierLayer(Computed):
 
     def forward(self, x: Tensor, deterministic: bool = False, **kwargs: Any) -> Any:
         """The rectified values."""
-        low, high = float(self.lower), float(self.upper)
+        low, high = number(self.lower), number(self.upper)
         if deterministic or low == high:
             return nnet.relu(x, (high + low) / 2.0)
         shape = [1 if axis in self.shared_axes else size for axis, size in enumerate(x.shape)]

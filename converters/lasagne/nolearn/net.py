@@ -3,11 +3,12 @@
 import contextlib
 import copy
 import itertools
+import logging
 import os
 import pickle
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from converters.lasagne.layers import InputLayer, get_all_params, get_output
 from converters.lasagne.nolearn.batches import BatchIterator, length
 from converters.lasagne.nolearn.handlers import PrintLayerInfo, PrintLog
 from converters.lasagne.nolearn.objective import objective as default_objective
-from converters.lasagne.nolearn.split import TrainSplit
+from converters.lasagne.nolearn.split import LegacySplit, TrainSplit
 from converters.lasagne.nolearn.step import TrainStep, can_step
 from converters.lasagne.nolearn.structure import ArgumentError, build, options_for
 from converters.lasagne.optimizers import figures
@@ -27,11 +28,12 @@ from converters.lasagne.theano.function import function
 from converters.lasagne.theano.tensor import ops
 from converters.lasagne.theano.variable import Input
 from converters.lasagne.updates import nesterov_momentum
-from converters.lasagne.weights_file import load_layers
+from converters.lasagne.weights_file import load_layers, read
 from nets.trace import lasting
 from protos import files
-from protos.errors import NetError, listing
+from protos.errors import NetError
 
+log = logging.getLogger("caffe")
 Array = NDArray[Any]
 Path_ = str | os.PathLike[str]
 ALLOWED = ("update", "objective", "batch_iterator_train", "batch_iterator_test")
@@ -72,8 +74,7 @@ class NeuralNet:
         **kwargs: Any,
     ) -> None:
         named = {key: value for key, value in locals().items() if key not in ("self", "kwargs", "__class__")}
-        if "eval_size" in kwargs:
-            named["train_split"] = TrainSplit(eval_size=kwargs.pop("eval_size") or 0, stratify=not regression)
+        named.update(_of_old(kwargs, hasattr(self, "train_test_split"), regression))
         self._names = list(named)
         self._more = list(kwargs)
         for key, value in {**named, **kwargs}.items():
@@ -138,7 +139,7 @@ class NeuralNet:
         if "layers_" in self.__dict__:
             return
         given = {key: getattr(self, key) for key in self._more}
-        self.layers_: OrderedDict[str, Any] = build(self.layers, given)  # type: ignore[attr-defined]
+        self.layers_ = build(self.layers, given)  # type: ignore[attr-defined]
         self._check(given)
         self._compile()
         self._log = PrintLog()
@@ -331,28 +332,44 @@ class NeuralNet:
         with files.replacing(fname) as file:
             file.write(pickle.dumps(self.get_all_params_values(), -1))
 
-    def _take_params(self, source: Any) -> None:
+    def load_params_from(self, source: Any) -> None:
+        """Take the values that fit from a file, from another NeuralNet or from a dict by layer.
+
+        What becomes of each is printed if verbose, as in the original; otherwise one line of the log says what is left
+        out. A file without names of layers has to fit as a whole.
+        """
         self.initialize()
         if isinstance(source, str | os.PathLike):
-            load_layers(list(self.layers_.values()), source)
-            return
+            stored = read(source)
+            if isinstance(stored, list):
+                load_layers(list(self.layers_.values()), source)
+                stored = self.get_all_params_values()  # to say what was loaded
+            source = stored
         by_layer = source.get_all_params_values() if isinstance(source, NeuralNet) else dict(source)
-        own = {name: layer.get_params() for name, layer in self.layers_.items()}
-        problems = [f"layer '{name}' is missing on one side" for name in {k for k, v in by_layer.items() if v} ^ {k for k, v in own.items() if v}]  # fmt: skip  # noqa: E501
-        if problems:
-            raise NetError(f"parameters do not fit: {listing(sorted(problems))}")
-        for name, values in by_layer.items():
-            for param, value in zip(own.get(name, []), values, strict=True):
-                param.set_value(value)
-
-    def load_params_from(self, source: Any) -> None:
-        """Take the values from a file, from another NeuralNet or from a dict by layer; all must fit."""
-        self._take_params(source)
+        taken, left = self._take_params(by_layer)
         if self.verbose:  # type: ignore[attr-defined]
-            for name, layer in self.layers_.items():
-                for param in layer.get_params():
-                    shape = "x".join(map(str, param.get_value(borrow=True).shape))
-                    print(f"Loaded parameters to layer '{name}' (shape {shape}).")
+            print(*taken, *left, sep="\n")
+        elif left:
+            log.warning("%s", " ".join(left))
+
+    def _take_params(self, by_layer: Mapping[str, Sequence[Any]]) -> tuple[list[str], list[str]]:
+        """Set what fits. What there is to say of the parameters that were set, and of those that were not."""
+        self.initialize()
+        taken, left = [], []
+        for name, values in by_layer.items():
+            if values and name not in self.layers_:
+                left.append(f"Could not load parameters to layer '{name}' because the net has none of that name.")
+                continue
+            own_params = self.layers_[name].get_params() if values else []
+            for param, value in zip(own_params, values, strict=False):
+                own, given = ("x".join(map(str, np.shape(v))) for v in (param.get_value(borrow=True), value))
+                if own == given:
+                    param.set_value(value)
+                    taken.append(f"Loaded parameters to layer '{name}' (shape {own}).")
+                else:
+                    left.append(f"Could not load parameters to layer '{name}' because shapes did not match: "
+                                f"{own} vs {given}.")  # fmt: skip
+        return taken, left
 
     load_weights_from = load_params_from
     save_weights_to = save_params_to
@@ -367,6 +384,18 @@ class NeuralNet:
 
         self.initialize()
         return to_solver(self, prefix, X, y)
+
+
+def _of_old(kwargs: dict[str, Any], has_split: bool, regression: bool) -> dict[str, Any]:
+    """What older names among *kwargs*, which are taken out, stand for; and a ``train_test_split`` of a subclass."""
+    found: dict[str, Any] = {}
+    if has_split:
+        found["train_split"] = LegacySplit(kwargs.pop("eval_size", 0.2))
+    elif "eval_size" in kwargs:
+        found["train_split"] = TrainSplit(eval_size=kwargs.pop("eval_size") or 0, stratify=not regression)
+    if "custom_score" in kwargs:
+        found["custom_scores"] = [kwargs.pop("custom_score")]
+    return found
 
 
 def _averages(rows: Sequence[Sequence[float]], sizes: Sequence[int], count: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""``TrainSplit``: what is trained on and what is held back, by the folds of scikit-learn before 0.20."""
+"""What is trained on and what is held back: ``TrainSplit``, by the folds of scikit-learn before 0.20."""
 
 from typing import Any
 
@@ -43,3 +43,14 @@ class TrainSplit:
             places = np.flatnonzero(y == label)
             held[places] = self._fold(max(len(places), folds), folds)[: len(places)]
         return held
+
+
+class LegacySplit:
+    """The net's own ``train_test_split(X, y, eval_size)``, which subclasses had in older nolearns."""
+
+    def __init__(self, eval_size: Any) -> None:
+        self.eval_size = eval_size
+
+    def __call__(self, X: Any, y: Any, net: Any) -> Any:
+        """(X_train, X_valid, y_train, y_valid)."""
+        return net.train_test_split(X, y, self.eval_size)

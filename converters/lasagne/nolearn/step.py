@@ -8,7 +8,7 @@ from torch import Tensor
 
 from converters.lasagne.optimizers import RULES, figure, figures, optimizer
 from converters.lasagne.theano.config import config
-from converters.lasagne.theano.variable import Input, Variable, as_tensor, evaluate
+from converters.lasagne.theano.variable import Input, Variable, as_tensor, evaluate, kind_of
 from data.allocation import keep_freed_memory
 from nets.step import Options, Step
 from protos.schema import SolverParameter
@@ -90,7 +90,7 @@ class TrainStep:
 
     def _run(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         known: dict[Variable, Tensor] = {
-            var: batch[str(i)].to(getattr(torch, var.dtype)) for i, var in enumerate(self._inputs)
+            var: batch[str(i)].to(kind_of(var.dtype)) for i, var in enumerate(self._inputs)
         }
         found = [as_tensor(value) for value in evaluate(self._wanted, known, gradients=True)]
         return {str(i): value for i, value in enumerate(found)}, found[0]

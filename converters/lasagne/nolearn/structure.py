@@ -28,11 +28,20 @@ def options_for(prefix: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key[len(prefix) + 1 :]: value for key, value in given.items() if key.startswith(f"{prefix}_")}
 
 
-def build(layers: Any, given: Mapping[str, Any]) -> "OrderedDict[str, Any]":
+class Layers(OrderedDict[Any, Any]):
+    """Layers by name, and by place: ``layers_[0]``, ``layers_[1:]``."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return Layers(list(self.items())[key])
+        return list(self.values())[key] if isinstance(key, int) else super().__getitem__(key)
+
+
+def build(layers: Any, given: Mapping[str, Any]) -> Layers:
     """All layers by name. *layers*: a Layer or a list of them, or a list of (name, class) or (class, options)."""
     if isinstance(layers, Layer) or (layers and isinstance(layers[0], Layer)):
         return _named(layers)
-    found: OrderedDict[str, Any] = OrderedDict()
+    found = Layers()
     last: Any = None
     names = [item[0] for item in layers if isinstance(item[0], str) and not isinstance(item[1], Mapping)]
     for index, item in enumerate(layers):
@@ -49,8 +58,8 @@ def build(layers: Any, given: Mapping[str, Any]) -> "OrderedDict[str, Any]":
     return found
 
 
-def _named(layers: Any) -> "OrderedDict[str, Any]":
-    found: OrderedDict[str, Any] = OrderedDict()
+def _named(layers: Any) -> Layers:
+    found = Layers()
     for index, layer in enumerate(get_all_layers(layers)):
         if not layer.name:
             layer.name = auto_name(type(layer), index)

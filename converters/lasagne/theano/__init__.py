@@ -3,7 +3,7 @@
 from converters.lasagne.theano import compile, gradient, ifelse, printing, tensor  # Theano's names
 from converters.lasagne.theano.compile import Mode, NanGuardMode
 from converters.lasagne.theano.config import config
-from converters.lasagne.theano.function import In, function
+from converters.lasagne.theano.function import In, Out, Param, function
 from converters.lasagne.theano.gradient import Lop, Rop, grad
 from converters.lasagne.theano.loops import clone, foldl, foldr, map, reduce, scan
 from converters.lasagne.theano.op import Op, as_op
@@ -13,13 +13,12 @@ from converters.lasagne.theano.tensor import dot
 from converters.lasagne.theano.updates import OrderedUpdates
 from converters.lasagne.theano.variable import Variable
 
-Param = In
 __version__ = "1.0.5"
 
 pp = pprint
 
 __all__ = [
-    "In", "Lop", "Mode", "NanGuardMode", "Op", "OrderedUpdates", "Param", "Rop", "Variable", "as_op", "clone",
+    "In", "Lop", "Mode", "NanGuardMode", "Op", "OrderedUpdates", "Out", "Param", "Rop", "Variable", "as_op", "clone",
     "compile", "config", "dot", "foldl", "foldr",
     "function", "grad", "gradient", "ifelse", "map", "pp", "printing", "reduce", "scan", "shared", "tensor",
 ]  # fmt: skip

@@ -20,6 +20,11 @@ class Mode:
     excluding = including
 
 
+def get_default_mode() -> Mode:
+    """The mode of functions that are given none."""
+    return Mode()
+
+
 class NanGuardMode(Mode):
     """Was to look for values that are no numbers; here it does not."""
 
@@ -43,5 +48,6 @@ class UnusedInputError(Exception):
 
 
 __all__ = [
-    "DebugMode", "Mode", "MonitorMode", "NanGuardMode", "SharedVariable", "UnusedInputError", "function", "shared",
+    "DebugMode", "Mode", "MonitorMode", "NanGuardMode", "SharedVariable", "UnusedInputError", "function",
+    "get_default_mode", "shared",
 ]  # fmt: skip

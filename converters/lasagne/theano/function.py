@@ -17,6 +17,7 @@ from converters.lasagne.theano.variable import (
     ancestors,
     as_tensor,
     evaluate,
+    kind_of,
     to_numpy,
 )
 
@@ -32,11 +33,27 @@ class In:
         self.value = value
 
 
+class Param(In):
+    """An input with a default, as older Theanos had it: ``theano.Param(x, default=0.1)``."""
+
+    def __init__(self, variable: Variable, default: Any = None, name: str | None = None, **ignored: Any) -> None:
+        super().__init__(variable, name, default)
+
+
+class Out:
+    """An output: ``theano.Out(y, borrow=True)``."""
+
+    def __init__(self, variable: Any, borrow: bool = False) -> None:
+        self.variable = variable
+
+
 class Function:
     """Calling it takes the inputs, by place or name, and gives the outputs as arrays; then the updates are in force.
 
     All new values are worked out from the old ones before any is stored.
     """
+
+    name: str | None = None
 
     def __init__(
         self, inputs: Sequence[Any], outputs: Any, updates: Updates | None, givens: Any, no_defaults: Any = False
@@ -76,12 +93,18 @@ class Function:
         found = evaluate([*self.outputs, *(value for _, value in self.updates)], given)
         results, news = found[: len(self.outputs)], found[len(self.outputs) :]
         results = [to_numpy(result.clone() if isinstance(result, Tensor) else result) for result in results]
-        for (target, _), new in zip(self.updates, news, strict=True):
-            with torch.no_grad():
-                target.set_value(as_tensor(new))
+        self._store([as_tensor(new) for new in news])
         if self.keys is not None:
             return dict(zip(self.keys, results, strict=True))
         return (results[0] if results else []) if self.single else results
+
+    def _store(self, news: Sequence[Tensor]) -> None:
+        """Put the new values into their places. What lies in one, as in ``[(a, b), (b, a)]``, is saved first."""
+        places = {target.tensor.untyped_storage().data_ptr() for target, _ in self.updates}
+        with torch.no_grad():
+            saved = [new.clone() if new.untyped_storage().data_ptr() in places else new for new in news]
+            for (target, _), new in zip(self.updates, saved, strict=True):
+                target.set_value(new)
 
     def _given(self, values: Sequence[Any], named: Mapping[str, Any]) -> dict[Variable, Any]:
         if len(values) > len(self.inputs):
@@ -105,12 +128,13 @@ def _fitting(variable: Variable, value: Any) -> Tensor:
     if isinstance(variable, Input):
         if tensor.ndim != variable.ndim:
             raise TypeError(f"input {variable} has {variable.ndim} axes, the value given {tensor.ndim}")
-        return tensor.to(getattr(torch, variable.dtype))
+        return tensor.to(kind_of(variable.dtype))
     return tensor
 
 
 def as_variable(value: Any) -> Variable:
-    """*value* if it is a variable, else a constant."""
+    """*value* if it is a variable, that of an ``Out``, else a constant."""
+    value = value.variable if isinstance(value, Out) else value
     return value if isinstance(value, Variable) else Constant(value)
 
 
@@ -129,7 +153,9 @@ def function(
     on_unused_input: str | None = None,
 ) -> Function:
     """A callable for *outputs*, as ``theano.function``. Options of compilation have no effect."""
-    return Function(inputs, outputs, updates, givens, no_default_updates)
+    made = Function(inputs, outputs, updates, givens, no_default_updates)
+    made.name = name
+    return made
 
 
 class Maker:

@@ -1,5 +1,6 @@
 """``theano.gradient``: derivatives of expressions."""
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -27,16 +28,15 @@ def grad(
     that let no gradient through.
     """
     many = isinstance(wrt, list | tuple)
-    for variable, gradient in dict(known_grads or {}).items():
-        term = apply(lambda y, g: (y * as_tensor(g).detach()).sum(), variable, gradient)
-        cost = term if cost is None else apply(lambda a, b: a + b, cost, term)
-    if cost is None:
+    if cost is None and not known_grads:
         raise ValueError("grad needs a cost, or known_grads")
+    known = {y: g if isinstance(g, Variable) else Constant(g) for y, g in dict(known_grads or {}).items()}
     if consider_constant:
         held = {var: disconnected_grad(var) for var in consider_constant}
-        cost = clone(cost, held)
-    together = Differential(cost, list(wrt) if many else [wrt], disconnected_inputs)
-    parts = [apply(lambda found, i=i: found[i], together) for i in range(len(together.wrt))]
+        cost = None if cost is None else clone(cost, held)
+        known = {clone(y, held): g for y, g in known.items()}
+    together = Differential(cost, list(wrt) if many else [wrt], disconnected_inputs, known)
+    parts = [apply(itemgetter(i), together) for i in range(len(together.wrt))]
     for part, var in zip(parts, together.wrt, strict=True):
         if var.ndim_ is not None or hasattr(var, "tensor"):
             part.ndim_ = var.ndim
@@ -57,9 +57,9 @@ class _Rows(Differential):
 
     def compute(self, known: Any) -> Any:
         """The rows, one backward pass each."""
-        cost, value = known[self.cost], known[self.wrt[0]]
+        cost, value, again = known[self.tops[0]], known[self.wrt[0]], self.differentiable()
         rows = [
-            torch.autograd.grad(item, value, retain_graph=True, create_graph=self.nested, allow_unused=True)[0]
+            torch.autograd.grad(item, value, retain_graph=True, create_graph=again, allow_unused=True)[0]
             for item in cost.flatten()
         ]
         return torch.stack([torch.zeros_like(value) if row is None else row for row in rows])
@@ -82,10 +82,12 @@ class _Forward(Differential):
 
     def compute(self, known: Any) -> Any:
         """The change along the direction, by differentiating the backward pass."""
-        y, x = known[self.cost], known[self.wrt[0]]
+        y, x = known[self.tops[0]], known[self.wrt[0]]
         dummy = torch.ones_like(y).requires_grad_()
         back = torch.autograd.grad(y, x, dummy, create_graph=True)[0]
-        return torch.autograd.grad(back, dummy, known[self.direction], retain_graph=True, create_graph=self.nested)[0]
+        return torch.autograd.grad(
+            back, dummy, known[self.direction], retain_graph=True, create_graph=self.differentiable()
+        )[0]
 
 
 def Rop(f: Variable, wrt: Variable, eval_points: Any) -> Any:  # Theano's name
@@ -95,7 +97,7 @@ def Rop(f: Variable, wrt: Variable, eval_points: Any) -> Any:  # Theano's name
 
 def Lop(f: Variable, wrt: Variable, eval_points: Any) -> Any:  # Theano's name
     """The gradient of sum(f * eval_points) for *wrt*."""
-    return grad(apply(lambda y, v: (y * v).sum(), f, eval_points), wrt)
+    return grad(None, wrt, known_grads={f: eval_points})
 
 
 def disconnected_grad(x: Any) -> Any:
@@ -112,16 +114,20 @@ def _constant(x: Any) -> Tensor:
 
 def grad_clip(x: Any, lower_bound: float, upper_bound: float) -> Any:
     """x, whose gradient is kept between the bounds."""
-    return apply(lambda t: _clipped(as_tensor(t), lower_bound, upper_bound), x)
+    return apply(_clipped, x, lower_bound, upper_bound)
 
 
-def _clipped(x: Tensor, low: float, high: float) -> Any:
-    return Clipped.apply(x, low, high)  # type: ignore[no-untyped-call]  # torch leaves it without types
+def _clipped(x: Any, low: float, high: float) -> Any:
+    return Clipped.apply(as_tensor(x), low, high)  # type: ignore[no-untyped-call]  # torch leaves it without types
 
 
 def grad_scale(x: Any, multiplier: float) -> Any:
     """x, whose gradient is *multiplier* times as large."""
-    return apply(lambda t: as_tensor(t) * multiplier + as_tensor(t).detach() * (1 - multiplier), x)
+    return apply(_scaled, x, multiplier)
+
+
+def _scaled(x: Any, multiplier: float) -> Tensor:
+    return as_tensor(x) * multiplier + as_tensor(x).detach() * (1 - multiplier)
 
 
 disconnected_grad_ = consider_constant_ = zero_grad_ = disconnected_grad

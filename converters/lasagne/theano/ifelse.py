@@ -16,11 +16,11 @@ def ifelse(condition: Any, then_branch: Any, else_branch: Any, name: str | None 
     if isinstance(then_branch, list | tuple):
         pairs = zip(then_branch, else_branch, strict=True)
         return [ifelse(condition, a, b) for a, b in pairs]
-    return apply(lambda c, a, b: _choose(bool(c), as_tensor(a), as_tensor(b)), condition, then_branch, else_branch)
+    return apply(_choose, condition, then_branch, else_branch)
 
 
-def _choose(first: bool, a: Tensor, b: Tensor) -> Any:
-    chosen, other = (a, b) if first else (b, a)
+def _choose(condition: Any, a: Any, b: Any) -> Any:
+    chosen, other = map(as_tensor, (a, b) if bool(condition) else (b, a))
     return _Chosen.apply(chosen, other) if other.requires_grad else chosen  # type: ignore[no-untyped-call]  # torch's
 
 

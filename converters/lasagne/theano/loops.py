@@ -1,11 +1,14 @@
 """``theano.scan`` and its relatives: loops whose steps are expressions."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from converters.lasagne.theano.config import config
 from converters.lasagne.theano.shared import Alias, SharedVariable
 from converters.lasagne.theano.updates import OrderedUpdates
 from converters.lasagne.theano.variable import (
@@ -20,6 +23,7 @@ from converters.lasagne.theano.variable import (
     evaluate,
     probe,
 )
+from nets.layers.sequence import Clipped
 
 
 class until:  # Theano's name
@@ -45,18 +49,14 @@ class _Tapped:
 
     def inputs(self, axes: int) -> list[Input]:
         """Stand-ins for what the function sees, of so many axes."""
-        like = as_tensor_like(self.value)
-        kind = getattr(self.value, "dtype", None) or str(like.dtype).removeprefix("torch.")
+        value = Constant(0.0) if self.value is None else self.value
+        kind = getattr(value, "dtype", None) or config.floatX
         made = [Input(kind, (False,) * axes) for _ in self.taps]
-        for one in made:
-            one.sizes = tuple(like.shape[like.ndim - axes :])
+        with contextlib.suppress(RuntimeError, ValueError, IndexError):  # stand-ins may not fit what they meet
+            like = as_tensor(probe(value))
+            for one in made:
+                one.sizes = tuple(like.shape[like.ndim - axes :])
         return made
-
-
-def as_tensor_like(value: Any) -> Tensor:
-    """A small value like that of the variable *value*."""
-
-    return as_tensor(probe(value))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -82,10 +82,8 @@ def scan(
 
     *sequences* are run over along their first axis (dicts with ``taps`` see other steps too), *outputs_info* are the
     values in front of the first step, None for outputs that no step reads; *non_sequences* are handed on as they are.
+    Gradients go back through the last *truncate_gradient* steps, through all by default.
     """
-    if truncate_gradient != -1:
-        raise NotImplementedError("theano.scan: truncate_gradient is not supported here: cut the sequence, or use a "
-                                  "recurrent layer with gradient_steps")  # fmt: skip
     inputs = [_Tapped(one, "input", [0]) for one in _listed(sequences)]
     states = [_Tapped(one, "initial", [-1]) for one in (_listed(outputs_info) if outputs_info is not None else [])]
     seen_inputs = [one.inputs(one.value.ndim - 1) for one in inputs if one.value is not None]
@@ -97,13 +95,15 @@ def scan(
     states = states or [_Tapped(None, "initial", ()) for _ in made]
     loop = _Loop(inputs, states, seen_inputs, seen_states or [[] for _ in made], made, updates, stop)
     loop.backwards = go_backwards
+    loop.keep = int(truncate_gradient)
+    if stop is not None and loop.keep > 0:
+        raise NotImplementedError("theano.scan: truncate_gradient is not supported here for loops that `until` ends: "
+                                  "give n_steps")  # fmt: skip
     whole = loop.node(n_steps)
-    outputs = [apply(lambda found, i=i: found[i], whole) for i in range(len(made))]
+    outputs = [apply(itemgetter(i), whole) for i in range(len(made))]
     for output, value in zip(outputs, made, strict=True):
         output.ndim_ = value.ndim + 1
-    last = OrderedUpdates(
-        (target, apply(lambda found, i=i: found[i], whole)) for i, target in enumerate(updates, len(made))
-    )
+    last = OrderedUpdates((target, apply(itemgetter(i), whole)) for i, target in enumerate(updates, len(made)))
     return (outputs if return_list or len(outputs) != 1 else outputs[0]), last
 
 
@@ -132,6 +132,7 @@ class _Loop:
     """The step as a graph, and how it is run."""
 
     backwards = False
+    keep = -1  # how many steps gradients go back through
 
     def __init__(self, inputs: Any, states: Any, seen_inputs: Any, seen_states: Any, made: Any, updates: Any, stop: Any):  # fmt: skip  # noqa: E501
         self.inputs, self.states, self.made, self.stop = inputs, states, made, stop
@@ -153,7 +154,11 @@ class _Loop:
         first = iter(initial)
         past: list[list[Tensor] | None] = [None if one.value is None else one.start(next(first)) for one in self.states]
         found: list[list[Tensor]] = [[] for _ in self.made]
-        for t in self._order(sequences, n_steps):
+        order = self._order(sequences, n_steps)
+        for done, t in enumerate(order):
+            if 0 < self.keep == len(order) - done < len(order):
+                past = [None if kept is None else _held(kept) for kept in past]
+                found = [_held(values) for values in found]
             step = self._given(t, sequences, past)
             values = [as_tensor(v) for v in evaluate(self.wanted, {**known, **updated, **step}, torch.is_grad_enabled())]  # fmt: skip  # noqa: E501
             for i in range(len(self.made)):
@@ -188,6 +193,11 @@ class _Loop:
         return step
 
 
+def _held(values: Sequence[Tensor]) -> list[Tensor]:
+    """The *values*, behind which all gradients are 0."""
+    return [Clipped.apply(t, 0.0, 0.0) if t.requires_grad else t for t in values]  # type: ignore[no-untyped-call]  # torch's
+
+
 def _outside(wanted: Sequence[Variable], inner: set[Variable]) -> list[Variable]:
     """What the step's expressions need and the loop does not change: worked out once, in front of it.
 
@@ -200,6 +210,19 @@ def _outside(wanted: Sequence[Variable], inner: set[Variable]) -> list[Variable]
             changing.add(node)
     needed = {parent for node in every if node in changing for parent in node.parents} | set(wanted)
     return [node for node in every if node in needed and node not in changing]
+
+
+class _Replaced:
+    """The values of *wanted*, as a function of those of *targets*, which stand for others, and of all the rest."""
+
+    def __init__(self, wanted: Sequence[Variable], targets: Sequence[Variable]) -> None:
+        self.wanted = wanted
+        self.targets = targets
+        self.outer = _outside(wanted, set(targets))
+
+    def __call__(self, new: Sequence[Any], rest: Sequence[Any]) -> Any:
+        known = dict(zip([*self.outer, *self.targets], [*rest, *new], strict=True))
+        return tuple(evaluate(self.wanted, known, torch.is_grad_enabled()))
 
 
 def map(fn: Any, sequences: Any, non_sequences: Any = None, truncate_gradient: int = -1, go_backwards: bool = False, mode: Any = None, name: str | None = None) -> tuple[Any, Any]:  # fmt: skip  # noqa: E501
@@ -236,12 +259,7 @@ def clone(output: Any, replace: Any = None, strict: bool = True, share_inputs: b
     targets, values = list(pairs), [v if isinstance(v, Variable) else Constant(v) for v in pairs.values()]
     many = isinstance(output, list | tuple)
     wanted = list(output) if many else [output]
-    outer = _outside(wanted, set(targets))
-
-    def run(new: Any, rest: Any) -> Any:
-        known = {**dict(zip(outer, rest, strict=True)), **dict(zip(targets, new, strict=True))}
-        return tuple(evaluate(wanted, known, torch.is_grad_enabled()))
-
-    whole = Apply(run, [values, list(outer)], {})
-    parts = [apply(lambda found, i=i: found[i], whole) for i in range(len(wanted))]
+    run = _Replaced(wanted, targets)
+    whole = Apply(run, [values, list(run.outer)], {})
+    parts = [apply(itemgetter(i), whole) for i in range(len(wanted))]
     return parts if many else parts[0]

@@ -65,6 +65,9 @@ class SharedVariable(Variable):
                 self._store(tensor.clone())
 
 
+TensorSharedVariable = ScalarSharedVariable = SharedVariable
+
+
 class Alias(SharedVariable):
     """Another variable with the same value, as ``theano.clone(x, share_inputs=False)`` makes; its update is its own."""
 

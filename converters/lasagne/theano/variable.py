@@ -4,6 +4,7 @@
 once on torch tensors. So every function of these modules serves scripts that build expressions and callers with data.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,13 +18,6 @@ from converters.lasagne.theano.config import config
 from protos.errors import CaffeError
 
 Values = dict["Variable", Any]
-
-# Functions whose result has as many axes as the argument with the most.
-ELEMENTWISE = {
-    "add", "sub", "mul", "true_div", "int_div", "mod", "power", "maximum", "minimum", "eq", "neq", "lt", "le", "gt",
-    "ge", "and_", "or_", "xor", "invert", "switch", "clip", "exp", "log", "sqrt", "sqr", "abs_", "sgn", "neg", "tanh",
-    "sigmoid", "relu", "softplus", "elu", "binary_crossentropy",
-}  # fmt: skip
 
 
 class Variable:
@@ -79,16 +73,33 @@ class Variable:
         return str(self)
 
     def __bool__(self) -> bool:
-        raise TypeError(f"{self} has no value yet, so it is neither true nor false: use T.switch")
+        return True  # as in Theano: scripts ask `if mask:` whether there is one
+
+    def count(self) -> int | None:
+        """The number of items where it is known before the value is: of the sizes of a variable, for one."""
+        return None
 
     def __len__(self) -> int:
-        raise TypeError(f"{self} has no length yet: use .shape[0]")
+        if (count := self.count()) is None:
+            raise TypeError(f"{self} has no length yet: use .shape[0]")
+        return count
 
     def __iter__(self) -> Iterator[Any]:
-        raise TypeError(f"{self} has no length yet, so nothing can run over it")
+        if (count := self.count()) is None:
+            raise TypeError(f"{self} has no length yet, so nothing can run over it")
+        return (self[i] for i in range(count))  # type: ignore[index]  # bound in tensor.ops
 
     __array_priority__ = 1000
-    __array_ufunc__ = None  # array + variable is ours, not a loop of NumPy over items
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """``np.exp(variable)``, ``array + variable``: our function of that name; ``array += x`` gives a variable."""
+        function = UFUNCS.get(ufunc.__name__)
+        if function is None or method != "__call__" or options.keys() - {"out"}:
+            return NotImplemented
+        return function(*inputs)
+
+
+UFUNCS: dict[str, Callable[..., Any]] = {}  # by NumPy's names; filled in tensor.ops
 
 
 class Tag:
@@ -102,10 +113,10 @@ class Input(Variable):
     """A variable that the caller gives: its number of axes and its dtype."""
 
     def __init__(
-        self, dtype: str, broadcastable: Sequence[bool], name: str | None = None, shape: Sequence[int] | None = None
+        self, dtype: Any, broadcastable: Sequence[bool], name: str | None = None, shape: Sequence[int] | None = None
     ) -> None:
         super().__init__(name)
-        self.dtype = dtype
+        self.dtype = dtype_of(dtype)
         self.broadcastable = tuple(broadcastable)
         self.ndim_ = len(self.broadcastable)
         self.sizes: tuple[Any, ...] = (None,) * self.ndim_  # where an InputLayer knows them
@@ -118,6 +129,7 @@ class Constant(Variable):
         super().__init__(name)
         self.value = as_tensor(value)
         self.ndim_ = self.value.ndim
+        self.broadcastable = tuple(size == 1 for size in self.value.shape)
         self.dtype = dtype_name(self.value)
 
     def compute(self, known: Mapping[Variable, Any]) -> Tensor:
@@ -126,29 +138,40 @@ class Constant(Variable):
 
 
 class Apply(Variable):
-    """What *function* makes of *arguments*, in which variables stand for their values. ``reads``: what it looks up."""
+    """What *function* makes of *arguments*, in which variables stand for their values."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        arguments: Sequence[Any],
-        options: Mapping[str, Any],
-        reads: Iterable[Variable] = (),
-    ) -> None:
-        super().__init__(getattr(function, "__name__", None))
+    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
+        self.made_by = getattr(function, "__name__", None)
+        super().__init__(self.made_by)
         self.function = function
         self.arguments = arguments
         self.options = options
-        self.reads = tuple(reads)
         self.is_random = False  # drawn anew in each step of a loop
         self._parents = tuple(dict.fromkeys(variables_in([list(arguments), dict(options)])))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What `lazy` decorates cannot be found by its name, the decorated function can.
+        return {**self.__dict__, "function": getattr(self.function, "public", self.function)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        inner: Any = getattr(self.function, "__wrapped__", None)
+        if getattr(inner, "public", None) is self.function:
+            self.function = inner
+
     @property
     def ndim(self) -> int:
-        """The number of axes; of element-wise functions the most that an argument has."""
-        if self.ndim_ is None and self.function.__name__ in ELEMENTWISE:
-            self.ndim_ = max(value.ndim if isinstance(value, Variable) else np.ndim(value) for value in self.arguments)
+        """The number of axes; told by the arguments, or else by a run on small stand-ins."""
+        if self.ndim_ is None:
+            from converters.lasagne.theano.ranks import told  # noqa: PLC0415  # it needs this module's variables
+
+            self.ndim_ = told(self.function, self.arguments, self.options)
         return super().ndim
+
+    @property
+    def broadcastable(self) -> tuple[bool, ...]:
+        """Which axes have the size 1 by their nature; here none is known to."""
+        return (False,) * self.ndim
 
     @property
     def dtype(self) -> str:
@@ -162,6 +185,21 @@ class Apply(Variable):
     def parents(self) -> tuple[Variable, ...]:
         """The variables among the arguments."""
         return self._parents
+
+    def __bool__(self) -> bool:
+        if self.made_by in ("lt", "le", "gt", "ge"):
+            raise TypeError(f"{self} has no value yet, so it is neither true nor false: use T.switch")
+        return True
+
+    def count(self) -> int | None:
+        """Of the sizes of a value, or a part of them, or the places of what is not 0: as many as the value has axes."""
+        if self.made_by in ("shape", "nonzero"):
+            return int(self.arguments[0].ndim)
+        if self.made_by == "subtensor" and isinstance(self.arguments[0], Variable):
+            whole, index = self.arguments[0].count(), self.arguments[1]
+            if whole is not None and isinstance(index, slice) and not any(True for _ in variables_in(index)):
+                return len(range(whole)[index])
+        return None
 
     def compute(self, known: Mapping[Variable, Any]) -> Any:
         """The function's result on their values."""
@@ -213,20 +251,46 @@ def evaluate(
 ) -> list[Any]:
     """The values of *wanted*, each intermediate value once.
 
-    Without gradients, unless one of them is a gradient or *gradients* asks for them.
+    Without gradients, unless one of them is a gradient or *gradients* asks for them. A run within another, such as
+    that of a function of the script's in a layer, starts from what the other was given.
     """
-    known: Values = dict(given or {})
+    known: Values = {**now(), **(given or {})}
     order = ancestors(wanted, known)
     differentiated = {var for node in order if isinstance(node, Differential) for var in node.wrt}
     for var in differentiated & known.keys():
-        if isinstance(known[var], Tensor) and known[var].is_floating_point():
-            known[var] = known[var].detach().requires_grad_()
+        known[var] = _differentiable(known[var])
     asked = gradients or bool(differentiated)
-    with torch.set_grad_enabled(asked or (torch.is_grad_enabled() and not given_is_data(known))):
+    with torch.set_grad_enabled(asked or (torch.is_grad_enabled() and not given_is_data(known))), running(dict(known)):
         for node in order:
             if node not in known:
-                known[node] = node.compute(known)
+                value = node.compute(known)
+                known[node] = _differentiable(value) if node in differentiated else value
     return [known[var] for var in wanted]
+
+
+def _differentiable(value: Any) -> Any:
+    """*value* as something that gradients can be taken for: data becomes a leaf."""
+    if isinstance(value, Tensor) and value.is_floating_point() and not value.requires_grad:
+        return value.detach().requires_grad_()
+    return value
+
+
+@contextlib.contextmanager
+def running(values: Values) -> Iterator[None]:
+    """Within it, an evaluation starts from these *values* of variables."""
+    _running.append(values)
+    try:
+        yield
+    finally:
+        _running.pop()
+
+
+def now() -> Values:
+    """The values that what runs now was given."""
+    return _running[-1] if _running else {}
+
+
+_running: list[Values] = []
 
 
 def given_is_data(known: Mapping[Variable, Any]) -> bool:
@@ -250,37 +314,58 @@ def ancestors(wanted: Iterable[Variable], known: Mapping[Variable, Any] | None =
 
 
 class Differential(Variable):
-    """The gradients of the scalar *cost* for each of *wrt*, together: indexing picks one."""
+    """The gradients of the scalar *cost* for each of *wrt*, together: indexing picks one.
 
-    def __init__(self, cost: Variable, wrt: Sequence[Variable], disconnected: str = "raise") -> None:
+    *known*: gradients of other variables, which go further back from there; *cost* may be None with them.
+    """
+
+    def __init__(
+        self,
+        cost: Variable | None,
+        wrt: Sequence[Variable],
+        disconnected: str = "raise",
+        known: Mapping[Variable, Variable] | None = None,
+    ) -> None:
         super().__init__("grad")
-        self.cost = cost
         self.wrt = tuple(wrt)
         self.disconnected = disconnected
+        self.tops = ((cost,) if cost is not None else ()) + tuple(known or {})
+        self.given = ((None,) if cost is not None else ()) + tuple((known or {}).values())
         self.nested = False
-        for node in ancestors([cost]):
+        for node in ancestors(self.tops):
             if isinstance(node, Differential):
                 node.nested = True
 
     @property
     def parents(self) -> tuple[Variable, ...]:
-        """The cost and what it is differentiated by."""
-        return (*self.wrt, self.cost)
+        """What is differentiated by, what is differentiated, and the gradients that are known."""
+        return (*self.wrt, *self.tops, *(var for var in self.given if var is not None))
 
     def compute(self, known: Mapping[Variable, Any]) -> tuple[Tensor, ...]:
         """The gradients, zeros where the cost does not depend on a variable and that is allowed."""
-        cost, values = known[self.cost], [known[var] for var in self.wrt]
+        tops = [(known[top], _like(known[top], known, var)) for top, var in zip(self.tops, self.given, strict=True)]
+        tops = [(top, start) for top, start in tops if top.requires_grad]
+        values = [known[var] for var in self.wrt]
         asked = [value for value in values if value.requires_grad]
         found: list[Tensor | None] = []
-        if cost.requires_grad and asked:
-            found = list(torch.autograd.grad(cost, asked, retain_graph=True, create_graph=self.nested,
-                                             allow_unused=True))  # fmt: skip
+        if tops and asked:
+            found = list(torch.autograd.grad([top for top, _ in tops], asked, [start for _, start in tops],
+                                             retain_graph=True, create_graph=self.differentiable(), allow_unused=True))  # fmt: skip  # noqa: E501
         by_value = {id(value): grad for value, grad in zip(asked, found, strict=False)}
         grads = [by_value.get(id(value)) for value in values]
         for var, grad in zip(self.wrt, grads, strict=True):
             if grad is None and self.disconnected == "raise":
                 raise CaffeError(f"the cost does not depend on {var}: pass disconnected_inputs='ignore' if it need not")
         return tuple(torch.zeros_like(v) if g is None else g for v, g in zip(values, grads, strict=True))
+
+    def differentiable(self) -> bool:
+        """Whether the gradients may be differentiated in turn: by another, or by a run around this one."""
+        return self.nested or len(_running) > 1
+
+
+def _like(top: Tensor, known: Mapping[Variable, Any], given: Variable | None) -> Tensor | None:
+    """The value of a gradient that was given, in the form of what it is the gradient of."""
+    return None if given is None else as_tensor(known[given]).to(top).expand(top.shape)
 
 
 # ---- values
@@ -325,6 +410,17 @@ def dtype_name(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
+def dtype_of(dtype: Any) -> str:
+    """NumPy's name of *dtype*: a name, "floatX", or a dtype or type of NumPy's."""
+    return config.floatX if isinstance(dtype, str) and dtype == "floatX" else np.dtype(dtype).name
+
+
+def kind_of(dtype: Any) -> torch.dtype:
+    """torch's dtype for one of NumPy's; floatX for None."""
+    found: torch.dtype = getattr(torch, dtype_of("floatX" if dtype is None else dtype))
+    return found
+
+
 def probe(variable: Variable) -> Any:
     """The value of *variable* for small stand-ins; averages that a run moves stay where they are (see ``probing``)."""
     _probes.append(variable)
@@ -348,7 +444,7 @@ def stand_ins(variable: Variable) -> Values:
     return {
         var: torch.ones(
             [size or (1 if flat else 4) for flat, size in zip(var.broadcastable, var.sizes, strict=True)],
-            dtype=getattr(torch, var.dtype),
+            dtype=kind_of(var.dtype),
         )
         for var in inputs
     }

@@ -218,3 +218,26 @@ def test_modules_that_are_not_supported_say_so_when_used(tmp_path):
         names["pkl_utils"].dump("file")
     with pytest.raises(ImportError):
         ran(tmp_path, "import theano.gpuarray\n")
+
+
+NAMES = """
+import numpy as np, theano, theano.tensor as T, lasagne
+from theano.sandbox.cuda import dnn
+from theano.sandbox.cuda.dnn import dnn_conv, dnn_pool
+from theano.tensor.nnet.abstract_conv import AbstractConv2d_gradInputs, conv2d_grad_wrt_inputs
+from theano.tensor.sharedvar import TensorSharedVariable
+from theano.tensor.var import TensorVariable
+def steep(x):
+    return x / (1 + T.exp(-heat * x))
+heat = T.scalar('heat')
+net = lasagne.layers.DenseLayer(lasagne.layers.InputLayer((None, 2)), 2, W=np.eye(2), nonlinearity=steep)
+out = lasagne.layers.get_output(net)
+kinds = isinstance(net.W, TensorSharedVariable), isinstance(out, TensorVariable), dnn.dnn_available()
+found = theano.function([net.input_layer.input_var, heat], out)(np.ones((1, 2)), 3.0)
+"""
+
+
+def test_names_of_theano_are_where_scripts_look_for_them(tmp_path):
+    names = ran(tmp_path, NAMES)
+    assert names["kinds"] == (True, True, True)
+    np.testing.assert_allclose(names["found"], np.full((1, 2), 1 / (1 + np.exp(-3.0))))

@@ -125,3 +125,56 @@ def test_what_is_loaded_is_said(tmp_path, capsys):
     made.save_params_to(tmp_path / "w")
     made.load_params_from(tmp_path / "w")
     assert capsys.readouterr().out == said
+
+
+def test_what_fits_is_loaded_into_another_net(tmp_path, capsys, caplog):
+    """From a net with another last layer and one layer less: what the original prints, or a line of the log."""
+    deep = [("input", layers.InputLayer), ("hidden", layers.DenseLayer), ("output", layers.DenseLayer)]
+    given = {"input_shape": (None, 4), "hidden_num_units": 3, "update": sgd, "update_learning_rate": 0.1}
+    more = [("drop", layers.DropoutLayer), ("last", layers.DenseLayer)]  # of the former there is nothing to load
+    source = NeuralNet([*deep, *more], output_num_units=2, last_num_units=2, **given)
+    made = NeuralNet(deep, output_num_units=5, verbose=1, **given)
+    source.save_params_to(tmp_path / "w")
+    for kind in (source, tmp_path / "w", source.get_all_params_values()):
+        made.load_params_from(kind)
+        for mine, other in zip(made.get_all_params()[:2], source.get_all_params()[:2], strict=True):
+            np.testing.assert_array_equal(mine.get_value(), other.get_value())
+            mine.set_value(0 * mine.get_value())
+        assert capsys.readouterr().out.splitlines() == [
+            "Loaded parameters to layer 'hidden' (shape 4x3).",
+            "Loaded parameters to layer 'hidden' (shape 3).",
+            "Could not load parameters to layer 'output' because shapes did not match: 3x5 vs 3x2.",
+            "Could not load parameters to layer 'output' because shapes did not match: 5 vs 2.",
+            "Could not load parameters to layer 'last' because the net has none of that name.",
+        ]
+    made.verbose = 0
+    made.load_params_from(source)
+    assert capsys.readouterr().out == ""
+    assert "Could not load parameters to layer 'last'" in caplog.text
+
+
+class Halves(NeuralNet):
+    """A net with a split of its own, as in older nolearns."""
+
+    def train_test_split(self, X, y, eval_size):  # noqa: N803  # nolearn's names
+        self.asked = eval_size
+        return X[::2], X[1::2], y[::2], y[1::2]
+
+
+@pytest.mark.parametrize(("options", "asked"), [({}, 0.2), ({"eval_size": 0.3}, 0.3)])
+def test_a_net_with_a_split_of_its_own_is_trained_on_it(options, asked):
+    seen = []
+    made = Halves(
+        [("input", layers.InputLayer), ("output", layers.DenseLayer)], input_shape=(None, 4), output_num_units=2,
+        output_nonlinearity=softmax, update=sgd, update_learning_rate=0.1, max_epochs=1,
+        custom_score=("seen", lambda y, p: seen.append(y) or float(len(y))), **options,
+    ).fit(X, Y)  # fmt: skip
+    np.testing.assert_array_equal(np.concatenate(seen), Y[1::2])
+    assert (made.asked, made.train_history_[0]["seen"]) == (asked, 25.0)
+
+
+def test_layers_by_place():
+    made = net()
+    made.initialize()
+    assert made.layers_[0] is made.layers_["input"]
+    assert list(made.layers_[-1:]) == ["output"]

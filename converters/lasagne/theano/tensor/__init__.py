@@ -17,13 +17,12 @@ from converters.lasagne.theano.tensor import (
     signal,
 )
 from converters.lasagne.theano.tensor.kinds import TensorType, as_tensor_variable, constructors
-from converters.lasagne.theano.variable import Constant, Variable
-
-TensorVariable, TensorConstant = Variable, Constant
+from converters.lasagne.theano.tensor.var import TensorConstant, TensorVariable
+from converters.lasagne.theano.variable import Variable
 
 _RENAMED = {
     "sum": "sum_", "max": "max_", "min": "min_", "all": "all_", "any": "any_", "round": "round_", "abs": "abs_",
-    "where": "switch", "pow": "power", "square": "sqr", "div": "true_div",
+    "where": "switch", "pow": "power", "square": "sqr", "div": "true_div", "largest": "largest_",
 }  # fmt: skip
 
 
@@ -35,6 +34,7 @@ _found = _functions(more) | _functions(form) | _functions(ops)
 globals().update(constructors() | _found | {name: _found[own] for name, own in _RENAMED.items()})
 for _name in ("cumprod", "diagonal", "fill", "nonzero_values", "ones_like", "ptp", "take", "zeros_like"):
     setattr(Variable, _name, _found[_name])
+setattr(Variable, "type", property(lambda self: TensorType(self.dtype, self.broadcastable)))  # noqa: B010  # for mypy
 for _name in ("conj", "conjugate", "copy"):
     setattr(Variable, _name, lambda self: self)
 discrete_dtypes = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")

@@ -22,6 +22,7 @@ def lazy(function: Function) -> Function:
             return Constant(found)
         return found
 
+    function.public = either  # type: ignore[attr-defined]  # what a pickle names in its place
     return either
 
 
@@ -40,6 +41,7 @@ def made(function: Function) -> Function:
         found = either(*arguments, **options)
         return found if isinstance(found, Variable) else Constant(found)
 
+    function.public = variable  # type: ignore[attr-defined]  # as above
     return variable
 
 

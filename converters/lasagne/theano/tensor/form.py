@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from converters.lasagne.theano.config import config
 from converters.lasagne.theano.tensor.calls import lazy, made
-from converters.lasagne.theano.variable import Apply, as_int, as_tensor
+from converters.lasagne.theano.variable import Apply, as_int, as_tensor, kind_of
 
 
 @lazy
@@ -107,9 +106,25 @@ def subtensor(x: Any, index: Any) -> Any:
 
 @lazy
 def _write(x: Any, index: Any, y: Any, increment: bool) -> Tensor:
-    t = as_tensor(x).clone()
-    t[index if isinstance(index, tuple) else (index,)] = subtensor(t, index) + y if increment else y
-    return t
+    """*x* with *y* at *index*, or added there: as often as a place is named."""
+    t = as_tensor(x)
+    new = as_tensor(y).to(t)
+    items = index if isinstance(index, tuple) else (index,)
+    lists = [_places(item) for item in items if isinstance(item, Tensor | list)]
+    if len(lists) == len(items):
+        return t.index_put(tuple(lists), new, accumulate=increment)
+    if not lists and not any(isinstance(item, slice) and (item.step or 1) < 0 for item in items):
+        t = t.clone()
+        t[items] = t[items] + new if increment else new
+        return t
+    flat = subtensor(torch.arange(t.numel(), device=t.device).reshape(t.shape), index)
+    values = new.expand(flat.shape).reshape(-1)
+    return t.flatten().index_put((flat.reshape(-1),), values, accumulate=increment).reshape(t.shape)
+
+
+def _places(item: Any) -> Tensor:
+    places = as_tensor(item)
+    return places if places.dtype == torch.bool else places.long()
 
 
 def set_subtensor(x: Any, y: Any, inplace: bool = False) -> Any:
@@ -141,22 +156,22 @@ def nonzero(a: Any) -> Any:
 
 
 @lazy
-def to_one_hot(y: Any, nb_class: Any, dtype: str | None = None) -> Any:
+def to_one_hot(y: Any, nb_class: Any, dtype: Any = None) -> Any:
     """A row for each number: 1 at its place, 0 elsewhere."""
     found = torch.nn.functional.one_hot(as_tensor(y).long(), as_int(nb_class))
-    return found.to(getattr(torch, dtype or config.floatX))
+    return found.to(kind_of(dtype))
 
 
 @made
-def zeros(shape: Any, dtype: str | None = None) -> Any:
+def zeros(shape: Any, dtype: Any = None) -> Any:
     """Zeros."""
-    return torch.zeros(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
+    return torch.zeros(_sizes(shape), dtype=kind_of(dtype))
 
 
 @made
-def ones(shape: Any, dtype: str | None = None) -> Any:
+def ones(shape: Any, dtype: Any = None) -> Any:
     """Ones."""
-    return torch.ones(_sizes(shape), dtype=getattr(torch, dtype or config.floatX))
+    return torch.ones(_sizes(shape), dtype=kind_of(dtype))
 
 
 def _sizes(shape: Any) -> list[int]:
@@ -164,28 +179,28 @@ def _sizes(shape: Any) -> list[int]:
 
 
 @lazy
-def zeros_like(model: Any, dtype: str | None = None) -> Any:
+def zeros_like(model: Any, dtype: Any = None) -> Any:
     """Zeros in the shape of x."""
-    return torch.zeros_like(as_tensor(model), dtype=getattr(torch, dtype) if dtype else None)
+    return torch.zeros_like(as_tensor(model), dtype=kind_of(dtype) if dtype else None)
 
 
 @lazy
-def ones_like(model: Any, dtype: str | None = None) -> Any:
+def ones_like(model: Any, dtype: Any = None) -> Any:
     """Ones in the shape of x."""
-    return torch.ones_like(as_tensor(model), dtype=getattr(torch, dtype) if dtype else None)
+    return torch.ones_like(as_tensor(model), dtype=kind_of(dtype) if dtype else None)
 
 
 @made
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: str | None = None) -> Any:
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Any:
     """Whole numbers, as NumPy's arange."""
     ends = (0, start) if stop is None else (start, stop)
     numbers: Tensor = torch.arange(as_int(ends[0]), as_int(ends[1]), as_int(step))
-    return numbers if dtype is None else numbers.to(getattr(torch, dtype))
+    return numbers if dtype is None else numbers.to(kind_of(dtype))
 
 
 @made
-def eye(n: Any, m: Any = None, k: int = 0, dtype: str | None = None) -> Any:
+def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = None) -> Any:
     """The identity, its diagonal moved by *k*."""
     rows, columns = as_int(n), as_int(n if m is None else m)
-    kind = getattr(torch, dtype or config.floatX)
+    kind = kind_of(dtype)
     return torch.diag(torch.ones(max(rows, columns) + abs(k), dtype=kind), k)[:rows, :columns]

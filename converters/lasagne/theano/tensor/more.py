@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from converters.lasagne.theano.config import config
 from converters.lasagne.theano.tensor.calls import floating, lazy, made
 from converters.lasagne.theano.tensor.form import concatenate, stack, subtensor
 from converters.lasagne.theano.tensor.ops import argmax, both, int_div, max_, min_, mod, sub
-from converters.lasagne.theano.variable import as_int, as_tensor
+from converters.lasagne.theano.variable import as_int, as_tensor, kind_of
 
 
 def _unary(name: str, function: Any) -> Any:
@@ -50,9 +50,9 @@ def alloc(val: Any, *shape: Any) -> Any:
 
 
 @made
-def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Any:
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     """*fill_value* in every place of *shape*."""
-    kind = getattr(torch, dtype or config.floatX)
+    kind = kind_of(dtype)
     return as_tensor(fill_value).to(kind).expand([as_int(n) for n in shape]).clone()
 
 
@@ -251,6 +251,43 @@ def smallest(*parts: Any) -> Any:
     for part in parts[1:]:
         least = torch.minimum(*both(least, part))
     return least
+
+
+@lazy
+def largest_(*parts: Any) -> Any:
+    """The largest of all arguments, value by value."""
+    most = as_tensor(parts[0])
+    for part in parts[1:]:
+        most = torch.maximum(*both(most, part))
+    return most
+
+
+@lazy
+def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
+    """From the choices, which lie along the first axis, the one that *a* numbers, value by value."""
+    places, options = as_tensor(a).long(), as_tensor(choices)
+    if mode == "wrap":
+        places = places % len(options)
+    elif mode == "clip":
+        places = places.clamp(0, len(options) - 1)
+    shape = np.broadcast_shapes(places.shape, options.shape[1:])
+    return options.expand(len(options), *shape).gather(0, places.expand(1, *shape))[0]
+
+
+@lazy
+def fill_diagonal(a: Any, val: Any) -> Any:
+    """*a* with *val* on its diagonal."""
+    t = as_tensor(a)
+    count = min(t.shape)
+    places = torch.arange(count, device=t.device)
+    return t.index_put((places,) * t.ndim, as_tensor(val).to(t).expand(count))
+
+
+@made
+def tri(N: Any, M: Any = None, k: int = 0, dtype: Any = None) -> Any:
+    """Ones on and below the diagonal *k*, N x M."""
+    rows, columns = as_int(N), as_int(N if M is None else M)
+    return torch.tril(torch.ones(rows, columns, dtype=kind_of(dtype)), k)
 
 
 @lazy

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from converters.lasagne.theano.tensor.calls import lazy
-from converters.lasagne.theano.tensor.ops import diag, dot, trace
+from converters.lasagne.theano.tensor.ops import diag, dot, norm, trace
 from converters.lasagne.theano.variable import as_tensor
 
 
@@ -56,9 +56,42 @@ def matrix_power(M: Any, n: int) -> Any:
     return torch.linalg.matrix_power(as_tensor(M), n)
 
 
+@lazy
+def cholesky(x: Any) -> Any:
+    """The lower triangle whose product with its transpose is x."""
+    return torch.linalg.cholesky(as_tensor(x))
+
+
+@lazy
+def solve(a: Any, b: Any) -> Any:
+    """x with a x = b, a vector or a matrix."""
+    return torch.linalg.solve(as_tensor(a), as_tensor(b))
+
+
+@lazy
+def expm(x: Any) -> Any:
+    """The exponential of a square matrix."""
+    return torch.linalg.matrix_exp(as_tensor(x))
+
+
 def matrix_dot(*args: Any) -> Any:
     """The product of all matrices."""
     return reduce(dot, args)
 
 
-__all__ = ["det", "diag", "eigh", "matrix_dot", "matrix_inverse", "matrix_power", "pinv", "svd", "trace"]
+def _op(function: Any) -> Any:
+    """A class whose objects, called, are *function*: Theano's other spelling."""
+
+    class Operation:
+        __call__ = staticmethod(function)
+
+    return Operation
+
+
+alloc_diag = extract_diag = diag
+AllocDiag, ExtractDiag, MatrixInverse, Det, Cholesky = map(_op, (diag, diag, matrix_inverse, det, cholesky))
+
+__all__ = [
+    "AllocDiag", "Cholesky", "Det", "ExtractDiag", "MatrixInverse", "alloc_diag", "cholesky", "det", "diag", "eigh",
+    "expm", "extract_diag", "matrix_dot", "matrix_inverse", "matrix_power", "norm", "pinv", "solve", "svd", "trace",
+]  # fmt: skip

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from converters.lasagne.theano.tensor import convolutions
 from converters.lasagne.theano.tensor.calls import floating, lazy
+from converters.lasagne.theano.tensor.convolutions import conv2d, conv2d_transpose, conv3d  # noqa: F401  # Theano's place
 from converters.lasagne.theano.variable import as_tensor
 
 
@@ -127,29 +129,6 @@ def categorical_crossentropy(coding_dist: Any, true_dist: Any) -> Any:
 
 
 @lazy
-def conv2d(
-    input: Any,
-    filters: Any,
-    input_shape: Any = None,
-    filter_shape: Any = None,
-    border_mode: Any = "valid",
-    subsample: Any = (1, 1),
-    filter_flip: bool = True,
-    image_shape: Any = None,
-    filter_dilation: Any = (1, 1),
-    **ignored: Any,
-) -> Any:
-    """The convolution of images N x C x H x W with filters out x C x h x w, turned around unless told otherwise."""
-    w = as_tensor(filters)
-    reach = [(n - 1) * d + 1 for n, d in zip(w.shape[2:], filter_dilation, strict=True)]
-    names = {"valid": [0, 0], "half": [n // 2 for n in reach], "full": [n - 1 for n in reach]}
-    pad = names[border_mode] if isinstance(border_mode, str) else [border_mode] * 2
-    pad = list(border_mode) if isinstance(border_mode, tuple | list) else pad
-    turned: Tensor = w.flip(2, 3) if filter_flip else w
-    return F.conv2d(as_tensor(input), turned, stride=tuple(subsample), padding=pad, dilation=tuple(filter_dilation))
-
-
-@lazy
 def softsign(x: Any) -> Any:
     """x / (1 + |x|)."""
     t = floating(x)
@@ -226,7 +205,9 @@ def images2neibs(ten4: Any, neib_shape: Any, neib_step: Any = None, mode: str = 
     return parts.reshape(-1, rows * columns)
 
 
-abstract_conv = SimpleNamespace(bilinear_upsampling=bilinear_upsampling, conv2d=conv2d)
+abstract_conv = SimpleNamespace(
+    bilinear_upsampling=bilinear_upsampling, **{name: getattr(convolutions, name) for name in convolutions.__all__}
+)
 bn = SimpleNamespace(batch_normalization=batch_normalization, batch_normalization_test=batch_normalization_test)
 neighbours = SimpleNamespace(images2neibs=images2neibs)
 conv = SimpleNamespace(conv2d=conv2d)

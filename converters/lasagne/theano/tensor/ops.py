@@ -1,5 +1,6 @@
 """The functions of ``theano.tensor``, on torch tensors; each serves variables and data alike through ``apply``."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from converters.lasagne.theano.config import config
 from converters.lasagne.theano.tensor.calls import Function, floating, lazy
 from converters.lasagne.theano.tensor.form import (
     dimshuffle,
@@ -21,7 +21,7 @@ from converters.lasagne.theano.tensor.form import (
     swapaxes,
     transpose,
 )
-from converters.lasagne.theano.variable import Variable, apply, as_tensor, probing
+from converters.lasagne.theano.variable import UFUNCS, Variable, apply, as_tensor, kind_of, probing
 from nets.layers.product import linear
 
 
@@ -63,8 +63,9 @@ def sgn(x: Any) -> Any:
 
 @lazy
 def neg(x: Any) -> Any:
-    """-x."""
-    return -as_tensor(x)
+    """-x; what is true counts as 1."""
+    t = as_tensor(x)
+    return -(t.to(torch.int8) if t.dtype == torch.bool else t)
 
 
 @lazy
@@ -223,10 +224,9 @@ def clip(x: Any, low: Any, high: Any) -> Any:
 
 
 @lazy
-def cast(x: Any, dtype: str) -> Any:
-    """x as *dtype*, a name of NumPy's, or "floatX"."""
-    name = config.floatX if dtype == "floatX" else np.dtype(dtype).name
-    return as_tensor(x).to(getattr(torch, name))
+def cast(x: Any, dtype: Any) -> Any:
+    """x as *dtype*, one of NumPy's or its name, or "floatX"."""
+    return as_tensor(x).to(kind_of(dtype))
 
 
 # ---- along axes
@@ -241,13 +241,11 @@ def _axes(x: Tensor, axis: Axis) -> list[int]:
 
 
 @lazy
-def sum_(
-    input: Any, axis: Axis = None, dtype: str | None = None, keepdims: bool = False, acc_dtype: str | None = None
-) -> Any:
+def sum_(input: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False, acc_dtype: Any = None) -> Any:
     """The sum along *axis*, all of them by default."""
     t = as_tensor(input)
     if dtype:
-        t = t.to(getattr(torch, dtype))
+        t = t.to(kind_of(dtype))
     return torch.sum(t, _axes(t, axis), keepdim=keepdims) if t.ndim else t
 
 
@@ -255,10 +253,10 @@ def sum_(
 def mean(
     input: Any,
     axis: Axis = None,
-    dtype: str | None = None,
+    dtype: Any = None,
     op: Any = False,
     keepdims: bool = False,
-    acc_dtype: str | None = None,
+    acc_dtype: Any = None,
 ) -> Any:
     """The mean along *axis*; of whole numbers in float64."""
     t = as_tensor(input)
@@ -312,15 +310,15 @@ def min_(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def prod(
     input: Any,
     axis: Axis = None,
-    dtype: str | None = None,
+    dtype: Any = None,
     keepdims: bool = False,
-    acc_dtype: str | None = None,
+    acc_dtype: Any = None,
     no_zeros_in_input: bool = False,
 ) -> Any:
     """The product along *axis*."""
     t = as_tensor(input)
     if dtype:
-        t = t.to(getattr(torch, dtype))
+        t = t.to(kind_of(dtype))
     for dim in sorted((a % t.ndim for a in _axes(t, axis)), reverse=True):
         t = torch.prod(t, dim, keepdim=keepdims)
     return t
@@ -391,14 +389,22 @@ def dot(a: Any, b: Any) -> Any:
 
 @lazy
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """The sum of products along *axes*."""
-    return torch.tensordot(as_tensor(a), as_tensor(b), dims=axes)
+    """The sum of products along *axes*: the last and first so many, or those of a and those of b."""
+    dims = axes if isinstance(axes, int) else [[one] if isinstance(one, int) else list(one) for one in axes]
+    return torch.tensordot(*both(a, b), dims=dims)
 
 
 @lazy
 def batched_dot(a: Any, b: Any) -> Any:
-    """A product for each item of the first axis."""
-    return torch.matmul(as_tensor(a), as_tensor(b))
+    """A product, as by ``dot``, for each item of the first axis; matrices hold a vector for each."""
+    x, y = both(a, b)
+    kind = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(kind), y.to(kind)
+    if x.ndim == y.ndim == 2:
+        return (x * y).sum(1)
+    if x.ndim == 2:
+        return torch.matmul(x[:, None], y)[:, 0]
+    return torch.matmul(x, y) if y.ndim > 2 else torch.matmul(x, y[..., None])[..., 0]
 
 
 @lazy
@@ -460,4 +466,18 @@ def _reshape_method(self: Variable, *sizes: Any, shape: Any = None, ndim: int | 
     return reshape(self, listed)
 
 
+def _bind_numpy() -> None:
+    """Let NumPy's functions of variables be those of Theano."""
+    ours = (exp, log, sqrt, log1p, expm1, log2, log10, sin, cos, tan, arcsin, arccos, arctan, sinh, cosh, tanh, floor,
+            ceil, exp2, power, maximum, minimum, isnan, isinf)  # fmt: skip
+    UFUNCS.update({function.__name__: function for function in ours})
+    UFUNCS.update({
+        "absolute": abs_, "add": add, "bitwise_and": and_, "bitwise_or": or_, "bitwise_xor": xor, "divide": true_div,
+        "equal": operator.is_, "floor_divide": int_div, "greater": gt, "greater_equal": ge, "invert": invert,
+        "less": lt, "less_equal": le, "multiply": mul, "negative": neg, "not_equal": operator.is_not,
+        "reciprocal": inv, "remainder": mod, "rint": round_, "sign": sgn, "square": sqr, "subtract": sub,
+    })  # fmt: skip
+
+
 bind()
+_bind_numpy()
