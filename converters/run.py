@@ -1,21 +1,27 @@
 """``python -m converters.run SCRIPT.py [args]``: a script for pycaffe, Theano, Lasagne or nolearn, with these in their
 place."""
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from converters import pycaffe
 from converters.lasagne.importing import old_modules_beside
 from converters.lasagne.installing import install
-from converters.lasagne.modern import code_of, old_modules
+from converters.lasagne.modern import code_of
 from converters.lasagne.namesakes import namesakes
 from converters.lasagne.old_numpy import old_names
 from converters.lasagne.old_python import old_python
 from converters.lasagne.old_sklearn import old_sklearn
 from converters.lasagne.python2 import NAMES
+from converters.lasagne.python2_modules import old_modules
+from data.stores import beside_scripts
+from nets.console import LogFormatter, log
+from protos import schema
 from protos.errors import CaffeError
 
 
@@ -33,6 +39,7 @@ def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[s
         raise CaffeError(f"{path}: cannot be read: {error.strerror}") from None
     install()
     pycaffe.install()
+    sys.modules.setdefault("caffe_pb2", schema)
     old_modules()
     directory = path.resolve().parent
     code = code_of(content, str(path), namesakes=namesakes(directory))
@@ -43,11 +50,29 @@ def run(script: str | os.PathLike[str], arguments: Sequence[str] = ()) -> dict[s
     sys.path.insert(0, str(directory))
     sys.modules["__main__"] = module
     try:
-        with old_modules_beside(directory), old_names(), old_python(), old_sklearn():
+        with old_modules_beside(directory), old_names(), old_python(), old_sklearn(), beside_scripts():
             exec(code, module.__dict__)  # running the script is what this is for
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before[0], before[1], before[2]
     return module.__dict__
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Within it, nets and solvers log to stderr, as Caffe does by itself unless GLOG_minloglevel is above 0."""
+    if os.environ.get("GLOG_minloglevel", "0") not in ("", "0"):  # noqa: SIM112  # glog spells it so
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    before = log.handlers[:], log.level, log.propagate
+    log.handlers[:], log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers[:], log.propagate = before[0], before[2]
+        log.setLevel(before[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: python -m converters.run SCRIPT.py [args]", file=sys.stderr)
         return 0 if given else 2
     try:
-        run(given[0], given[1:])
+        with _logging():
+            run(given[0], given[1:])
     except CaffeError as error:
         print(error, file=sys.stderr)
         return 2

@@ -20,6 +20,7 @@ from typing import Any, Self
 import lmdb
 
 from data import lmdb_pages
+from data.lmdb_records import Records
 from protos.errors import DataError
 from protos.files import reason, sync
 from protos.temporary import beside, exchange, remove
@@ -40,7 +41,25 @@ def open_store(path: str | Path, backend: str | None = None, thorough: bool = Fa
     found = find_backend(path)
     if backend is not None and backend.lower() != found:
         raise DataError(f"{path}: this store is {found}, not {backend.lower()}")
-    return LmdbStore(path, thorough) if found == "lmdb" else LeveldbStore(path)
+    if found == "leveldb":
+        return LeveldbStore(path)
+    try:
+        return LmdbFile(path, thorough) if _state["beside_scripts"] else LmdbStore(path, thorough)
+    except _OpenElsewhereError:
+        return LmdbFile(path, thorough)
+
+
+_state = {"beside_scripts": False}
+
+
+@contextmanager
+def beside_scripts() -> Iterator[None]:
+    """Within it, LMDBs are opened so that scripts in this process may open them, too."""
+    _state["beside_scripts"] = True
+    try:
+        yield
+    finally:
+        _state["beside_scripts"] = False
 
 
 def find_backend(path: Path) -> str:
@@ -73,6 +92,10 @@ class Store(Mapping[bytes, bytes]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _OpenElsewhereError(Exception):
+    """This process has the LMDB open by another's hand, such as a script's: the library refuses a second time."""
 
 
 class _Environments:
@@ -110,9 +133,14 @@ def _file(path: Path) -> Path:
 
 def _open_environment(path: Path) -> lmdb.Environment:
     with _lmdb_errors(path):
-        return lmdb.open(
-            os.fsencode(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1
-        )
+        try:
+            return lmdb.open(
+                os.fsencode(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=True, max_readers=1
+            )
+        except lmdb.Error as error:
+            if "already open in this process" in str(error):
+                raise _OpenElsewhereError from None
+            raise
 
 
 @lru_cache(maxsize=64)
@@ -129,19 +157,26 @@ def _lmdb_errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as an LMDB ({_one_line(error)})") from None
 
 
+@contextmanager
+def _looking_at(path: Path, thorough: bool) -> Iterator[None]:
+    """Look at the pages of the LMDB at *path* before it is opened within."""
+    try:
+        found = _file(path).stat()
+        _check_pages(_file(path).resolve(), thorough, found.st_size, found.st_mtime_ns)
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}") from None
+    except lmdb_pages.DamageError as error:
+        raise DataError(f"{path}: the LMDB is damaged: {error}; copy or build it again") from None
+
+
 class LmdbStore(Store):
     """An LMDB, as a folder with ``data.mdb`` or a single file. Any thread may read it."""
 
     def __init__(self, path: Path, thorough: bool = False) -> None:
         super().__init__(path)
-        try:
-            found = _file(path).stat()
-            _check_pages(_file(path).resolve(), thorough, found.st_size, found.st_mtime_ns)
+        with _looking_at(path, thorough):
             self._key, self._env = _environments.acquire(path)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {reason(error)}") from None
-        except lmdb_pages.DamageError as error:
-            raise DataError(f"{path}: the LMDB is damaged: {error}; copy or build it again") from None
         self._closed = False
 
     def scan(self, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
@@ -171,6 +206,37 @@ class LmdbStore(Store):
         if not self._closed:
             self._closed = True
             _environments.release(self._key)
+
+
+class LmdbFile(Store):
+    """An LMDB that the library has open already, or may open, read past it, as it is at this moment."""
+
+    def __init__(self, path: Path, thorough: bool = False) -> None:
+        super().__init__(path)
+        with _looking_at(path, thorough):
+            self._records = Records(_file(path))
+
+    def scan(self, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """See :meth:`Store.scan`."""
+        for record in islice(self._records.scan(), start, None):
+            yield record[0], self._records.value(record)
+
+    def __getitem__(self, key: bytes) -> bytes:
+        record = self._records.find(key)
+        if record is None:
+            raise KeyError(key)
+        return self._records.value(record)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for key, _, _ in self._records.scan():
+            yield key
+
+    def __len__(self) -> int:
+        return int(self._records.count)
+
+    def close(self) -> None:
+        """See :meth:`Store.close`."""
+        self._records.close()
 
 
 class LeveldbStore(Store):

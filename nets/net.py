@@ -59,17 +59,17 @@ class Net(nn.Module):
         self._facts = _Sharing(self._plan).facts
         for line in read_elsewhere(self._plan):
             log.warning("%s", line)
-        self._overwritten = _overwritten(self._plan)
-        self._joined = eager(joined) if self._overwritten else joined
+        self.overwritten = _overwritten(self._plan)
+        self._joined = eager(joined) if self.overwritten else joined
         self.detached = self._find_detached()
-        self._straight = _straight(self._plan, self._overwritten, self.detached)
+        self._straight = _straight(self._plan, self.overwritten, self.detached)
         self._apart = [Run(i, node, layer, node.tops) for i, (node, layer) in enumerate(self._plan)]
         alone = [
             i
             for i, (node, _) in enumerate(self._plan)
-            if any(node.loss_weights) or i in self._overwritten or node.name in self.detached
+            if any(node.loss_weights) or i in self.overwritten or node.name in self.detached
         ]
-        kept = {*graph.outputs, *(top for i in self._overwritten for top in self._plan[i][0].tops)}
+        kept = {*graph.outputs, *(top for i in self.overwritten for top in self._plan[i][0].tops)}
         self._joint = release(join(self._apart, self._axes, alone, graph.outputs), kept)
         self._pairs = [run for run in self._joint if run.absorbed is not None]
         self.train(graph.phase == "TRAIN")
@@ -208,7 +208,7 @@ class Net(nn.Module):
         """Run what may have a loss, which is added to *loss*, or needs to be looked at later."""
         node, bottoms = run.node, run.bottoms(blobs)
         tops = self._call(node, run.layer, bottoms)
-        if run.number in self._overwritten and tops[0].requires_grad:
+        if run.number in self.overwritten and tops[0].requires_grad:
             reread.append(Reread(run.layer, node.tops[0], node.tops[0] == node.bottoms[0]))
             tops = (self._joined(bottoms[0], tops[0], reread[-1]),)
         for top, weight, value in zip(run.tops, node.loss_weights, tops, strict=True):

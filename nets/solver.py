@@ -97,7 +97,7 @@ class Solver:
         self.test_inputs: list[Inputs] = []
         for job in test_jobs(param, self._read) if ranks.is_first else ():
             net, inputs = self._open(job, ALONE)
-            share_blobs(net, self.net)
+            self.share(net)
             self.test_nets.append(net)
             self.test_inputs.append(inputs)
         update = lasagne_updates.UPDATES[param.type].from_proto(param, self.net.learnable, param.base_lr)
@@ -148,6 +148,10 @@ class Solver:
     def feed(self, graph: Graph, ranks: Ranks) -> Inputs:
         """What feeds the net of *graph*."""
         return Inputs(graph, self.device, self._seed, ranks.rank, ranks.world_size)
+
+    def share(self, net: Net) -> None:
+        """Let the new test net *net* use the blobs of the training net."""
+        share_blobs(net, self.net)
 
     def load_weights(self, paths: str) -> None:
         """Finetune from weights files, separated by commas."""
@@ -296,18 +300,19 @@ class Solver:
 
     def _test_all(self) -> bool:
         """Run all tests; False when a stop was asked for in the middle."""
-        return all(self._test(i) is not None for i in range(len(self.test_nets)))
+        return all(self.run_test(i) is not None for i in range(len(self.test_nets)))
 
     def test(self) -> list[dict[str, Any]]:
         """Run each test net over its ``test_iter`` batches: for each, the mean of every top, as nested lists.
 
         Of DetectionEvaluate it is the mean average precision over the classes, as ``ap_version`` says.
         """
-        results = [self._test(i) for i in range(len(self.test_nets))]
+        results = [self.run_test(i) for i in range(len(self.test_nets))]
         return [result for result in results if result is not None]
 
     @torch.no_grad()
-    def _test(self, i: int) -> dict[str, Any] | None:
+    def run_test(self, i: int) -> dict[str, Any] | None:
+        """Run test net *i*, as ``test`` runs them all; None when a stop was asked for in the middle."""
         log.info("Iteration %d, Testing net (#%d)", self.iter, i)
         net, batches = self.test_nets[i], self.param.test_iter[i]
         averages = Averages(net)

@@ -3,45 +3,22 @@
 import ast
 import logging
 import re
-import sys
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 from converters.lasagne.namesakes import Renamed
+from converters.lasagne.python2_arrays import Arrays
+from converters.lasagne.python2_modules import Imports
+from converters.lasagne.python2_signs import is_old
+from converters.lasagne.python2_syntax import Old
 from converters.lasagne.siblings import Siblings
 from protos.errors import CaffeError
 
-FIXERS = ("basestring", "dict", "except", "exec", "has_key", "imports", "itertools", "itertools_imports", "long", "map",
+FIXERS = ("basestring", "dict", "except", "exec", "has_key", "itertools", "itertools_imports", "long", "map",
           "ne", "next", "numliterals", "print", "raise", "raw_input", "reduce", "repr", "tuple_params", "unicode",
           "urllib", "xrange", "zip")  # fmt: skip
 OLD_DIVISION = re.compile(r"^\s*from\s+__future__\s+import\s+.*\bdivision\b", re.M | re.S)
-
-
-OLD_NAMES = {"xrange", "cPickle", "raw_input", "unicode", "basestring", "iteritems", "urllib2"}
-
-
-def is_old(source: str) -> bool:
-    """Whether Python 3 cannot read *source*, or it uses names that only Python 2 had, and not within a ``try``."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return True
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        if _names(node) & OLD_NAMES:
-            return True
-        waiting.extend(ast.iter_child_nodes(node) if not isinstance(node, ast.Try) else node.orelse + node.finalbody)
-    return False
-
-
-def _names(node: ast.AST) -> set[str]:
-    if isinstance(node, ast.Import):
-        return {alias.name for alias in node.names}
-    if isinstance(node, ast.ImportFrom):
-        return {str(node.module)}
-    return {str(getattr(node, name, "")) for name in ("id", "attr")}
 
 
 def modernise(source: str, name: str) -> str:
@@ -71,13 +48,16 @@ def code_of(content: bytes, name: str, in_package: bool = False, namesakes: froz
     of Python 3, but serve as sizes where they are whole.
     """
     source = content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\t", "        ")
+    old, directory = is_old(source), Path(name).parent
     tree = ast.parse(modernise(source, name), name)
-    tree = _Lists().visit(_Pickles().visit(tree))
+    if old:
+        tree = Old(tree).visit(tree)
+    tree = Arrays().visit(_Lists().visit(Imports(directory, old).visit(tree)))
     if in_package and "absolute_import" not in source:
-        tree = Siblings(Path(name).parent, first=is_old(source)).visit(tree)
+        tree = Siblings(directory, first=old).visit(tree)
     tree = Renamed(namesakes).visit(tree)
     if not OLD_DIVISION.search(source):
-        tree = _Divisions("__old_division__" if is_old(source) else "__exact_division__").visit(tree)
+        tree = _Divisions("__old_division__" if old else "__exact_division__").visit(tree)
     return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
 
 
@@ -129,39 +109,3 @@ class _Lists(ast.NodeTransformer):
         return node
 
     visit_For = visit_comprehension = _through
-
-
-class _Pickles(ast.NodeTransformer):
-    """``import pickle`` finds the functions that read pickles of Python 2."""
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        """Names from it, too."""
-        node.module = "cPickle" if node.module == "pickle" else node.module
-        return node
-
-    def visit_Import(self, node: ast.Import) -> ast.AST:
-        """The one name becomes the other."""
-        for alias in node.names:
-            if alias.name == "pickle":
-                alias.name, alias.asname = "cPickle", alias.asname or "pickle"
-        return node
-
-
-def old_modules() -> None:
-    """Let the modules that Python 3 renamed be found by their old names, too."""
-    import configparser  # noqa: PLC0415  # for old scripts alone, as the others
-    import io  # noqa: PLC0415
-    import pickle  # noqa: PLC0415
-    import queue  # noqa: PLC0415
-    import urllib.request  # noqa: PLC0415
-
-    from converters.lasagne.python2 import load, loads  # noqa: PLC0415
-
-    text = ModuleType("StringIO")
-    text.StringIO = io.StringIO  # type: ignore[attr-defined]  # a module made on the spot
-    pickles = ModuleType("cPickle")
-    pickles.__dict__.update({**vars(pickle), "load": load, "loads": loads, "__name__": "cPickle"})
-    old: dict[str, ModuleType] = {"cPickle": pickles, "urllib2": urllib.request, "StringIO": text, "cStringIO": text,
-                                  "ConfigParser": configparser, "Queue": queue}  # fmt: skip
-    for name, module in old.items():
-        sys.modules.setdefault(name, module)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from converters.lasagne.python2_arrays import NAMES as OF_ARRAYS
+from converters.lasagne.python2_syntax import NAMES as OF_SYNTAX
 from converters.lasagne.theano.tensor import ops
 from converters.lasagne.theano.variable import Variable, apply
 
@@ -149,4 +151,5 @@ NAMES: dict[str, Any] = {
     "__old_division_in_place__": old_division_in_place, "__exact_division__": exact_division,
     "__listed__": listed, "apply": lambda function, arguments=(), options=None: function(*arguments, **(options or {})),
     "cmp": lambda a, b: (a > b) - (a < b), "file": open, "reduce": reduce, "reload": importlib.reload,
+    **OF_ARRAYS, **OF_SYNTAX,
 }  # fmt: skip

@@ -13,6 +13,8 @@ puts it there in a notebook.
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -42,11 +44,13 @@ from converters.pycaffe.extension import (
     Timer,
     __version__,
     get_solver,
+    get_solver_from_file,
     has_nccl,
     init_log,
     layer_type_list,
     log,
     set_device,
+    set_logging_disabled,
     set_mode_cpu,
     set_mode_gpu,
     set_multiprocess,
@@ -95,6 +99,16 @@ def install() -> None:
         if name and "." not in name[1:]:
             setattr(sys.modules[__name__], name[1:], module)
     __path__ = _Folders(__path__[:1])
+    mode.prepare_forks()
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``from caffe import score``: a module that a fork has beside Caffe's own, the one of ``import caffe.score``."""
+    if name.startswith("__") or sys.modules.get("caffe") is not sys.modules[__name__]:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    if find_spec(f"caffe.{name}") is None:
+        raise AttributeError(f"module 'caffe' has no attribute '{name}'")
+    return import_module(f"caffe.{name}")
 
 
 __all__ = [
@@ -115,6 +129,7 @@ __all__ = [
     "Timer",
     "__version__",
     "get_solver",
+    "get_solver_from_file",
     "has_nccl",
     "init_log",
     "install",
@@ -125,6 +140,7 @@ __all__ = [
     "mode",
     "params",
     "set_device",
+    "set_logging_disabled",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",

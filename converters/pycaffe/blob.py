@@ -1,18 +1,46 @@
 """Blobs as scripts of pycaffe see them: NumPy arrays that stand for what the net computes with."""
 
+from collections.abc import Callable, Iterable
 from math import prod
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Parameter
 
-from nets.layer import Shape
+from nets.layer import Layer, Shape
 from nets.layers.python import Sized
 from protos.errors import CaffeError
 
 Array = NDArray[np.float32]
+
+
+class One(np.ndarray[Any, np.dtype[np.float32]]):
+    """An array of one value with axes, which is also a number: ``float(loss)``, ``losses[i] = loss``.
+
+    NumPy's own were up to 2.4.
+    """
+
+    __array_priority__ = -1.0
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
+
+    def __reduce__(self) -> Any:
+        return np.asarray(self).__reduce__()
+
+    def __array_wrap__(self, made: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        if return_scalar:
+            return made[()]
+        return made.view(One) if made.size == 1 and made.ndim else np.asarray(made)
 
 
 class Memory:
@@ -45,7 +73,8 @@ class Memory:
         if self._array is None:
             if any(step == 0 for step in self._values.stride()):
                 self._values = self._values.clone(memory_format=torch.contiguous_format)  # one place for each value
-            self._array = self._values.cpu().numpy()
+            array = self._values.cpu().numpy()
+            self._array = array.view(One) if array.size == 1 and array.ndim else array
         return self._array
 
     def values(self) -> Tensor:
@@ -104,6 +133,11 @@ class Blob(Sized):
         same = prod(sizes) == values.numel()
         self.values = Memory(values.reshape(sizes) if same else values.new_zeros(sizes))
 
+    def tensor(self) -> Tensor:
+        """What a layer computes with that takes this as a blob of its own."""
+        self.values.array()  # from here on it stays in its place
+        return Parameter(self.values.values())
+
 
 class Learnable(Blob):
     """A blob of a layer, whose tensor is *tensor*: where it takes another shape, so does the layer's."""
@@ -117,6 +151,54 @@ class Learnable(Blob):
         super().reshape(*shape)
         self._tensor.data, self._tensor.grad = self.values.values(), None
 
+    def tensor(self) -> Tensor:
+        """The layer's."""
+        return self._tensor
+
 
 class BlobVec(list[Blob]):
-    """The learnable blobs of a layer, or all blobs of a net."""
+    """The learnable blobs of a *layer*, which takes those that are put in their places; or all blobs of a net.
+
+    *changed* is called when the layer has another blob.
+    """
+
+    def __init__(
+        self, blobs: Iterable[Blob] = (), layer: Layer | None = None, changed: Callable[[], object] = int
+    ) -> None:
+        super().__init__(blobs)
+        self._layer = layer
+        self._changed = changed
+
+    def __setitem__(self, place: Any, blob: Any) -> None:
+        """Let the layer compute with *blob*, which may be another layer's, too."""
+        if not isinstance(blob, Blob):
+            raise TypeError(f"a blob is needed, not {type(blob).__name__}: write its values to data[...]")
+        if self._layer is not None:
+            name, _ = self._layer.blob_items[place]
+            _replace(self._layer, name, blob.tensor())
+            self._changed()
+        super().__setitem__(place, blob)
+
+    def show(self, blobs: Iterable[Blob]) -> None:
+        """Be *blobs*, which the layer has already."""
+        super().__setitem__(slice(None), blobs)
+
+    def add_blob(self, *shape: int) -> None:
+        """Add a blob of *shape*, zero at first, which is saved with the layer's others."""
+        added = Parameter(self[0].values.values().new_zeros(shape) if self else torch.zeros(shape))
+        if self._layer is not None:
+            name = f"blob{len(self)}"
+            self._layer.register_parameter(name, added)
+            self._layer.blob_names = (*self._layer.blob_names, name)  # type: ignore[misc]  # of this one
+        self.append(Learnable(added))
+
+
+def _replace(layer: Layer, name: str, tensor: Tensor) -> None:
+    """Let *layer* have *tensor* as its blob *name*."""
+    if name not in {**layer._parameters, **layer._buffers}:
+        raise CaffeError(f"blob '{name}' is one that its layer shares with another: put the blob in the other's place")
+    delattr(layer, name)
+    if isinstance(tensor, Parameter):
+        layer.register_parameter(name, tensor)
+    else:
+        layer.register_buffer(name, tensor)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.pycaffe import io
+from converters.pycaffe import io, mode
 from converters.pycaffe.net import TEST, Net
 
 Path_ = str | os.PathLike[str]
@@ -52,7 +52,10 @@ class Classifier(Net):
         input_scale: float | None = None,
         raw_scale: float | None = None,
         channel_swap: Sequence[int] | None = None,
+        gpu: bool = False,
     ) -> None:
+        if gpu:  # as in 2014
+            mode.set_mode_gpu()
         super().__init__(model_file, pretrained_file, TEST)
         self.transformer = transformer_of(self, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(self.blobs[self.inputs[0]].shape[2:])

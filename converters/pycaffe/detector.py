@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.pycaffe import io
+from converters.pycaffe import io, mode
 from converters.pycaffe.classifier import Path_, Window, transformer_of
 from converters.pycaffe.net import TEST, Net
 from protos.errors import CaffeError, DataError
@@ -33,7 +33,10 @@ class Detector(Net):
         raw_scale: float | None = None,
         channel_swap: Sequence[int] | None = None,
         context_pad: int | None = None,
+        gpu: bool = False,
     ) -> None:
+        if gpu:  # as in 2014
+            mode.set_mode_gpu()
         super().__init__(model_file, pretrained_file, TEST)
         self.transformer = transformer_of(self, mean, input_scale, raw_scale, channel_swap)
         self.configure_crop(context_pad)

@@ -9,7 +9,7 @@ from nets import draw
 from nets.graph import build
 from protos import files
 from protos.errors import CaffeError
-from protos.schema import TRAIN, NetParameter
+from protos.schema import TRAIN, LayerParameter, NetParameter
 from protos.upgrade import upgrade_net
 
 
@@ -47,7 +47,13 @@ def get_pydot_graph(
 
 
 def _dot(caffe_net: NetParameter, rankdir: str, phase: int | None) -> Any:
-    current = upgrade_net(caffe_net)
-    made = draw.to_dot(build(current, "TRAIN" if phase == TRAIN else "TEST", allow_python=True), {})
+    current = NetParameter()
+    current.CopyFrom(upgrade_net(caffe_net))
+    tops = {top for layer in current.layer for top in layer.top}
+    for bottom in dict.fromkeys(bottom for layer in current.layer for bottom in layer.bottom):
+        if bottom not in tops:  # a part of a net is drawn, too
+            current.layer.insert(0, LayerParameter(name=bottom, type="Input", top=[bottom]))
+    graph = build(current, "TRAIN" if phase == TRAIN else "TEST", allow_python=True, allow_foreign=True)
+    made = draw.to_dot(graph, {})
     made.graph_attr["rankdir"] = rankdir
     return made

@@ -24,6 +24,7 @@ from protos.errors import CaffeError
 from protos.schema import LayerParameter, SolverParameter
 
 __version__ = "1.0.0"
+get_solver_from_file = get_solver  # its name in 2014
 
 # The original's types for lists: of the blobs that a Python layer is given, of layers, nets, names and numbers.
 RawBlobVec = LayerVec = NetVec = StringVec = IntVec = DtypeVec = BoolVec = list
@@ -91,6 +92,11 @@ def init_log(level: int = 0, stderr: bool = False) -> None:
     log.setLevel(_LEVELS[min(max(level, 0), len(_LEVELS) - 1)])
 
 
+def set_logging_disabled() -> None:
+    """Log errors alone."""
+    logging.getLogger("caffe").setLevel(logging.ERROR)
+
+
 def log(message: str) -> None:
     """Write a line to the log."""
     logging.getLogger("caffe").info(message)
@@ -115,7 +121,8 @@ class Timer:
 __all__ = [
     "NCCL", "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "BoolVec", "DtypeVec", "IntVec",
     "Layer", "LayerParameter", "LayerVec", "NesterovSolver", "Net", "NetVec", "RMSPropSolver", "RawBlobVec",
-    "SGDSolver", "Solver", "SolverParameter", "StringVec", "Timer", "get_solver", "has_nccl", "init_log",
-    "layer_type_list", "log", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_random_seed",
-    "set_solver_count", "set_solver_rank", "solver_count", "solver_rank",
+    "SGDSolver", "Solver", "SolverParameter", "StringVec", "Timer", "get_solver", "get_solver_from_file",
+    "has_nccl", "init_log", "layer_type_list", "log", "set_device", "set_logging_disabled", "set_mode_cpu",
+    "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count",
+    "solver_rank",
 ]  # fmt: skip

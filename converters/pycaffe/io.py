@@ -87,18 +87,26 @@ def datum_to_array(datum: Datum) -> Array:
 # ---- images
 
 
+class _ImageError(DataError, OSError):
+    """A file that is no image: scripts catch an IOError."""
+
+
 def load_image(filename: Path_, color: bool = True) -> NDArray[np.float32]:
     """The image in a file, H x W x 3 (RGB) or, without *color*, H x W x 1, from 0 to 1."""
     try:
         with Image.open(filename) as image:
             values = _from_0_to_1(image)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise DataError(f"{os.fspath(filename)}: cannot be read as an image: {error}") from error
+        raise _ImageError(f"{_name(filename)}: cannot be read as an image: {error}") from error
     if values.ndim == 2:
         return np.repeat(values[:, :, None], 3 if color else 1, 2)
     if not color:
         values = (values[:, :, :3] @ _LUMINANCE)[:, :, None].astype(np.float32)
     return values[:, :, :3]
+
+
+def _name(filename: Any) -> str:
+    return os.fsdecode(filename) if isinstance(filename, str | bytes | os.PathLike) else repr(filename)
 
 
 def _from_0_to_1(image: Image.Image) -> NDArray[np.float32]:
@@ -210,7 +218,7 @@ class Transformer:
             made = made[np.argsort(self.channel_swap[in_])]
         if in_ in self.transpose:
             made = made.transpose(np.argsort(self.transpose[in_]))
-        return made
+        return made.astype(data.dtype, copy=False) if data.dtype.kind == "f" else made
 
     def set_transpose(self, in_: str, order: Sequence[int]) -> None:
         """The order of the image's axes in the input: (2, 0, 1) for H x W x K."""

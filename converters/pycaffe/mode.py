@@ -1,6 +1,9 @@
 """Where pycaffe's nets compute: what ``set_mode_gpu`` and ``set_device`` said last counts for nets made afterwards."""
 
+import os
+import sys
 import warnings
+from functools import cache
 
 import torch
 
@@ -32,6 +35,13 @@ def device() -> torch.device:
         warnings.warn("set_mode_gpu: there is no GPU, so that the CPU computes", CaffeWarning, stacklevel=2)
         return torch.device("cpu")
     return torch.device("cuda", _state["number"])
+
+
+@cache
+def prepare_forks() -> None:
+    """Let nets compute in processes that are forked off: the threads of the first one do not come along."""
+    if sys.platform != "win32":
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def set_random_seed(seed: int) -> None:

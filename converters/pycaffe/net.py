@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,9 +15,10 @@ from converters.layout import top_shapes
 from converters.pycaffe import mode
 from converters.pycaffe.batches import Whole, batches, count_of
 from converters.pycaffe.blob import Array, Blob, BlobVec, Learnable
+from converters.pycaffe.early import Early
 from converters.pycaffe.held import Held
 from converters.pycaffe.steps import Step, differentiated, steps_of
-from converters.pycaffe.structure import Structure
+from converters.pycaffe.thrown import AsRaised
 from converters.pycaffe.watched import Watched
 from data.memory import MemoryData
 from nets.inputs import Inputs
@@ -25,16 +27,17 @@ from nets.layers.python import Python
 from nets.model import load
 from nets.net import Net as Module
 from nets.placement import place
+from nets.reread import Reread, joined
 from nets.solver import share_blobs
 from nets.weights import load_weights, save_weights
 from protos.errors import CaffeError, NetError
 from protos.registry import suggest
 from protos.schema import TEST, TRAIN
 
-Path_ = str | os.PathLike[str]
+Path_ = str | bytes | os.PathLike[str]
 
 
-class Net(Structure, Watched):
+class Net(Early, Watched):
     """``Net(prototxt, weights, phase)`` or ``Net(prototxt, phase, level=0, stages=(), weights=None)``, with phase
     ``caffe.TRAIN`` or ``caffe.TEST``.
 
@@ -56,10 +59,17 @@ class Net(Structure, Watched):
         given = dict(zip(("level", "stages", "weights"), more, strict=False))
         name = "TRAIN" if said == TRAIN else "TEST"
         level, stages = given.get("level", level), given.get("stages", stages) or ()
-        self._take(place(load(network_file, None, name, level, stages, allow_python=True), mode.device()), None, None)
+        with AsRaised():
+            module = load(os.fsdecode(network_file), None, name, level, stages, allow_python=True)
+        self._take(place(module, mode.device()), None, None)
         for path in (file, given.get("weights", weights)):
             if path is not None:
                 self.copy_from(path)
+
+    def move(self) -> None:
+        """Go where the mode says; the blobs are new ones there."""
+        if self._device != mode.device():
+            self._take(place(self.module, mode.device()), None, None)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise CaffeError("a caffe.Net is not copied or pickled: save its weights, and make it anew from its prototxt")
@@ -76,6 +86,8 @@ class Net(Structure, Watched):
         self._feeding = inputs
         self._steps = steps_of(module)
         self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._reread: dict[int, Reread] = {}
+        self._overwritten = {module.nodes[i][0].name for i in module.overwritten}
         self._callbacks = {}
         own = next(chain(module.parameters(), module.buffers()), None)
         self._device = mode.device() if own is None else own.device
@@ -87,7 +99,8 @@ class Net(Structure, Watched):
         shown: dict[int, Blob] = {}  # layers that share a tensor share what a script sees of it
         for step in self._steps:
             if step.layer is not None and step.layer.blobs:
-                self.params[step.name] = BlobVec(shown.setdefault(id(x), Learnable(x)) for x in step.layer.blobs)
+                seen = [shown.setdefault(id(x), Learnable(x)) for x in step.layer.blobs]
+                self.params[step.name] = BlobVec(seen, step.layer, self._tape.clear)
         self._held = Held(module.graph, self._device) if held is None else held
         self._held.blobs = self.blobs
         for name, values in self._held.constants.items():
@@ -195,16 +208,26 @@ class Net(Structure, Watched):
     def _ran(self, step: Step, bottoms: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         if step.node is None or step.layer is None:
             return [], []
-        tops = self.module.run_layer(step.node, step.layer, bottoms)
+        with AsRaised():
+            tops = self.module.run_layer(step.node, step.layer, bottoms)
         return bottoms, list(tops) if isinstance(tops, tuple) else [tops]
 
     def _taped(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
         """The bottoms of a layer, and what it makes of them, of which the gradient can be asked."""
         step = self._steps[i]
         wanted = zip(step.bottoms, self._gets[i].bottoms, strict=True)
-        leaves = [self.blobs[name].values.values().requires_grad_(want) for name, want in wanted]
+        leaves = [self._leaf(name, name in step.tops).requires_grad_(want) for name, want in wanted]
         with torch.enable_grad():
-            return self._ran(step, leaves)
+            _, tops = self._ran(step, leaves)
+            if step.name in self._overwritten and tops[0].requires_grad and step.layer is not None:
+                self._reread[i] = Reread(step.layer, step.tops[0], step.tops == step.bottoms)
+                tops = [joined(leaves[0], tops[0], self._reread[i])]
+        return leaves, tops
+
+    def _leaf(self, name: str, in_place: bool) -> Tensor:
+        """The values of a blob for a layer to keep; what works in place would overwrite them in the script's array."""
+        memory = self.blobs[name].values
+        return memory.values().clone() if in_place and memory.is_shown else memory.values()
 
     def _take_batch(self, step: Step) -> None:
         source = [source.name for source in self.module.graph.sources].index(step.name)
@@ -292,14 +315,16 @@ class Net(Structure, Watched):
                 raise NetError(
                     f"layer '{step.name}' ({step.type}): blob '{name}' {made}; call net.reshape() or forward"
                 )
+        if i in self._reread:
+            self._reread[i].final = self.blobs[step.tops[0]].values.values()
         ends = [(top, self.blobs[name].gradient.values()) for name, top in zip(step.tops, tops, strict=True)]
         ends = [(top, gradient.to(top.dtype)) for top, gradient in ends if top.requires_grad]
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         learned = [blob for blob in layer.blobs if blob.requires_grad]
         sources = [*wanted, *learned]
-        found = torch.autograd.grad(
-            [top for top, _ in ends], sources, [gradient for _, gradient in ends], retain_graph=True, allow_unused=True
-        )
+        given = [gradient for _, gradient in ends]
+        with AsRaised():
+            found = torch.autograd.grad([top for top, _ in ends], sources, given, retain_graph=True, allow_unused=True)
         by_source = {id(x): g for x, g in zip(sources, found, strict=True) if g is not None}
         self._store_bottoms(step, leaves, by_source, renewed)
         replaced = layer.replaces([self.blobs[name].shape for name in step.bottoms])
@@ -354,7 +379,7 @@ class Net(Structure, Watched):
 
     def copy_from(self, path: Path_) -> None:
         """Take the blobs of the layers that the weights file at *path* has, by their names."""
-        load_weights(self.module, path, any_names=True)
+        load_weights(self.module, os.fsdecode(path), any_names=True)
         self.show({}, {})
 
     def show(self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
@@ -384,12 +409,12 @@ class Net(Structure, Watched):
     def save(self, path: Path_) -> None:
         """Write the weights as a ``.caffemodel``."""
         self.bring_parameters()
-        save_weights(self.module, path)
+        save_weights(self.module, os.fsdecode(path))
 
     def save_hdf5(self, path: Path_) -> None:
         """Write the weights as HDF5."""
         self.bring_parameters()
-        save_weights(self.module, path, hdf5=True)
+        save_weights(self.module, os.fsdecode(path), hdf5=True)
 
     def share_with(self, other: "Net") -> None:
         """Use the learnable blobs of *other*'s layers of the same names."""
@@ -402,8 +427,9 @@ class Net(Structure, Watched):
         for step in self._steps:
             if step.name in self.params and step.layer is not None:
                 own = zip(step.layer.blobs, self.params[step.name], strict=True)
-                self.params[step.name][:] = [shown.get(id(tensor), blob) for tensor, blob in own]
+                self.params[step.name].show([shown.get(id(tensor), blob) for tensor, blob in own])
         self._share_with_users()
+        self._tape.clear()
 
 
 def _own(top: Tensor, bottoms: list[Tensor]) -> Tensor:
@@ -416,6 +442,8 @@ def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ |
     """The weights file, the phase, and what follows it, from the two orders in which they are given."""
     if phase is None and 1 <= len(arguments) <= 4 and isinstance(arguments[0], int):
         return None, arguments[0], arguments[1:]
+    if phase is None and len(arguments) == 1 and Path(os.fsdecode(arguments[0])).exists():
+        return arguments[0], TEST, ()  # as in 2014, when nets had no phase of their own
     if phase is None and len(arguments) == 2 and isinstance(arguments[1], int):
         return arguments[0], arguments[1], ()
     if len(arguments) <= 1 and phase is not None:

@@ -1,8 +1,8 @@
 """``caffe.SGDSolver`` and its kin: `nets.Solver`, whose nets are seen as pycaffe's."""
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +13,13 @@ import nets
 from converters.pycaffe import mode
 from converters.pycaffe.held import Held
 from converters.pycaffe.net import Net
+from converters.pycaffe.thrown import AsRaised
 from nets import lr_policy
 from nets.graph import Graph, Node
 from nets.inputs import Inputs
 from nets.ranks import Ranks
 from nets.step import Options
+from nets.weights import load_weights, weights_paths
 from protos import files, text
 from protos.errors import CaffeError
 from protos.schema import SolverParameter
@@ -26,11 +28,25 @@ Path_ = str | os.PathLike[str]
 
 
 class _Solver(nets.Solver):
-    """Its nets may have inputs without a data layer: scripts fill their blobs between the steps."""
+    """Its nets may have inputs without a data layer: scripts fill their blobs between the steps.
+
+    Its test nets have weights of their own up to their first test; ``testing`` is what a test runs within.
+    """
+
+    testing: Callable[[int], AbstractContextManager[None]]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.held: list[Held] = []
         super().__init__(*arguments, **options)
+
+    def share(self, net: nets.Net) -> None:
+        for paths in self.param.weights:
+            for path in weights_paths(paths):
+                load_weights(net, files.find(path, self.path))
+
+    def run_test(self, i: int) -> dict[str, Any] | None:
+        with self.testing(i):
+            return super().run_test(i)
 
     def feed(self, graph: Graph, ranks: Ranks) -> Inputs:
         self.held.append(Held(graph, self.device))
@@ -38,10 +54,11 @@ class _Solver(nets.Solver):
 
 
 class Solver:
-    """``net`` is the training net and ``test_nets`` the others, on the same blobs.
+    """``net`` is the training net and ``test_nets`` the others, which use its blobs from their first test on.
 
-    After ``step`` their blobs hold the data and the diffs of the last iteration, and the diffs of learnable blobs what
-    the last update took from them. It computes where ``caffe.set_mode_gpu`` and ``caffe.set_device`` say.
+    After ``step`` their blobs hold the data and the diffs of the last iteration, or the data of the last test, and the
+    diffs of learnable blobs what the last update took from them. It computes where ``caffe.set_mode_gpu`` and
+    ``caffe.set_device`` say.
     """
 
     rule: ClassVar[str] = ""  # the type of solver, whatever the file says; "" for the file's own
@@ -52,13 +69,13 @@ class Solver:
         if self.rule:
             self.param.type = self.rule
         options = Options(graph=False, diffs=True)  # every pass runs layer by layer, so that it can be watched
-        self.solver = _Solver(self.param, mode.device(), path, allow_python=True, options=options)
+        with AsRaised():
+            self.solver = _Solver(self.param, mode.device(), path, allow_python=True, options=options)
         held, *held_of_tests = self.solver.held
         self.net = Net.around(self.solver.net, self.solver.inputs, held)
         tests = zip(self.solver.test_nets, self.solver.test_inputs, held_of_tests, strict=True)
         self.test_nets = [Net.around(*test) for test in tests]
-        for net in self.test_nets:
-            net.show_blobs_of(self.net)
+        self.solver.testing = self._testing
 
     @property
     def iter(self) -> int:
@@ -88,12 +105,15 @@ class Solver:
                 f"a solver's step and solve do not call what its net's before_forward and so on hold: {remedy}"
             )
         self.net.bring_parameters()
-        seen = _Seen(self.solver.net.nodes)
-        with ExitStack() as hooks:
-            for node, layer in self.solver.net.nodes:
-                hooks.callback(layer.register_forward_hook(partial(seen.look, node)).remove)
+        with _seen(self.net), AsRaised():
             train()
-        self.net.show(seen.values, seen.gradients)
+
+    @contextmanager
+    def _testing(self, i: int) -> Iterator[None]:
+        """Test net *i* at work on the blobs of the training net."""
+        self.test_nets[i].share_with(self.net)
+        with _seen(self.test_nets[i]):
+            yield
 
     def apply_update(self) -> None:
         """Update the learnable blobs by the diffs that they hold."""
@@ -119,6 +139,18 @@ class Solver:
     def add_callback(self, *_: Any) -> None:
         """The callbacks of the original's training on several GPUs."""
         raise CaffeError("Solver.add_callback is not supported: call step(1), and what is yours between")
+
+
+@contextmanager
+def _seen(net: Net) -> Iterator[None]:
+    """Behind it, the blobs of *net* show the last pass that it made within."""
+    nodes = net.module.nodes
+    seen = _Seen(nodes)
+    with ExitStack() as hooks:
+        for node, layer in nodes:
+            hooks.callback(layer.register_forward_hook(partial(seen.look, node)).remove)
+        yield
+    net.show(seen.values, seen.gradients)
 
 
 class _Seen:

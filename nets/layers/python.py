@@ -11,6 +11,7 @@ import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from importlib.machinery import PathFinder
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -129,6 +130,11 @@ class UserLayer:
     phase: int = TEST
     blobs: ArrayBlobs
 
+    @property
+    def param_str_(self) -> str:
+        """``param_str``, as it was called up to 2015."""
+        return self.param_str
+
     def setup(self, bottom: list[ArrayBlob], top: list[ArrayBlob]) -> None:
         """Read ``param_str``, check the bottoms, add blobs; once."""
 
@@ -144,6 +150,27 @@ class UserLayer:
         raise NotImplementedError("it has no backward")
 
 
+OWN = ("converters", "data", "nets", "protos")  # a user's modules may be called as this project's packages are
+
+
+def _module(name: str) -> ModuleType:
+    """The user's module *name*; one that is called as a package of this project is ``script_data`` and so on."""
+    top = name.partition(".")[0]
+    if top not in OWN:
+        return importlib.import_module(name)
+    own = f"script_{top}"
+    if own not in sys.modules and importlib.util.find_spec(own) is None:
+        here = Path(__file__).parents[2]
+        folders = [folder for folder in sys.path if Path(folder).resolve() != here]
+        spec = PathFinder.find_spec(top, folders)
+        if spec is None or spec.loader is None:
+            return importlib.import_module(name)
+        spec.name = spec.loader.name = own  # type: ignore[attr-defined]  # of a loader of files
+        sys.modules[own] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[own])
+    return importlib.import_module(f"script_{name}")
+
+
 def _user_class(module: str, name: str) -> type[UserLayer]:
     if "caffe" not in sys.modules and importlib.util.find_spec("caffe") is None:
         stand_in = ModuleType("caffe", "Stands in for the original where a Python layer imports it.")
@@ -151,13 +178,17 @@ def _user_class(module: str, name: str) -> type[UserLayer]:
         stand_in.TRAIN, stand_in.TEST = TRAIN, TEST  # type: ignore[attr-defined]
         sys.modules["caffe"] = stand_in
     try:
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        return getattr(_module(module), name)  # type: ignore[no-any-return]
     except ImportError as error:
         own = error.name is None or f"{module}.".startswith(f"{error.name}.")
         remedy = "add its folder to PYTHONPATH" if own else "install it"
         raise NetError(f"its module '{module}' cannot be imported: {error}; {remedy}") from error
     except AttributeError as error:
         raise NetError(f"module '{module}' has no class '{name}'") from error
+
+
+class UserError(NetError):
+    """What the user's code raised, which is its cause."""
 
 
 class _Call(torch.autograd.Function):
@@ -167,11 +198,13 @@ class _Call(torch.autograd.Function):
     def forward(ctx: Any, layer: "Python", *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.layer = layer
         ctx.tensors = tensors
-        return layer.run_forward(tensors)
+        tops = layer.run_forward(tensors)
+        ctx.diffs = [blob.diff.copy() if blob.diff.any() else None for blob in layer.bottom]
+        return tops
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, *ctx.layer.run_backward(ctx.tensors, gradients, ctx.needs_input_grad[1:]))
+        return (None, *ctx.layer.run_backward(ctx.tensors, gradients, ctx.needs_input_grad[1:], ctx.diffs))
 
 
 @LAYERS("Python")
@@ -242,10 +275,20 @@ class Python(Layer):
         return tuple(torch.tensor(blob.data, dtype=like.dtype, device=like.device) for blob in self.top)
 
     def run_backward(
-        self, tensors: Sequence[Tensor], gradients: Sequence[Tensor], needed: Sequence[bool]
+        self,
+        tensors: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        needed: Sequence[bool],
+        diffs: Sequence[NDArray[Any] | None],
     ) -> list[Tensor | None]:
-        """The gradients of *tensors* from those of the tops; None where none is *needed*."""
+        """The gradients of *tensors* from those of the tops; None where none is *needed*.
+
+        *diffs* is what the user's forward left in those of the bottoms, which its backward may build on.
+        """
         self._put(tensors)
+        for blob, diff in zip(self.bottom, diffs, strict=True):
+            if diff is not None:
+                np.copyto(blob.diff, diff)
         for blob, gradient in zip(self.top, gradients, strict=True):
             blob.put_gradient(gradient)
         self._call(self.user.backward, self.top, list(needed[: len(self.bottom)]), self.bottom)
@@ -269,7 +312,7 @@ class Python(Layer):
             method(*args)
         except Exception as error:  # the user's code may raise anything; the message names it
             last = traceback.extract_tb(error.__traceback__)[-1]
-            raise NetError(
+            raise UserError(
                 f"{type(self.user).__name__}.{method.__name__} raised {type(error).__name__}: {error}"
                 f" ({Path(last.filename).name}, line {last.lineno})"
             ) from error

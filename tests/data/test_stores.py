@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from data import lmdb_pages, stores
@@ -33,6 +34,36 @@ def test_a_store_is_a_mapping_in_the_order_of_its_keys(tmp_path, backend):
         assert list(store.scan(50)) == []
         assert len(store) == 50
         assert b"nothing" not in store
+
+
+def test_a_store_that_this_process_has_open_is_read(tmp_path):
+    """Scripts write an LMDB and train on it, without closing it."""
+    env = lmdb.open(str(tmp_path / "s"), map_size=1 << 30)
+    with open_store(tmp_path / "s") as store:
+        assert (dict(store), len(store), list(store.scan())) == ({}, 0, [])
+    records = {b"%06d" % k: b"%d" % k * (1 + k % 7 * 500) for k in range(3000)}
+    for part in (0, 1):
+        with env.begin(write=True) as transaction:
+            transaction.cursor().putmulti([*records.items()][part::2])
+    with open_store(tmp_path / "s") as store:
+        assert (dict(store), list(store), len(store)) == (records, sorted(records), 3000)
+        assert list(store.scan(2990)) == list(records.items())[2990:]
+        assert [key in store for key in (b"000001", b"", b"0000011", b"9")] == [True, False, False, False]
+    env.close()
+
+
+def test_a_script_may_open_a_store_that_is_read(tmp_path):
+    build(tmp_path / "s")
+    (tmp_path / "none").write_bytes(b"no LMDB" * 100)
+    (tmp_path / "short").write_bytes(b"")
+    with stores.beside_scripts(), open_store(tmp_path / "s") as store:
+        lmdb.open(str(tmp_path / "s"), readonly=True).close()
+        assert (dict(store), store[b"00000007_49"]) == (RECORDS, RECORDS[b"00000007_49"])
+        with pytest.raises(KeyError):
+            store[b"nothing"]
+        for name in ("none", "short"):
+            with pytest.raises(DataError, match=f"{name}: cannot be read: it is no LMDB"):
+                open_store(tmp_path / name)
 
 
 @BACKENDS

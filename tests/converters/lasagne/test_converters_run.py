@@ -245,3 +245,61 @@ held = np.in1d([[1, 2]], [2])
     assert (found["rate"].dtype, found["kinds"][:5]) == (np.float32, [float, int, True, 3, 6])
     assert found["held"].tolist() == [False, True]
     assert set(vars(np)) == before
+
+
+ARRAYS = """
+import numpy as np
+one, sizes = np.array([1.5]), np.zeros((2, 3))
+numbers = float(one), int(one), '%.2f %s' % (one, 'a'), '%d' % one, '%s' % one
+sizes[0, 1] = one
+held = {}
+held['one'] = one
+raw = np.arange(3, dtype=np.uint8).tostring()
+back = np.fromstring(raw, dtype=np.uint8)
+back[0] = 7
+text = np.fromstring('1 2', sep=' ')
+same = np.array(one, copy=False) is one
+one.itemset(0, 2.5), sizes.itemset((1, 1), 4)
+spread = sizes.ptp(), sizes.ptp(axis=0).tolist()
+np.set_printoptions(threshold='nan')
+class Own(object):
+    def ptp(self): return 'own'
+    def itemset(self, *a): self.set = a
+    def tostring(self, *a): return a
+own = Own()
+own.itemset(1)
+owned = own.ptp(), own.set, own.tostring('utf-8')
+pieces = np.array([[1, 2], [3]]), np.asarray([[1, 2], [3, 4]]), np.array([1, 2], np.uint8)
+areas = np.trapz([1, 2]), np.msort(np.array([3, 1])), np.asfarray([1]).dtype
+with __import__('h5py').File(FILE, 'w') as f:
+    f['data'] = [3, 4]
+    value = f['data'].value
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.* is deprecated as of NumPy:DeprecationWarning")
+def test_arrays_do_what_they_did(tmp_path):
+    with np.printoptions():
+        found = run(script(tmp_path, ARRAYS.replace("FILE", repr(str(tmp_path / "x.h5")))))
+    assert found["numbers"] == (1.5, 1, "1.50 a", "1", "[1.5]")
+    assert found["sizes"].tolist() == [[0, 1.5, 0], [0, 4, 0]]
+    assert found["held"]["one"] is found["one"]
+    assert (found["raw"], found["back"].tolist(), found["text"].tolist()) == (b"\0\1\2", [7, 1, 2], [1, 2])
+    assert (found["same"], found["spread"], found["one"]) == (True, (4, [0, 2.5, 0]), 2.5)
+    assert (found["owned"], found["value"].tolist()) == (("own", (1,), ("utf-8",)), [3, 4])
+    assert [(piece.dtype, piece.shape) for piece in found["pieces"]] == [
+        (object, (2,)),
+        (int, (2, 2)),
+        (np.uint8, (2,)),
+    ]
+    assert (found["areas"][0], found["areas"][1].tolist(), found["areas"][2]) == (1.5, [1, 3], float)
+    for wrong in ("np.array([[1, 2], [3]], int)", "np.zeros(3)[0] = np.zeros(2)", "'%d' % np.zeros(2)"):
+        with pytest.raises((TypeError, ValueError)):
+            run(script(tmp_path, f"import numpy as np\n{wrong}\n"))
+
+
+def test_yaml_is_loaded_without_a_loader(tmp_path):
+    """As py-faster-rcnn's layers read their param_str."""
+    (tmp_path / "yaml.py").write_text("class SafeLoader: pass\ndef load(text, Loader): return text, Loader.__name__\n")
+    found = run(script(tmp_path, "import yaml\nclass Mine: pass\na, b = yaml.load('x'), yaml.load('x', Loader=Mine)\n"))
+    assert (found["a"], found["b"]) == (("x", "SafeLoader"), ("x", "Mine"))

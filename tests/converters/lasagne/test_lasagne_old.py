@@ -3,18 +3,21 @@
 import logging
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import sklearn.model_selection  # compiled modules are imported once in a process
 import torch
 
 import converters.lasagne as L
-from converters.lasagne.modern import is_old
+from converters.lasagne.python2_signs import is_old
 from converters.lasagne.theano.config import config
 from converters.run import run
 
+lmdb.open(tempfile.mkdtemp()).close()  # it imports more when it is first used
 ROOT = str(Path(__file__).parents[3])
 pytestmark = pytest.mark.usefixtures("restored")
 
@@ -83,6 +86,151 @@ def test_builtins_of_python_2(tmp_path):
     assert (found["a"], found["b"]) == ("with file(__file__) as f:\n", (3, 1, 24))
 
 
+STRINGS = r"""
+import hashlib, json, lmdb, os, struct, subprocess, csv, string, types
+import cPickle as pickle, Queue, threading
+from StringIO import StringIO
+import numpy as np
+import helper
+raw = bytes(bytearray([255, 216, 13, 10, 65]))
+with open('raw', 'w') as f:
+    f.write(raw)
+    f.write('text')
+content = open('raw').read()
+lines = open('raw').readlines(), [line for line in open('raw', 'rb')], open('raw', 'rb').readline()
+kept = str(content) == content, content + 'x' == raw + b'textx', content[0], ord(content[4]), 'text' in content
+kept += content[-4:] == 'text', {'text': 3}[content[-4:]], content[-4:].upper(), '%s!' % content[-4:], content[:2]
+kept += len(content), content[5:].split('x'), 'a' + content[5:], content != 'text', list(content[5:7])
+kept += content[5:].startswith('te'), content[5:].replace('x', 's'), '{}'.format(content[5:]), content[5:].format()
+pickle.dump({'a': 1}, open('p', 'w'))
+loaded = pickle.load(open('p'))
+with open('j', 'wb') as f:
+    json.dump([1], f)
+with open('c', 'wb') as f:
+    csv.writer(f).writerow(['a', 1])
+    print >> f, 'b,2'
+rows = list(csv.reader(open('c', 'rb'))), json.load(open('j', 'rb'))
+rows += open('c', 'rU').next(), open('c').xreadlines().next()
+both = open('c', 'r+')
+both.write('z')
+both.close()
+first = open('c', 'rb+').read(1)
+image, text = StringIO(), StringIO('a\nb')
+np.save(image, np.arange(3))
+image.seek(0)
+array = np.load(image).tolist(), image.getvalue()[1:6], StringIO(image.getvalue()).read(6)[1:]
+text.readline()
+text = text.next(), text.getvalue(), text.read()
+with lmdb.open('db') as env:
+    with env.begin(write=True) as txn:
+        txn.put('key', 'value')
+        txn.put(key=b'other', value=raw)
+    with env.begin() as txn:
+        pairs = [(key + '_x', str(value)[:1]) for key, value in txn.cursor()]
+        got = txn.get('key'), txn.get('none'), txn.cursor().first(), int('3')
+        try:
+            txn.put('key', 'value')
+        except lmdb.ReadonlyError:
+            got += 'refused',
+told = subprocess.check_output(['echo', 'a b']).split('\n')[0], hashlib.md5('abc').hexdigest()[:4]
+piped = subprocess.Popen('echo hi', shell=True, stdout=subprocess.PIPE)
+told += piped.stdout.read() == 'hi\n', piped.wait(), struct.unpack('>H', 'ab'), struct.pack('2s', 'ab') == 'ab'
+piped.stdout.close()
+told += 'abc'.encode('hex'), '616263'.decode('hex'), u'a'.encode('utf-8') == 'a'
+told += 'a'.decode('utf-8'), raw.decode('latin1')
+order = None < 3, '' > 5, [1] > 3, len > 0, (1, 'a') < (1, None), {} < [], 2 < 3 < 4, [None] < [0], 3 <= 3.5
+order += sorted([3, None, 'a']), sorted([3, 1], cmp=lambda a, b: b - a)
+order += cmp(None, 0), sorted('ba', key=ord, reverse=True)
+sizes = [3, 1]
+sizes.sort(lambda a, b: cmp(a, b))
+value = {'a': np.zeros(1)}.itervalues().next().shape
+names = np.array(['b', 'a'], dtype='S5')
+names.sort()
+old = string.join(['a', 'b'], '_'), string.split('a b'), string.atoi('3'), type('') == types.StringType, os.getcwdu()
+old += {u'a': 1}[names[0]], str(3), '%s' % names[0], unichr(65)
+import sys
+reload(sys)
+sys.setdefaultencoding('utf-8')
+class Own(object):
+    def next(self): return 'own'
+    def sort(self, by): return by
+    def encode(self, a): return a
+    def decode(self, a): return a
+own = Own().next(), Own().sort(2), Own().encode(3), Own().decode(4)
+queue = Queue.Queue(), threading.Thread
+from caffe.proto import caffe_pb2
+datum, again = caffe_pb2.Datum(label=3), caffe_pb2.Datum()
+datum.data = 'abc'
+again.ParseFromString(str(datum.SerializeToString()))
+own += again.data == b'abc', caffe_pb2.Datum.FromString(open('raw').read()[:0]).label
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_strings_of_python_2_are_text_and_bytes(tmp_path, monkeypatch):
+    pytest.importorskip("fissix")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helper.py").write_text("print 'helped'\n")
+    found = ran(tmp_path, STRINGS)
+    raw = b"\xff\xd8\r\nA"
+    assert found["content"] == raw + b"text"
+    assert found["lines"] == ([raw[:4], "Atext"], [raw[:4], "Atext"], raw[:4])
+    assert found["kept"][:10] == (True, True, b"\xff", 65, True, True, 3, "TEXT", "text!", b"\xff\xd8")
+    assert found["kept"][10:15] == (9, ["te", "t"], "atext", True, ["t", "e"])
+    assert found["kept"][15:] == (True, "test", "text", "text")
+    assert (found["loaded"], found["rows"]) == ({"a": 1}, ([["a", "1"], ["b", "2"]], [1], "a,1\n", "a,1\r\n"))
+    assert (found["first"], found["array"]) == ("z", ([0, 1, 2], "NUMPY", "NUMPY"))
+    assert (found["text"], found["pairs"]) == (("b", "a\nb", ""), [("key_x", "v"), ("other_x", b"\xff")])
+    assert found["got"] == ("value", None, True, 3, "refused")
+    assert found["told"] == ("a b", "9001", True, 0, (0x6162,), True, "616263", "abc", True, "a", raw.decode("latin1"))
+    assert found["order"][:9] == (True, True, True, True, False, True, True, True, True)
+    assert found["order"][9:] == ([None, 3, "a"], [3, 1], -1, ["b", "a"])
+    assert (found["sizes"], found["value"]) == ([1, 3], (1,))
+    assert found["old"] == ("a_b", ["a", "b"], 3, True, str(tmp_path), 1, "3", "a", "A")
+    assert found["own"] == ("own", 2, 3, 4, True, 0)
+
+
+IMAGES = """
+import numpy as np
+import scipy.misc
+from scipy import misc
+from scipy.misc import imread, imresize, imsave
+ramp = np.arange(12.0).reshape(3, 4)
+imsave('gray.png', ramp)
+color = np.zeros((2, 5, 3), np.uint8)
+color[0, 0] = 9, 8, 7
+misc.imsave('color.png', color.transpose(2, 0, 1))
+read = imread('gray.png'), imread('color.png'), imread('color.png', flatten=True), imread('color.png', mode='L')
+sizes = [scipy.misc.imresize(color, size).shape for size in ((4, 10), 50, 0.5)]
+doubled = imresize(ramp, 2.0, interp='nearest'), imresize(np.float32([[1.5]]), (1, 2), mode='F')
+turned = misc.imrotate(color, 180)
+"""
+
+
+def test_images_of_the_old_scipy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = ran(tmp_path, IMAGES)
+    gray, color, flat, luminance = found["read"]
+    np.testing.assert_array_equal(gray, np.round(np.arange(12) * 255 / 11).reshape(3, 4))
+    np.testing.assert_array_equal(color, found["color"])
+    assert (flat.dtype, luminance.dtype, luminance[0, 0]) == (np.float32, np.uint8, 8)
+    assert found["sizes"] == [(4, 10, 3), (1, 2, 3), (1, 2, 3)]
+    np.testing.assert_array_equal(found["doubled"][0], gray.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(found["doubled"][1], [[1.5, 1.5]])
+    np.testing.assert_array_equal(found["turned"], color[::-1, ::-1])
+
+
+def test_a_script_of_python_3_keeps_its_strings_and_its_order(tmp_path):
+    for wrong in ("None < 3", "b'a' + 'a'", "sorted([None, 3])", "''.join([b'a'])"):
+        with pytest.raises(TypeError):
+            ran(tmp_path, f"{wrong}\n")
+
+
+def test_a_module_beside_a_script_may_be_called_as_one_of_python_2(tmp_path):
+    (tmp_path / "Queue.py").write_text("mine = 3\n")
+    assert ran(tmp_path, "try:\n    import Queue\nexcept ImportError:\n    Queue = None\n")["Queue"].mine == 3
+
+
 @pytest.mark.parametrize(
     ("text", "old"),
     [
@@ -92,6 +240,19 @@ def test_builtins_of_python_2(tmp_path):
         ("for i in xrange(3): pass\n", True),
         ("d.iteritems()\n", True),
         ("print 3\n", True),
+        ("import Queue\n", True),
+        ("import six\nfor k, v in six.iteritems(d): pass\n", False),
+        ("from six.moves import xrange\nfor i in xrange(3): pass\n", False),
+        ("from six import moves\nfor i in moves.xrange(3): pass\n", False),
+        ("from past.builtins import basestring\nx = basestring\n", False),
+        ("try:\n    xrange\nexcept NameError:\n    xrange = range\nfor i in xrange(3): pass\n", False),
+        ("import sys\nif sys.version_info[0] == 3:\n    xrange = range\nfor i in xrange(3): pass\n", False),
+        ("import sys\nif sys.version_info < (3,):\n    input = raw_input\n", False),
+        ("import sys\nPY3 = sys.version_info[0] == 3\nitems = d.items() if PY3 else d.iteritems()\n", False),
+        ("import sys\nnew = sys.version_info[0] == 3\nitems = d.items() if new else d.iteritems()\n", False),
+        ("items = d.iteritems() if hasattr(d, 'iteritems') else d.items()\n", False),
+        ("class D(dict):\n    def iteritems(self): return iter(self.items())\nD().iteritems()\n", False),
+        ("import sys\nif sys.argv:\n    x = raw_input()\n", True),
     ],
 )
 def test_what_is_written_for_python_2(text, old):

@@ -72,6 +72,8 @@ def test_a_palette_is_looked_up(caffe, tmp_path):
 def test_what_is_no_image_is_named(caffe, tmp_path):
     (tmp_path / "x.png").write_bytes(b"no")
     for name in ("x.png", "missing.png"):
+        with pytest.raises(OSError, match=f"{name}: cannot be read as an image: "):
+            caffe.io.load_image(str(tmp_path / name))
         with pytest.raises(DataError, match=f"{name}: cannot be read as an image: "):
             caffe.io.load_image(tmp_path / name)
 
@@ -129,6 +131,16 @@ def test_a_net_of_2013_is_drawn_too(caffe):
     assert len(net.layers) == 1
     with pytest.raises(CaffeError, match=r'Graphviz failed on a picture in foo: .*"foo" not recognized'):
         draw.draw_net(net, "LR", "foo")
+
+
+def test_a_part_of_a_net_and_unknown_layers_are_drawn(caffe):
+    from caffe import draw  # noqa: PLC0415  # the fixture puts it there
+
+    net = caffe.io.caffe_pb2.NetParameter()
+    net.layer.add(name="r", type="ReLU", bottom=["x"], top=["y"])
+    net.layer.add(name="f", type="OfSomeFork", bottom=["y"], top=["z"])
+    drawn = draw.draw_net(net, "LR", "raw")
+    assert (b"OfSomeFork" in drawn, b"ReLU" in drawn, len(net.layer)) == (True, True, 2)
 
 
 def test_a_graph_of_pydot(caffe, monkeypatch):

@@ -105,7 +105,7 @@ def test_the_phase_is_a_number_and_a_name(caffe, tmp_path, monkeypatch):
     """py-faster-rcnn's layers look their options up by ``cfg[str(self.phase)]``."""
     code = """import caffe
 class Phase(caffe.Layer):
-    def setup(self, bottom, top): self.factor = {"TRAIN": 2, "TEST": 3}[str(self.phase)]
+    def setup(self, bottom, top): self.factor = {"TRAIN": 2, "TEST": 3}[str(self.phase)] + len(self.param_str_)
     def reshape(self, bottom, top): top[0].reshape(1)
     def forward(self, bottom, top): top[0].data[...] = 10 * self.factor + self.phase
 """
@@ -152,3 +152,79 @@ def test_a_package_that_a_python_layer_needs_is_named(caffe, tmp_path, monkeypat
         NetError, match="module 'my_own' cannot be imported: No module named 'no_such_package'; install"
     ):
         caffe.Net(path, caffe.TEST)
+
+
+def test_a_gradient_that_forward_writes_is_there_in_backward(caffe, tmp_path, monkeypatch):
+    code = """import caffe
+class Loss(caffe.Layer):
+    def setup(self, bottom, top): top[0].reshape(1)
+    def reshape(self, bottom, top): pass
+    def forward(self, bottom, top):
+        top[0].data[0] = (bottom[0].data ** 2).sum()
+        bottom[0].diff[...] = 2 * bottom[0].data
+    def backward(self, top, propagate_down, bottom): bottom[0].diff[...] *= top[0].diff[0]
+"""
+    own = """force_backward: true input: "x" input_shape { dim: 3 }
+    layer { name: "l" type: "Python" bottom: "x" top: "l" loss_weight: 2
+        python_param { module: "my_own" layer: "Loss" } }"""
+    net = caffe.Net(python_net(tmp_path, monkeypatch, code, own), caffe.TRAIN)
+    net.forward(x=np.arange(3))
+    for _ in range(2):
+        np.testing.assert_array_equal(net.backward()["x"], [0, 4, 8])
+
+
+def test_what_a_python_layer_raises_is_caught_by_its_type(caffe, mean, tmp_path):
+    """Data layers end a pass by StopIteration, and scripts catch what their layers raise."""
+    (tmp_path / "solver.prototxt").write_text(f'train_net: "{mean}" base_lr: 0 lr_policy: "fixed"')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    for error in (StopIteration("end"), OSError(2, "gone"), KeyError("a"), "a".encode, ZeroDivisionError()):
+        kind = UnicodeDecodeError if callable(error) else type(error)
+
+        def fail(*_, error=error):
+            if callable(error):
+                b"\xff".decode()
+            raise error
+
+        solver.net.layers[1].forward = fail
+        for run in (solver.net.forward, lambda: solver.step(1)):
+            with pytest.raises(kind, match=r"layer 'mean' \(Python\) with bottoms data 4: ") as caught:
+                run()
+            assert isinstance(caught.value, NetError)
+    solver.net.layers[1].forward = lambda bottom, top: None
+    solver.net.layers[1].backward = fail
+    solver.net.forward()
+    with pytest.raises(ZeroDivisionError, match="fail raised ZeroDivisionError"):
+        solver.net.backward()
+
+
+def test_what_a_python_layer_s_setup_raises_is_caught_by_its_type(caffe, tmp_path, monkeypatch):
+    code = """import caffe
+class Refusing(caffe.Layer):
+    def setup(self, bottom, top): raise ValueError('two bottoms are needed')
+"""
+    own = 'layer { name: "r" type: "Python" top: "r" python_param { module: "my_own" layer: "Refusing" } }'
+    with pytest.raises(ValueError, match=r"layer 'r' .*two bottoms are needed"):
+        caffe.Net(python_net(tmp_path, monkeypatch, code, own), caffe.TEST)
+
+
+@pytest.mark.parametrize("name", ["data", "nets.layers", "protos"])
+def test_a_python_layer_s_module_may_be_called_as_ours(caffe, tmp_path, monkeypatch, name):
+    code = """import caffe
+class Five(caffe.Layer):
+    def setup(self, bottom, top): top[0].reshape(1)
+    def reshape(self, bottom, top): pass
+    def forward(self, bottom, top): top[0].data[...] = 5
+"""
+    top, _, inner = name.partition(".")
+    if inner:
+        (tmp_path / top).mkdir()
+        (tmp_path / top / "__init__.py").write_text("")
+    (tmp_path / f"{name.replace('.', '/')}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "net.prototxt"
+    path.write_text(f'layer {{ name: "f" type: "Python" top: "f" python_param {{ module: "{name}" layer: "Five" }} }}')
+    try:
+        assert caffe.Net(str(path), caffe.TEST).forward()["f"] == [5]
+    finally:
+        for own in (f"script_{name}", f"script_{top}"):
+            sys.modules.pop(own, None)

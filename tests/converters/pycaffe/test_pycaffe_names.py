@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -48,6 +49,71 @@ def test_a_fork_s_own_modules_are_found(caffe, tmp_path, monkeypatch):
     libs = importlib.import_module("caffe.model_libs")
     assert libs.made.fn.type_name == "ReLU"
     assert sys.modules["caffe.io"] is caffe.io
+
+
+def test_a_fork_s_module_is_one_however_it_is_imported(caffe, tmp_path, monkeypatch):
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "caffe" / "score.py").write_text("counted = []\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {}
+    exec("from caffe import score\nimport caffe.score\nsame = caffe.score is score", found)
+    assert found["same"]
+    with pytest.raises(ImportError, match="cannot import name 'scores'"):
+        exec("from caffe import scores", {})
+
+
+def test_messages_have_the_names_of_old_protobufs(caffe):
+    pb = caffe.proto.caffe_pb2
+    assert pb._V1LAYERPARAMETER_LAYERTYPE.values_by_number[4].name == "CONVOLUTION"
+    assert pb._LAYERPARAMETER.fields_by_name["type"].name == "type"
+    assert (pb._POOLINGPARAMETER_POOLMETHOD.values_by_number[0].name, pb._PHASE.name) == ("MAX", "Phase")
+
+
+def test_messages_by_a_module_of_their_own(tmp_path):
+    """Scripts put the folder of a ``caffe_pb2.py`` on the path, which today's protobuf would not read."""
+    (tmp_path / "caffe_pb2.py").write_text("raise TypeError('Descriptors cannot be created directly')\n")
+    script = tmp_path / "script.py"
+    script.write_text("import caffe_pb2\nfrom caffe.proto import caffe_pb2 as own\nassert caffe_pb2 is own\n")
+    assert main([str(script)]) == 0
+
+
+FORKED = """
+import multiprocessing, caffe, numpy as np
+net = caffe.Net({path!r}, caffe.TEST)
+net.forward()
+def work(queue):
+    child = caffe.Net({path!r}, caffe.TEST)
+    queue.put(child.forward()['out'].shape)
+queue = multiprocessing.get_context('fork').Queue()
+process = multiprocessing.get_context('fork').Process(target=work, args=(queue,))
+process.start()
+print(queue.get(timeout=60))
+process.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no fork")
+def test_nets_run_in_a_forked_process(tmp_path):
+    (tmp_path / "net.prototxt").write_text(
+        """input: "data" input_shape { dim: 8 dim: 3 dim: 64 dim: 64 }
+        layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+            convolution_param { num_output: 32 kernel_size: 3 weight_filler { type: "xavier" } } }
+        layer { name: "out" type: "InnerProduct" bottom: "c" top: "out" inner_product_param { num_output: 2 } }"""
+    )
+    (tmp_path / "script.py").write_text(FORKED.format(path=str(tmp_path / "net.prototxt")))
+    command = [sys.executable, "-m", "converters.run", str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.returncode) == ("(8, 2)\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(("level", "logged"), [("0", True), ("1", False)])
+def test_a_script_s_nets_log_by_themselves(tmp_path, capsys, monkeypatch, level, logged):
+    monkeypatch.setenv("GLOG_minloglevel", level)
+    before = console.log.handlers[:], console.log.level, console.log.propagate
+    (tmp_path / "script.py").write_text("import caffe\ncaffe.log('Solving')\n")
+    assert main([str(tmp_path / "script.py")]) == 0
+    assert ("] Solving\n" in capsys.readouterr().err) == logged
+    assert (console.log.handlers, console.log.level, console.log.propagate) == before
 
 
 def test_one_process_trains(caffe):

@@ -145,6 +145,82 @@ def test_arrays_that_were_given_out_stay_the_net_s(small, caffe):
     assert prob is net.blobs["prob"].data
 
 
+def test_a_blob_that_is_put_in_another_s_place_is_computed_with(small, caffe, tmp_path):
+    """As scripts copy weights: ``net.params[name][0] = other.params[name][0]``, which shares them."""
+    net, other = caffe.Net(small, caffe.TEST), caffe.Net(small, caffe.TEST)
+    other.params["ip"][0].data[...] = np.arange(12).reshape(3, 4)
+    net.params["ip"][0] = other.params["ip"][0]
+    net.params["ip"][1] = net.blobs["prob"]
+    net.blobs["prob"].reshape(3)
+    net.params["ip"][1] = net.blobs["prob"]
+    net.blobs["prob"].data[...] = [1, 2, 3]
+    np.testing.assert_array_equal(net.forward(data=np.ones((2, 4)), end="ip")["ip"], [[7, 24, 41]] * 2)
+    other.params["ip"][0].data[...] = 0
+    np.testing.assert_array_equal(net.forward(end="ip")["ip"], [[1, 2, 3]] * 2)
+    with pytest.raises(TypeError, match=r"a blob is needed, not ndarray: write its values to data\[...\]"):
+        net.params["ip"][0] = np.zeros((3, 4))
+
+
+def test_a_layer_goes_back_through_a_blob_that_came_after_its_pass(small, caffe):
+    Path(small).write_text("force_backward: true " + NET)
+    net, other = caffe.Net(small, caffe.TEST), caffe.Net(small, caffe.TEST)
+    other.params["ip"][0].data[...] = 2
+    net.forward()
+    net.params["ip"][0] = other.params["ip"][0]
+    net.blobs["ip"].diff[...] = 1
+    np.testing.assert_array_equal(net.backward(start="ip")["data"], np.full((2, 4), 6))
+    net.share_with(caffe.Net(small, caffe.TEST))
+    np.testing.assert_array_equal(net.backward(start="ip")["data"], np.zeros((2, 4)))
+
+
+def test_a_blob_that_is_added_is_saved(small, caffe, tmp_path):
+    net = caffe.Net(small, caffe.TEST)
+    net.params["ip"].add_blob(2, 1)
+    net.params["ip"][2].data[...] = 7
+    net.forward()
+    net.save(str(tmp_path / "w.caffemodel"))
+    found = caffe.proto.caffe_pb2.NetParameter.FromString((tmp_path / "w.caffemodel").read_bytes())
+    assert [list(blob.data) for layer in found.layer for blob in layer.blobs][2:] == [[7, 7]]
+
+
+def test_a_blob_of_another_layer_is_not_replaced_here(small, caffe):
+    shared = 'param { name: "w" share_mode: PERMISSIVE }'
+    Path(small).write_text(
+        NET.replace('top: "ip"', f'top: "ip" {shared}')
+        + f"""layer {{ name: "wide" type: "Input" top: "wide" input_param {{ shape {{ dim: 2 dim: 6 }} }} }}
+        layer {{ name: "again" type: "InnerProduct" bottom: "wide" top: "again" {shared}
+            inner_product_param {{ num_output: 2 bias_term: false }} }}"""
+    )
+    net = caffe.Net(small, caffe.TEST)
+    with pytest.raises(CaffeError, match="blob 'weight' is one that its layer shares with another: put the blob in"):
+        net.params["again"][0] = net.blobs["data"]
+
+
+def test_paths_may_be_bytes(small, caffe, tmp_path):
+    net = caffe.Net(small.encode(), caffe.TEST)
+    net.save(str(tmp_path / "w.caffemodel").encode())
+    caffe.Net(small.encode(), str(tmp_path / "w.caffemodel").encode(), caffe.TEST)
+
+
+def test_a_blob_of_one_value_is_a_number(caffe, tmp_path):
+    """``train_loss[i] = solver.net.blobs["loss"].data``, whose shape is (1,) where a Python layer makes it."""
+    path = tmp_path / "net.prototxt"
+    path.write_text('input: "loss" input: "two" input_shape { dim: 1 } input_shape { dim: 2 }')
+    net = caffe.Net(str(path), caffe.TEST)
+    net.blobs["loss"].data[...] = 2.5
+    loss, losses = net.blobs["loss"].data, np.zeros(3)
+    losses[1] = loss
+    losses[1] += loss
+    losses[2] += loss * 2
+    text = "%.2f" % loss  # noqa: UP031  # as scripts of 2015 do
+    assert (float(loss), int(loss), text, losses.tolist()) == (2.5, 2, "2.50", [0, 5, 5])
+    assert (repr(loss), repr(loss + losses)) == ("array([2.5], dtype=float32)", "array([2.5, 7.5, 7.5])")
+    assert [type(x) for x in (loss.sum(), loss + losses, pickle.loads(pickle.dumps(loss)))] == [
+        np.float32, np.ndarray, np.ndarray]  # fmt: skip
+    with pytest.raises(TypeError):
+        float(net.blobs["two"].data)
+
+
 def test_a_layer_goes_back_without_having_run(small, caffe):
     """From what its blobs hold, as in the original's own test_backward_start_end."""
     Path(small).write_text("force_backward: true " + NET)
@@ -182,6 +258,32 @@ def test_a_gradient_that_the_original_loses_is_lost(small, caffe):
         net.forward(data=np.ones((1, 4)))
         net.backward()
         assert [x.diff.any() for x in (net.blobs["data"], net.params["s"][0])] == [found] * 2
+
+
+def test_a_layer_in_place_goes_back_from_what_it_found(small, caffe):
+    """Also where the script has the array that it writes to."""
+    in_place = 'layer { name: "t" type: "Scale" bottom: "s" top: "s" scale_param { filler { value: 3 } } }'
+    Path(small).write_text("".join(("force_backward: true ", INPUT, SCALE, in_place, SUM % "s")))
+    net = caffe.Net(small, caffe.TRAIN)
+    shown = net.blobs["s"].data
+    net.forward(data=np.arange(4.0).reshape(1, 4))
+    net.backward()
+    np.testing.assert_array_equal(shown, [[0, 3, 6, 9]])
+    np.testing.assert_array_equal(net.params["t"][0].diff, np.arange(4))
+    np.testing.assert_array_equal(net.params["s"][0].diff, 3 * np.arange(4))
+
+
+def test_a_gradient_is_read_from_what_a_layer_in_place_left(small, caffe):
+    """The original keeps one copy of a blob: TanH finds there what Bias made of its top."""
+    tanh = 'layer { name: "t" type: "TanH" bottom: "data" top: "s" }'
+    bias = 'layer { name: "b" type: "Bias" bottom: "s" top: "s" bias_param { filler { value: 2 } } }'
+    Path(small).write_text("".join(("force_backward: true ", INPUT, tanh, bias, SUM % "s")))
+    net = caffe.Net(small, caffe.TRAIN)
+    for shown in (False, True):
+        net.forward(data=np.zeros((1, 4)))
+        net.backward()
+        np.testing.assert_array_equal(net.blobs["data"].diff, np.full((1, 4), 1 - 2**2))
+        assert not shown or net.blobs["s"].data.any()
 
 
 def test_force_backward_goes_before_propagate_down(small, caffe):

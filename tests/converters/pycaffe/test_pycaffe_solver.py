@@ -99,3 +99,30 @@ def test_callbacks_are_called_by_the_passes_alone(caffe, tmp_path):
     solver.apply_update()
     assert calls == [0, 1, 2]
     np.testing.assert_array_equal(solver.net.params["ip"][0].data, [[-3, -4]])
+
+
+def test_a_test_net_has_weights_of_its_own_up_to_its_first_test(caffe, tmp_path):
+    """And its blobs show the last batch of a test."""
+    (tmp_path / "net.prototxt").write_text(
+        """layer { name: "in" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 dim: 2 }
+            data_filler { type: "constant" value: 3 } } }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 1
+            weight_filler { type: "constant" value: 5 } } }
+        layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 }"""
+    )
+    (tmp_path / "solver.prototxt").write_text(
+        f'net: "{tmp_path}/net.prototxt" test_iter: 2 test_interval: 2 base_lr: 1 lr_policy: "fixed"'
+    )
+    solver = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    test = solver.test_nets[0]
+    solver.net.params["ip"][0].data[...] = 1
+    assert test.params["ip"][0].data.tolist() == [[5, 5]]
+    solver.step(1)
+    assert (test.blobs["ip"].data, test.blobs["loss"].data) == (6, 6)
+    assert test.params["ip"][0] is solver.net.params["ip"][0]
+    solver.net.save(str(tmp_path / "w.caffemodel"))
+    with (tmp_path / "solver.prototxt").open("a") as file:
+        file.write(f' weights: "{tmp_path}/w.caffemodel"')
+    again = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    for net in (again.net, again.test_nets[0]):
+        assert net.params["ip"][0].data.tolist() == [[-2, -2]]
