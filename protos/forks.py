@@ -1,6 +1,5 @@
 """Words of forks for what the current format has a word of its own for."""
 
-from protos.errors import ParseError
 from protos.schema import LayerParameter, NormalizeParameter
 
 HOLES = ("hole", "hole_h", "hole_w")
@@ -8,7 +7,7 @@ SCALING = ("filler", "bias_filler", "use_weight_bias", "bias_term")  # by three 
 
 
 def upgrade(layer: LayerParameter) -> None:
-    """Bring the options of *layer* into the words of the current format. Raises ParseError where that has none."""
+    """Bring the options of *layer* into the words of the current format, where that has some for them."""
     if any(layer.convolution_param.HasField(name) for name in HOLES):
         _dilate(layer)
     if layer.HasField("softmaxloss_param"):
@@ -25,19 +24,16 @@ def upgrade(layer: LayerParameter) -> None:
 def _dilate(layer: LayerParameter) -> None:
     """DeepLab's holes: hole, or hole_h and hole_w."""
     p = layer.convolution_param
-    one, two = p.HasField("hole"), [p.HasField("hole_h"), p.HasField("hole_w")]
-    if p.dilation or (one and any(two)) or (not one and not all(two)):
-        raise ParseError(f"layer {layer.name!r}: give dilation, or hole, or both hole_h and hole_w")
-    p.dilation.extend([p.hole] if one else [p.hole_h, p.hole_w])
-    for name in HOLES:
-        p.ClearField(name)
+    given = [name for name in HOLES if p.HasField(name)]
+    if not p.dilation and given in (["hole"], ["hole_h", "hole_w"]):
+        p.dilation.extend(getattr(p, name) for name in given)
+        for name in given:
+            p.ClearField(name)
 
 
 def _ignore_label(layer: LayerParameter) -> None:
     """DeepLab's labels without a loss; the mean is over all others."""
     p = layer.softmaxloss_param
-    if p.HasField("weight_source") or len(p.ignore_label) > 1:
-        raise ParseError(f"layer {layer.name!r}: of softmaxloss_param one ignore_label is read, and no weight_source")
-    if p.ignore_label:
+    if not p.HasField("weight_source") and len(p.ignore_label) == 1:
         layer.loss_param.ignore_label = p.ignore_label[0]
-    layer.ClearField("softmaxloss_param")
+        layer.ClearField("softmaxloss_param")

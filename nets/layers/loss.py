@@ -116,7 +116,9 @@ class SoftmaxLoss(Loss):
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
-        return unsupported(proto.loss_param, cls.loss_options)
+        if proto.softmaxloss_param.ListFields():  # what an upgrade has left of it
+            yield "of softmaxloss_param one ignore_label is read, and no weight_source"
+        yield from unsupported(proto.loss_param, cls.loss_options)
 
     @classmethod
     def checked(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, int | None]:

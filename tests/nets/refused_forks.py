@@ -109,6 +109,10 @@ Resample | 1x2x4x4 | 1 | resample_param { width: 2 }
     height 0 and width 2 must be positive
 Resample | 1x2x4x4 | 1 | resample_param { height: 1 width: 8 type: NEAREST }
     NEAREST would take pixels outside of its bottom: resize both axes alike
+Convolution | 1x2x4x4 | 1 | convolution_param { num_output: 2 kernel_size: 1 hole: 2 dilation: 2 }
+    option convolution_param.hole is not supported
+SoftmaxWithLoss | 2x3 2 | 1 | softmaxloss_param { ignore_label: 1 ignore_label: 2 }
+    of softmaxloss_param one ignore_label is read, and no weight_source
 L1Loss | 2x3 2x4 | 1 |
     its bottoms must have as many values
 L1Loss | 2x3 3x2 | 1 |
