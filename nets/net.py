@@ -40,6 +40,8 @@ class Net(nn.Module):
 
     An ordinary module: its children are the layers under their Caffe names, ``state_dict`` keys are ``conv1.weight``.
     A TRAIN net is in training mode, a TEST net in evaluation mode; ``train()`` and ``eval()`` switch it as usual.
+    ``overwritten``: the places of layers whose tops others overwrite before the backward pass. ``detached``: by the
+    names of layers that hold gradients back, for each bottom whether its gradient goes on.
 
     Raises NetError where shapes do not fit, naming the layer, its type and the shapes of its bottoms.
     """
@@ -80,7 +82,7 @@ class Net(nn.Module):
     # ---- building
 
     def _find_detached(self) -> dict[str, tuple[bool, ...]]:
-        """By the names of layers that hold gradients back: for each bottom, whether its gradient goes on."""
+        """See ``detached``."""
         found = {
             node.name: tuple(node.proto.propagate_down)
             for node, _ in self._plan
