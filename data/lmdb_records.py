@@ -28,6 +28,8 @@ class Records:
                 raise OSError("it is no LMDB")
             self._bytes = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         _, self._page, *first = _HEADS.unpack_from(self._bytes)
+        if len(self._bytes) < self._page + _HEADS.size:
+            raise OSError("it is cut short")
         _, _, *second = _HEADS.unpack_from(self._bytes, self._page)
         self.count, self._root, _ = max(first, second, key=lambda head: head[2])
 

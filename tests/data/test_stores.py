@@ -56,6 +56,7 @@ def test_a_script_may_open_a_store_that_is_read(tmp_path):
     build(tmp_path / "s")
     (tmp_path / "none").write_bytes(b"no LMDB" * 100)
     (tmp_path / "short").write_bytes(b"")
+    (tmp_path / "cut").write_bytes((tmp_path / "s/data.mdb").read_bytes()[:4200])
     with stores.beside_scripts(), open_store(tmp_path / "s") as store:
         lmdb.open(str(tmp_path / "s"), readonly=True).close()
         assert (dict(store), store[b"00000007_49"]) == (RECORDS, RECORDS[b"00000007_49"])
@@ -64,6 +65,8 @@ def test_a_script_may_open_a_store_that_is_read(tmp_path):
         for name in ("none", "short"):
             with pytest.raises(DataError, match=f"{name}: cannot be read: it is no LMDB"):
                 open_store(tmp_path / name)
+        with pytest.raises(DataError, match="cut: "):
+            open_store(tmp_path / "cut")
 
 
 @BACKENDS

@@ -7,6 +7,7 @@ once on torch tensors. So every function of these modules serves scripts that bu
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -278,19 +279,20 @@ def _differentiable(value: Any) -> Any:
 @contextlib.contextmanager
 def running(values: Values) -> Iterator[None]:
     """Within it, an evaluation starts from these *values* of variables."""
-    _running.append(values)
+    token = _running.set((*_running.get(), values))
     try:
         yield
     finally:
-        _running.pop()
+        _running.reset(token)
 
 
 def now() -> Values:
     """The values that what runs now was given."""
-    return _running[-1] if _running else {}
+    around = _running.get()
+    return around[-1] if around else {}
 
 
-_running: list[Values] = []
+_running: ContextVar[tuple[Values, ...]] = ContextVar("_running", default=())  # of each thread its own
 
 
 def given_is_data(known: Mapping[Variable, Any]) -> bool:
@@ -360,7 +362,7 @@ class Differential(Variable):
 
     def differentiable(self) -> bool:
         """Whether the gradients may be differentiated in turn: by another, or by a run around this one."""
-        return self.nested or len(_running) > 1
+        return self.nested or len(_running.get()) > 1
 
 
 def _like(top: Tensor, known: Mapping[Variable, Any], given: Variable | None) -> Tensor | None:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from converters.lasagne.theano.shared import TensorSharedVariable
 from converters.lasagne.theano.tensor import nlinalg
 from converters.lasagne.theano.tensor.convolutions import conv1d
 from converters.lasagne.theano.tensor.shared_randomstreams import RandomStreams
+from converters.lasagne.theano.variable import apply
+from protos.errors import CaffeError
 
 RNG = np.random.RandomState(0)
 
@@ -354,3 +357,26 @@ def test_a_loop_runs_over_what_fits_certain_sizes_alone():
     values = RNG.normal(size=(4, 6))
     parts = values.reshape(3, 4, 2).sum(2)
     np.testing.assert_allclose(over.eval({x: values}), np.cumsum(parts[:, 3] + parts.sum(1)))
+
+
+def test_threads_evaluate_apart():
+    """A function that runs in one thread, here held up in the middle, gives its values to no other."""
+    x, inside, done = T.scalar("x"), threading.Event(), threading.Event()
+
+    def hold(value):
+        inside.set()
+        assert done.wait(10)
+        return value
+
+    slow = function([x], apply(hold, x) + x)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(slow(1.0)))
+    thread.start()
+    assert inside.wait(10)
+    try:
+        with pytest.raises(CaffeError, match="input variable x has no value"):
+            x.eval()
+    finally:
+        done.set()
+        thread.join()
+    assert found == [2.0]
