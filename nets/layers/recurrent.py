@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nets.emitter import Dim, Emitter, Value, fixed
@@ -15,6 +16,9 @@ from nets.layer import LAYERS, Layer, Shape, shape_text
 from nets.layers.product import linear
 from protos.errors import NetError
 from protos.schema import LayerParameter
+
+# Behind the many small steps of a sequence oneDNN takes longer to set up than it saves below this many multiplications.
+ENOUGH = 40_000_000
 
 
 class _Recurrent(Layer):
@@ -338,7 +342,8 @@ class RNN(_Recurrent):
         return y, (h,)
 
     def read_out(self, hidden: Tensor) -> Tensor:
-        return torch.tanh(linear(hidden, self.weight_o, self.bias_o))
+        product = linear if hidden.numel() * self.weight_o.shape[0] > ENOUGH else F.linear
+        return torch.tanh(product(hidden, self.weight_o, self.bias_o))
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
         return (g.op("Tanh", gates),)

@@ -154,7 +154,7 @@ def test_an_inner_product_multiplies_so(transpose):
     ("kind", "options", "shapes"),
     [
         ("SimpleRNN", f"sequence_param {{ num_output: {UNITS} }}", [(4, 16, COLUMNS)]),
-        ("RNN", "recurrent_param { num_output: 256 }", [(4, 16, 9), (4, 16)]),  # what it reads out of its states
+        ("RNN", "recurrent_param { num_output: 256 }", [(40, 16, 9), (40, 16)]),  # what it reads out of its states
     ],
 )
 def test_sequences_are_multiplied_for_all_steps_at_once(kind, options, shapes):
