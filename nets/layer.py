@@ -79,6 +79,10 @@ class Layer(nn.Module):
         """Problems of *proto* that show without any shape, a line each."""
         return ()
 
+    def likes_channels_last(self, x: Shape) -> bool:
+        """Whether on a CPU it is faster where its bottom, of shape *x* (N x C x H x W), lies channels last."""
+        return False
+
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         """dy/dx at each value, as the original works it out in its backward pass from the blobs x and y.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data import sources
+from data.allocation import keep_freed_memory
 from nets import graph
 from nets.graph import Graph, unknown_layers
 from nets.layer import Shape
@@ -28,8 +29,10 @@ def load(
 ) -> Net:
     """The net in the prototxt file *model* (or the message), with the blobs of the file *weights* if given.
 
-    Data layers whose shape *input_shapes* does not name are asked for it, which reads one record of their store.
+    Data layers whose shape *input_shapes* does not name are asked for it, which reads one record of their store. The
+    process keeps the memory of blobs that are done with, see `keep_freed_memory`.
     """
+    keep_freed_memory()
     param = model if isinstance(model, NetParameter) else read(Path(model), allow_unknown)
     net = Net(with_shapes(param, phase, level, stages, input_shapes or {}, allow_python, remedy="in input_shapes"))
     if weights is not None:

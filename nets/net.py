@@ -12,6 +12,7 @@ from nets.aliases import lost_gradients, read_elsewhere
 from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
+from nets.layers.plain import is_plain
 from nets.reread import Reread, joined
 from nets.runs import Run, join, release
 from protos.errors import CaffeError, NetError, listing
@@ -74,6 +75,7 @@ class Net(nn.Module):
         kept = {*graph.outputs, *(top for i in self.overwritten for top in self._plan[i][0].tops)}
         self._joint = release(join(self._apart, self._axes, alone, graph.outputs), kept)
         self._pairs = [run for run in self._joint if run.absorbed is not None]
+        self._turned_at: dict[int, frozenset[int]] = {}  # by the size of a batch
         self.train(graph.phase == "TRAIN")
         for blob in self.learnable:
             if blob.tensor.is_floating_point() and isinstance(blob.tensor, nn.Parameter):
@@ -147,9 +149,15 @@ class Net(nn.Module):
     # ---- running
 
     def forward(self, *args: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
-        """Run the net on inputs by blob name (or in the order of ``graph.inputs``): ``{top: tensor}``."""
+        """Run the net on inputs by blob name (or in the order of ``graph.inputs``): ``{top: tensor}``.
+
+        On a CPU its convolutions compute channels last where that is faster, unless hooks watch a layer.
+        """
         blobs = self._bind(args, inputs)
-        self._run(blobs, self.runs())
+        turned = self._turned(blobs)
+        self._run(blobs, self.runs(), turned)
+        if turned:
+            return {name: blobs[name].contiguous() for name in self.graph.outputs}
         return {name: blobs[name] for name in self.graph.outputs}
 
     def activations(self, *args: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
@@ -191,12 +199,33 @@ class Net(nn.Module):
             return self._apart
         return self._apart if any(run.is_watched for run in self._pairs) else self._joint
 
-    def _run(self, blobs: dict[str, Tensor], runs: list[Run]) -> Tensor:
+    def _turned(self, blobs: Mapping[str, Tensor]) -> frozenset[int]:
+        """The layers in front of which the blobs are laid out channels last: the rest follows of itself."""
+        images = [x for x in blobs.values() if x.dim() == 4]
+        if not images or not is_plain(*images):
+            return frozenset()
+        batch = images[0].shape[0]
+        if batch not in self._turned_at:
+            self._turned_at[batch] = frozenset(
+                i
+                for i in self._straight
+                if self._axes[i] == 4
+                and self._plan[i][1].likes_channels_last((batch, *self.shapes[self._plan[i][0].bottoms[0]][1:]))
+            )
+        turned = self._turned_at[batch]
+        return frozenset() if turned and any(run.is_watched for run in self._apart) else turned
+
+    def _run(self, blobs: dict[str, Tensor], runs: list[Run], turned: frozenset[int] = frozenset()) -> Tensor:
         loss: Tensor | None = None
         reread: list[Reread] = []
         for run in runs:
             if run.number in self._straight:  # a small net's time goes into looking what else there is to do
-                top = self.run_layer(run.node, run.layer, run.bottoms(blobs))
+                bottoms = run.bottoms(blobs)
+                if run.number in turned and bottoms[0].is_contiguous():
+                    # not contiguous(), which leaves a single channel with strides that tell nobody
+                    rows = bottoms[0].permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+                    bottoms[0] = rows.permute(0, 3, 1, 2)
+                top = self.run_layer(run.node, run.layer, bottoms)
                 blobs[run.tops[0]] = top[0] if isinstance(top, tuple) else top
             else:
                 loss = self._run_one(run, blobs, reread, loss)

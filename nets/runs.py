@@ -29,8 +29,8 @@ class Run(NamedTuple):
 
     @property
     def is_watched(self) -> bool:
-        """Whether hooks wait for either of two layers to be called."""
-        return self.absorbed is not None and (_has_hooks(self.layer) or _has_hooks(self.absorbed))
+        """Whether hooks wait for its layer to be called, or for the one that it has absorbed."""
+        return _has_hooks(self.layer) or (self.absorbed is not None and _has_hooks(self.absorbed))
 
 
 def _has_hooks(layer: Layer) -> bool:

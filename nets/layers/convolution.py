@@ -226,6 +226,9 @@ class Convolution(_Filtering):
             return False
         return x[0] * prod(w.places(x[2:])) * self.weight.numel() < TINY and not any(w.beyond(x[2:]))
 
+    def likes_channels_last(self, x: Sequence[int]) -> bool:
+        return len(self.window.kernel) == 2 and not self.is_tiny(x)
+
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
         laid_out = x.is_contiguous() and self.weight.is_contiguous()

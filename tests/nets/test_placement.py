@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import nets
 from data.allocation import keep_freed_memory
+from nets.layers import convolution
 from nets.openmp import SPINS
 from nets.placement import place
 from nets.summary import multiply_adds
@@ -52,11 +54,79 @@ layer { name: "tiny" type: "Convolution" bottom: "y4" top: "z" convolution_param
 def test_weights_lie_as_their_convolution_likes_it_and_give_the_same_numbers():
     net = nets.load(text.parse_net(NET))
     x = torch.rand(8, 3, 32, 32)
-    wanted = net(x=x)["z"]
+    wanted = net.activations(x=x)["z"]
     assert place(net, torch.device("cpu")) is net
     assert net.layer("large").blobs[0].is_contiguous(memory_format=torch.channels_last)
     assert net.layer("tiny").blobs[0].is_contiguous()
     torch.testing.assert_close(net(x=x)["z"], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def layouts(monkeypatch):
+    """The layouts of what the convolutions take that are not tiny."""
+    found = []
+
+    def watched(x, *others):
+        if not x.is_meta:
+            found.append("as it came" if x.is_contiguous() else "channels last")
+        return convolve(x, *others)
+
+    convolve = convolution.convolve
+    monkeypatch.setattr(convolution, "convolve", watched)
+    return found
+
+
+def test_a_net_computes_channels_last_where_that_is_faster(layouts):
+    net = nets.load(text.parse_net(NET + 'layer { name: "out" type: "ReLU" bottom: "y" top: "o" }'))
+    x = torch.rand(8, 3, 32, 32, requires_grad=True)
+    wanted = net.activations(x=x)
+    assert layouts == ["as it came"]  # a blob that is asked for lies as one expects
+    found = net(x=x)
+    assert layouts[1:] == ["channels last"] * 2  # the tiny one takes what comes
+    for name in ("z", "o"):
+        assert found[name].is_contiguous()
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-5, atol=1e-6)
+    gradients = [
+        torch.autograd.grad(tops["z"].square().sum() + tops["o"].sum(), [x, *net.parameters()])
+        for tops in (found, wanted)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    layouts.clear()
+    torch.testing.assert_close(net(x=x[:1])["z"], wanted["z"][:1], rtol=1e-5, atol=1e-6)
+    assert layouts == []  # both are tiny
+    net.double()
+    assert net(x=x.double())["z"].dtype == torch.float64
+    assert layouts == ["as it came"] * 2
+
+
+def test_a_hook_sees_blobs_as_one_expects_them(layouts):
+    net = nets.load(text.parse_net(NET))
+    seen = []
+    hook = net.layer("pool").register_forward_hook(lambda layer, bottoms, top: seen.append(top.view(8, -1)))
+    net(x=torch.rand(8, 3, 32, 32))
+    assert layouts == ["as it came"]
+    hook.remove()
+    net(x=torch.rand(8, 3, 32, 32))
+    assert layouts[1:] == ["channels last"] * 2
+    assert len(seen) == 1
+
+
+def test_one_channel_is_laid_out_too(layouts):
+    net = nets.load(text.parse_net(NET.replace("dim: 3 dim: 32", "dim: 1 dim: 32")))
+    x = torch.rand(8, 1, 32, 32)
+    found, wanted = net(x=x)["z"], net.activations(x=x)["z"]
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    strides = []
+    net.run_layer = lambda node, layer, bottoms: strides.append(bottoms[0].stride()) or layer(*bottoms)
+    net(x=x)
+    assert strides[:2] == [(1024, 1, 32, 1), (28 * 28 * 32, 1, 28 * 32, 32)]
+
+
+def test_a_net_that_is_mapped_over_computes_so_too():
+    net = nets.load(text.parse_net(NET))
+    xs = torch.rand(2, 8, 3, 32, 32)
+    found = torch.func.vmap(lambda x: net(x=x)["z"])(xs)
+    torch.testing.assert_close(found, torch.stack([net.activations(x=x)["z"] for x in xs]), rtol=1e-5, atol=1e-6)
 
 
 def test_weights_of_volumes_stay_as_they_are():
@@ -82,6 +152,17 @@ def test_blobs_are_not_faulted_in_again():
     usual = faults("")
     kept = faults("from data.allocation import keep_freed_memory; keep_freed_memory()")
     assert kept < usual / 10
+
+
+def test_loading_a_net_has_blobs_kept(monkeypatch):
+    set_to = []
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(mallopt=lambda *setting: set_to.append(setting) or 1))
+    nets.load(text.parse_net(NET))
+    assert set_to
+    set_to.clear()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")  # the user has said something
+    nets.load(text.parse_net(NET))
+    assert not set_to
 
 
 def test_an_older_library_is_told_what_it_takes(monkeypatch):
