@@ -14,6 +14,7 @@ def place(net: Net, device: torch.device) -> Net:
         keep_freed_memory()
         for node, layer in net.nodes:
             of_volumes = any(weight.dim() == 5 for weight in layer.parameters())  # torch would refuse to move them
-            if not (of_volumes or (isinstance(layer, Convolution) and layer.is_tiny(net.shapes[node.bottoms[0]]))):
+            as_it_is = isinstance(layer, Convolution) and not layer.likes_channels_last(net.shapes[node.bottoms[0]])
+            if not (of_volumes or as_it_is):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net

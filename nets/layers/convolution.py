@@ -23,6 +23,8 @@ WINDOW_OPTIONS = frozenset(
 SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
 # Convolutions of a batch with fewer multiplications than this cost the CPU's library more to set up than to run.
 TINY = 2**21
+# With this many times as many weights as values in bottom and top, laying out the weights takes the time.
+HEAVY = 6
 
 
 @dataclass(frozen=True)
@@ -226,15 +228,25 @@ class Convolution(_Filtering):
             return False
         return x[0] * prod(w.places(x[2:])) * self.weight.numel() < TINY and not any(w.beyond(x[2:]))
 
+    def is_heavy(self, x: Sequence[int]) -> bool:
+        """Whether on a CPU a bottom of shape *x* had better not lie channels last: the many weights would have to."""
+        room = self.weight.numel() // HEAVY - prod(x)  # for the values of the top
+        if room <= 0 or len(x) != 4 or len(self.window.kernel) != 2:
+            return False
+        return x[0] * len(self.weight) * prod(self.window.places(x[2:])) < room
+
     def likes_channels_last(self, x: Sequence[int]) -> bool:
-        return len(self.window.kernel) == 2 and not self.is_tiny(x)
+        return len(self.window.kernel) == 2 and not self.is_tiny(x) and not self.is_heavy(x)
 
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
-        laid_out = x.is_contiguous() and self.weight.is_contiguous()
-        if laid_out and is_plain(x, self.weight) and self.is_tiny(x.shape):
-            y: Tensor = torch.ops.aten.thnn_conv2d(x, self.weight, w.kernel, self.bias, w.stride, w.pad)
-            return y
+        if self.weight.is_contiguous() and is_plain(x, self.weight):
+            if x.is_contiguous():
+                if self.is_tiny(x.shape):
+                    y: Tensor = torch.ops.aten.thnn_conv2d(x, self.weight, w.kernel, self.bias, w.stride, w.pad)
+                    return y
+            elif self.is_heavy(x.shape):
+                x = x.contiguous()
         return convolve(w.padded(x), self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
 
 

@@ -122,6 +122,33 @@ def test_one_channel_is_laid_out_too(layouts):
     assert strides[:2] == [(1024, 1, 32, 1), (28 * 28 * 32, 1, 28 * 32, 32)]
 
 
+def test_where_there_are_many_weights_blobs_lie_as_these_do(layouts):
+    """Laying out the weights takes longer than the convolution gains."""
+    net = nets.load(
+        text.parse_net("""
+            input: "x" input_shape { dim: 1 dim: 16 dim: 32 dim: 32 }
+            layer { name: "large" type: "Convolution" bottom: "x" top: "y" convolution_param { num_output: 128
+              kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+            layer { name: "pool" type: "Pooling" bottom: "y" top: "p" pooling_param { kernel_size: 8 stride: 8 } }
+            layer { name: "heavy" type: "Convolution" bottom: "p" top: "z" convolution_param { num_output: 128
+              kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+        """)
+    )
+    x = torch.rand(1, 16, 32, 32)
+    wanted = net.activations(x=x)["z"]
+    layouts.clear()
+    for placed in (False, True):
+        if placed:
+            place(net, torch.device("cpu"))
+        torch.testing.assert_close(net(x=x)["z"], wanted, rtol=1e-5, atol=1e-6)
+        assert layouts == ["channels last", "as it came"]
+        layouts.clear()
+    assert not net.layer("large").blobs[0].is_contiguous()
+    assert net.layer("heavy").blobs[0].is_contiguous()
+    net(x=x.repeat(16, 1, 1, 1))
+    assert layouts == ["channels last"] * 2  # many values, too
+
+
 def test_a_net_that_is_mapped_over_computes_so_too():
     net = nets.load(text.parse_net(NET))
     xs = torch.rand(2, 8, 3, 32, 32)
