@@ -5,6 +5,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from data.allocation import keep_freed_memory
+
 MODULES = {
     "lasagne": "converters.lasagne",
     **{f"lasagne.{n}": f"converters.lasagne.{n}" for n in (
@@ -63,7 +65,7 @@ def install() -> None:
     """Let ``import theano``, ``lasagne`` and ``nolearn.lasagne`` find these modules, in this process.
 
     Settings of .theanorc and THEANO_FLAGS are taken. ``lasagne.layers.cuda_convnet`` raises ImportError, as it did
-    where it was not built.
+    where it was not built. The process keeps the memory of what is computed, see `keep_freed_memory`.
     """
     from converters.lasagne.theano.config import config  # noqa: PLC0415  # installing is what reads the settings
 
@@ -80,6 +82,7 @@ def install() -> None:
     _sandbox()
     _link()
     config.read()
+    keep_freed_memory()
 
 
 class _Unsupported(ModuleType):
