@@ -10,6 +10,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, plus
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
+from nets.layers.layout import settled
 from protos.errors import NetError
 from protos.schema import BNParameter, LayerParameter
 
@@ -125,6 +126,7 @@ class BN(Layer):
         return cls(shape[1], "FROZEN" if p.frozen else "MOVING", slope, bias, p.momentum, p.eps, extra)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        x = settled(x)
         if self.mode == "INFERENCE":
             shape = (1, -1, *(1,) * (x.dim() - 2))
             return torch.addcmul(self.shift.view(shape), x, self.scale.view(shape))

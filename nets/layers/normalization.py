@@ -12,6 +12,7 @@ from nets.emitter import Emitter, Value, plus, times
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.elementwise import Scale
+from nets.layers.layout import settled
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
 
@@ -92,6 +93,7 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """*scale*, *bias*: the blobs of the Scale behind it, if that is done at once."""
+        x = settled(x)
         affine = (self.scale, self.bias) if scale is None else (scale, bias)
         use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
         return self._by_stored(x, *affine) if use_global_stats else self._by_batch(x, *affine)

@@ -122,6 +122,55 @@ def test_one_channel_is_laid_out_too(layouts):
     assert strides[:2] == [(1024, 1, 32, 1), (28 * 28 * 32, 1, 28 * 32, 32)]
 
 
+@pytest.mark.parametrize("kind", ["BatchNorm", 'BN" bn_param { scale_filler { value: 1 } } name: "'])
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_statistics_behind_a_reshape_of_what_lies_channels_last(kind, phase):
+    """PyTorch's batch norm alone has wrong gradients here."""
+    net = nets.load(
+        text.parse_net(f"""
+            input: "x" input_shape {{ dim: 1 dim: 16 dim: 32 dim: 32 }}
+            layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 32
+              kernel_size: 3 weight_filler {{ type: "xavier" }} }} }}
+            layer {{ name: "r" type: "Reshape" bottom: "c" top: "r"
+              reshape_param {{ shape {{ dim: 0 dim: 0 dim: -1 dim: 1 }} }} }}
+            layer {{ bottom: "r" top: "n" type: "{kind}" }}
+        """),
+        phase=phase,
+    )
+    x, upstream = torch.rand(1, 16, 32, 32), torch.randn(1, 32, 900, 1)
+    weight = net.layer("c").weight
+
+    def gradient(run):
+        return torch.autograd.grad(run(x=x)["n"], weight, upstream)[0]
+
+    wanted = gradient(net.activations)
+    assert wanted.abs().max() > 1e-3
+    torch.testing.assert_close(gradient(net), wanted, rtol=1e-3, atol=1e-4)
+    place(net, torch.device("cpu"))
+    torch.testing.assert_close(gradient(net.activations), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_tiny_convolution_of_single_pixels_learns_behind_a_larger_one():
+    """As in the last layers of SSD; PyTorch's own kernel fails in the backward pass of what else lies channels last."""
+    net = nets.load(
+        text.parse_net(
+            NET
+            + """
+            layer { name: "whole" type: "Pooling" bottom: "y" top: "m" pooling_param { kernel_size: 28 } }
+            layer { name: "last" type: "Convolution" bottom: "m" top: "o" convolution_param { num_output: 4
+              kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+        """
+        )
+    )
+    x, weight = torch.rand(8, 3, 32, 32), net.layer("last").weight
+    wanted = torch.autograd.grad(net.activations(x=x)["o"].square().sum(), weight)[0]
+    found = torch.autograd.grad(net(x=x)["o"].square().sum(), weight)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    place(net, torch.device("cpu"))
+    found = torch.autograd.grad(net.activations(x=x)["o"].square().sum(), weight)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_where_there_are_many_weights_blobs_lie_as_these_do(layouts):
     """Laying out the weights takes longer than the convolution gains."""
     net = nets.load(
