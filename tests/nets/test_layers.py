@@ -17,6 +17,7 @@ from nets.layer import LAYERS
 from nets.step import Options
 from nets.weights import load_weights, save_weights
 from protos import text
+from protos.errors import NetError
 from tests.nets.cases import CASES, Case
 
 Run = Callable[..., dict[str, Tensor]]
@@ -269,6 +270,38 @@ def test_channels_last_gives_the_same_numbers(case):
         for name, x in bottoms(case).items()
     }
     compare(case, net, inputs)
+
+
+@ids(case for case in CASES if any(value.ndim == 4 for value in case.part("bottom").values()))
+def test_a_layout_that_axes_of_1_leave_open_gives_the_same_numbers(case):
+    """The channels of one item last, with a stride for its axes of 1 that says nothing, as in a reshaped view."""
+
+    def open_layout(x: Tensor) -> Tensor:
+        if x.dim() != 4:
+            return x
+        y = x.detach().permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
+        strides = [1 if size == 1 else stride for size, stride in zip(y.shape, y.stride(), strict=True)]
+        return y.as_strided(y.shape, strides).requires_grad_(x.requires_grad)
+
+    def passes(inputs: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
+        torch.manual_seed(0)  # Dropout, and the gradients of the tops
+        net = make(case)
+        blobs = net.activations(**inputs)
+        tops = [blobs[name] for name in net.graph.outputs]
+        ends = [top for top in tops if top.requires_grad]
+        leaves = [x for x in (*inputs.values(), *net.parameters()) if x.requires_grad]
+        upstream = [torch.randn(top.shape) for top in ends]
+        found = torch.autograd.grad(ends, leaves, upstream, allow_unused=True) if ends else ()
+        return [top.detach() for top in tops], list(found)
+
+    single = {name: x.detach()[:1].clone().requires_grad_(x.requires_grad) for name, x in bottoms(case).items()}
+    try:
+        wanted = passes(single)
+    except (NetError, RuntimeError):
+        pytest.skip("it does not take a single item")
+    found = passes({name: open_layout(x) for name, x in single.items()})
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 @ids(CASES)
