@@ -14,7 +14,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep what is freed, up to a gigabyte a block (32 MB of an older one), where it is glibc.
 
     It would give large blocks back to the system, and get them again page by page, each one cleared: the blobs of a
-    net in every iteration, the pixels of every image. The settings of glibc in the environment go before this.
+    net in every iteration, the pixels of every image. Where the environment has glibc's ``MALLOC_MMAP_THRESHOLD_`` or
+    ``MALLOC_TRIM_THRESHOLD_``, nothing is done.
     """
     if SETTINGS & os.environ.keys():
         return
