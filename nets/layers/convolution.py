@@ -250,19 +250,31 @@ class Convolution(_Filtering):
                     return y
             elif self.is_heavy(x.shape):
                 x = x.contiguous()
-        x, stride = w.padded(x), w.stride
-        if x.device.type == "cpu" and self.picks_few:
-            x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
-        return convolve(x, self.weight, self.bias, stride, w.pad, w.dilation, self.group)
+        return convolve(w.padded(x), self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
 
-    @cached_property
-    def picks_few(self) -> bool:
-        """Whether it takes single pixels, with strides, of fewer channels than oneDNN computes at a time.
 
-        If they lie last, oneDNN 3.12 writes beyond its memory in the backward pass.
-        """
-        w = self.window
-        return w.kernel == (1, 1) != w.stride and not any(w.pad) and self.weight.shape[1] < ABREAST
+def correlate(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (),
+    dilation: Sequence[int] = (),
+    groups: int = 1,
+) -> Tensor:
+    """torch's function over the spatial axes of *weight* (M x C x 1 to 3 axes), one figure an axis.
+
+    Where single pixels of few channels lie channels last, oneDNN 3.12 writes beyond its memory in the backward pass
+    with strides: the pixels are picked first.
+    """
+    axes = weight.dim() - 2
+    ones = (1,) * axes
+    stride = tuple(stride) or ones
+    few = x.device.type == "cpu" and weight.shape[1] < ABREAST
+    if few and weight.shape[2:] == ones != stride and not any(padding):
+        x, stride = x[tuple(slice(None, None, step) for step in (1, 1, *stride))], ones
+    run = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+    return run(x, weight, bias, stride, padding or (0,) * axes, dilation or ones, groups)
 
 
 def convolve(
@@ -279,8 +291,7 @@ def convolve(
     if axes == 0:
         return F.conv1d(x[..., None], weight[..., None], bias, groups=group)[..., 0]
     if axes <= 3:
-        run = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
-        return run(x, weight, bias, stride, pad, dilation, group)
+        return correlate(x, weight, bias, stride, pad, dilation, group)
     # Beyond 3 the first spatial axis unrolls: a sum over its kernel positions of convolutions over the others.
     x = F.pad(x, (0, 0) * (axes - 1) + (pad[0], pad[0]))
     out = (x.shape[2] - dilation[0] * (weight.shape[2] - 1) - 1) // stride[0] + 1

@@ -186,7 +186,7 @@ def test_a_tiny_convolution_of_single_pixels_learns_behind_a_larger_one():
 
 
 def test_no_memory_is_written_that_belongs_to_others():
-    """oneDNN does, and the process ends soon after, see ``Convolution.picks_few``."""
+    """oneDNN does, and the process ends soon after, see ``correlate``."""
     done = subprocess.run([sys.executable, "-c", CORRUPTED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

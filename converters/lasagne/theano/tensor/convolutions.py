@@ -8,8 +8,8 @@ from torch import Tensor
 
 from converters.lasagne.theano.tensor.calls import lazy
 from converters.lasagne.theano.variable import as_int, as_tensor
+from nets.layers.convolution import correlate
 
-CORRELATE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -30,7 +30,7 @@ def _turned(w: Tensor, filter_flip: bool) -> Tensor:
 def _convolved(x: Tensor, w: Tensor, border_mode: Any, subsample: Any, filter_flip: bool, dilation: Any) -> Tensor:
     pad = _padding(border_mode, _reach(w, dilation))
     turned = _turned(w, filter_flip)
-    return CORRELATE[w.ndim - 2](x, turned, stride=tuple(subsample), padding=pad, dilation=tuple(dilation))
+    return correlate(x, turned, stride=tuple(subsample), padding=pad, dilation=tuple(dilation))
 
 
 @lazy
