@@ -1,4 +1,4 @@
-"""Time and memory of reading and writing a large .caffemodel: ``python benchmarks/weights.py [--size MB]``.
+"""Time and memory of large weights, .caffemodel and ONNX: ``python benchmarks/weights.py [--size MB]``.
 
 Each way runs in a process of its own, several times; the best time counts. Side by side: the bare file
 (read into memory, written and flushed to the disk), this library, and the plain way through a protobuf
@@ -22,7 +22,11 @@ import torch
 
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
+import onnx  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
 import nets  # noqa: E402
+from converters import export_onnx  # noqa: E402
 from nets.weights import load_weights, save_weights  # noqa: E402
 from protos import text  # noqa: E402
 from protos.schema import NetParameter  # noqa: E402
@@ -105,6 +109,32 @@ def save_protobuf(path: Path, size: float) -> Callable[[], object]:
     return serialize
 
 
+def export(path: Path, size: float) -> Callable[[], object]:
+    net = make_net(size)
+    export_onnx(make_net(1), path.with_suffix(".out"))  # the imports that it takes
+    return lambda: export_onnx(net, path.with_suffix(".out"))
+
+
+def export_protobuf(path: Path, size: float) -> Callable[[], object]:
+    net, target = make_net(size), path.with_suffix(".out")
+    export_onnx(net, target)
+    model = onnx.load(target)
+
+    def serialize() -> None:
+        del model.graph.initializer[:]
+        for node, layer in net.nodes:
+            for blob, name in zip(layer.blobs, ("weight", "bias"), strict=False):
+                values = numpy_helper.from_array(blob.detach().numpy(), f"{node.name}.{name}")
+                model.graph.initializer.append(values)
+        onnx.checker.check_model(model, full_check=True)
+        with target.open("wb") as file:
+            file.write(model.SerializeToString())
+            file.flush()
+            os.fsync(file.fileno())
+
+    return serialize
+
+
 def make_file(path: Path, size: float) -> Callable[[], object]:
     return lambda: save_weights(make_net(size), path)
 
@@ -116,6 +146,8 @@ WAYS = {
     "write: the bare file": (write_file, 5),
     "write: save_weights": (save, 5),
     "write: through protobuf": (save_protobuf, 1),
+    "write: export_onnx": (export, 5),
+    "write: ONNX, protobuf": (export_protobuf, 5),
     MAKE: (make_file, 1),
 }
 

@@ -1,24 +1,15 @@
-"""From recorded nodes to an ONNX model: names, initializers, and a file, whole or not at all."""
+"""From recorded nodes to an ONNX model: names, and the constants apart from it."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
-import numpy as np
 import onnx
-from google.protobuf.message import EncodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from converters.recorder import Node
 from nets.emitter import Dims, Value
-from protos import files
-from protos.errors import CaffeError, NetError
-
-LARGEST = 2**31 - 1  # bytes of a message that protobuf reads
-INLINE = 1024  # bytes; smaller constants stay in the model, where shapes can be read off them
 
 
 @dataclass
@@ -107,13 +98,11 @@ def _all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def to_model(recorded: Recorded, opset: int, about: Mapping[str, str]) -> tuple[onnx.ModelProto, list[Value]]:
-    """The model, named, and the constants that are too large to be in it: their order is that of the data file."""
+    """The model without its constants, and those, all named: they are the initializers of its graph."""
     name_all(recorded)
     open_sizes = {dim for value in recorded.inputs.values() for dim in value.shape if isinstance(dim, str)}
     nodes = list(_all_nodes(recorded.nodes))
     constants = list(dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v.data is not None))
-    total = sum(value.data.nbytes for value in constants if value.data is not None)
-    external = [value for value in constants if _size(value) > INLINE] if total > LARGEST - 2**20 else []
     read = {value for node in nodes for value in node.inputs}
     outputs = {value for _, value, _, _ in recorded.outputs}
     inside = [
@@ -126,7 +115,6 @@ def to_model(recorded: Recorded, opset: int, about: Mapping[str, str]) -> tuple[
         recorded.name or "net",
         [_info(value.name, value.shape, open_sizes) for value in recorded.inputs.values()],
         [_info(value.name, shape, open_sizes, doc) for _, value, shape, doc in recorded.outputs],
-        initializer=[_tensor(value) for value in constants if value not in set(external)],
         value_info=[_info(name, shape, open_sizes) for name, shape in inside],
     )
     opsets = [helper.make_opsetid("", opset)]
@@ -136,11 +124,7 @@ def to_model(recorded: Recorded, opset: int, about: Mapping[str, str]) -> tuple[
     with contextlib.suppress(metadata.PackageNotFoundError):
         model.producer_version = metadata.version("caffetorch")
     helper.set_model_props(model, dict(about))
-    return model, external
-
-
-def _size(value: Value) -> int:
-    return 0 if value.data is None else value.data.nbytes
+    return model, constants
 
 
 def _node(node: Node) -> onnx.NodeProto:
@@ -164,41 +148,3 @@ def _node(node: Node) -> onnx.NodeProto:
 def _info(name: str, shape: Dims, open_sizes: set[str], doc: str = "") -> onnx.ValueInfoProto:
     sizes = [dim if isinstance(dim, int) or dim in open_sizes else None for dim in shape]
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes, doc_string=doc)
-
-
-def _tensor(value: Value) -> onnx.TensorProto:
-    assert value.data is not None
-    return numpy_helper.from_array(value.data, value.name)
-
-
-def write(model: onnx.ModelProto, external: Sequence[Value], path: str | os.PathLike[str]) -> None:
-    """Check *model* with full shape inference and write it to *path*, large constants to ``path.data`` beside it."""
-    target = Path(path)
-    if target.is_dir():
-        raise CaffeError(f"{target}: is a folder: name a file in it")
-    if external:
-        _write_data(model, external, target.with_name(f"{target.name}.data"))
-    with files.replacing(target) as file:
-        try:
-            file.write(model.SerializeToString(deterministic=True))
-            file.flush()
-            onnx.checker.check_model(file.name if external else model, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, EncodeError) as error:
-            raise NetError(f"{target}: the model is not valid ONNX: {' '.join(str(error).split())}") from error
-
-
-def _write_data(model: onnx.ModelProto, external: Sequence[Value], path: Path) -> None:
-    offset = 0
-    with files.replacing(path) as file:
-        for value in external:
-            assert value.data is not None
-            tensor = model.graph.initializer.add(
-                name=value.name,
-                dims=value.data.shape,
-                data_type=helper.np_dtype_to_tensor_dtype(np.dtype(value.data.dtype)),
-                data_location=TensorProto.EXTERNAL,
-            )
-            for key, said in (("location", path.name), ("offset", str(offset)), ("length", str(value.data.nbytes))):
-                tensor.external_data.add(key=key, value=said)
-            file.write(value.data.data)
-            offset += value.data.nbytes

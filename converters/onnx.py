@@ -20,7 +20,8 @@ from converters.facts import origin, preprocessing
 from converters.folding import fold
 from converters.layout import Layout, lay_out
 from converters.lrn import spread_lrn
-from converters.model_proto import Recorded, to_model, without_dead, write
+from converters.model_file import summary, write
+from converters.model_proto import Recorded, to_model, without_dead
 from converters.recorder import Node
 from converters.writer import Writer, constant_conts
 from nets import console, runtime
@@ -66,8 +67,8 @@ def export_onnx(
     recorded = _record(net, lay_out_checked(net, batch, dynamic_spatial), opset, constants or {})
     recorded.nodes = _rewritten(recorded, fold_bn, fast_lrn)
     about = {**origin(net, sources), **preprocessing(net, recorded.inputs)}
-    model, external = to_model(recorded, opset, about)
-    write(model, external, path)
+    model, initializers = to_model(recorded, opset, about)
+    write(model, initializers, path)
 
 
 def lay_out_checked(net: Net, batch: int | None, dynamic_spatial: bool) -> Layout:
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         constants=constants,
         sources=(args.model, *args.weights.split(",")[:1]),
     )
-    print(f"{args.out}: {_summary(args.out)}")
+    print(f"{args.out}: {summary(args.out)}")
     if args.check:
         for line in check(net, args.out, constants={**constant_conts(net), **constants}):
             print(line)
@@ -163,12 +164,6 @@ def _constant(said: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise CaffeError(f"--constant {said}: give NAME=NUMBER") from None
-
-
-def _summary(path: Path_) -> str:
-    graph = onnx.load(path, load_external_data=False).graph
-    sides = [", ".join(value.name for value in side) for side in (graph.input, graph.output)]
-    return f"{len(graph.node)} nodes, {sides[0]} -> {sides[1]}"
 
 
 if __name__ == "__main__":

@@ -34,7 +34,17 @@ class Filler:
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """A float32 CPU tensor of *shape*. Raises CaffeError where the type is unknown or cannot fill the shape."""
-        proto = FillerParameter(
+        return fill(shape, self._proto(), generator)
+
+    def fill(self, blob: Tensor, generator: torch.Generator | None = None) -> None:
+        """Fill *blob* with the values of ``draw``, without a copy of them where it is such a tensor."""
+        if blob.device.type == "cpu" and blob.dtype == torch.float32 and blob.is_contiguous():
+            fill(blob.shape, self._proto(), generator, out=blob)
+        else:
+            blob.copy_(self.draw(tuple(blob.shape), generator))
+
+    def _proto(self) -> FillerParameter:
+        return FillerParameter(
             type=self.type,
             value=self.value,
             min=self.min,
@@ -44,7 +54,6 @@ class Filler:
             sparse=self.sparse,
             variance_norm=self.variance_norm,
         )
-        return fill(shape, proto, generator)
 
 
 ZERO = Filler()

@@ -154,7 +154,7 @@ class Layer(nn.Module):
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Draw all blobs anew from their fillers."""
         for name, blob in self.blob_items:
-            blob.copy_(self.fillers[name].draw(tuple(blob.shape), generator))
+            self.fillers[name].fill(blob, generator)
 
 
 def canonical_axis(axis: int, dims: int) -> int:

@@ -1,6 +1,7 @@
 """ONNX: the same numbers in onnxruntime, the names of the original, and no layer lost in silence."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 import converters
 import nets
-from converters import model_proto
+from converters import model_file
 from converters.layout import lay_out
 from converters.onnx import check, main
 from nets import runtime
@@ -43,6 +44,7 @@ EXPORTED = predicting(NO_FORM)
 
 def agree(net: nets.Net, path: Path, inputs: dict[str, torch.Tensor], limit: float) -> None:
     """Run the model beside the net: the same outputs, in the same order and shape, with the same values."""
+    onnx.checker.check_model(os.fspath(path), full_check=True)
     session = runtime.open_session(path, threads=1)
     found = session.run({name: x.numpy() for name, x in inputs.items() if name in session.inputs})
     assert_same(found, predict(net, inputs), limit)
@@ -286,13 +288,42 @@ def test_metadata_say_where_it_came_from_and_what_the_pixels_went_through(tmp_pa
     assert model.producer_name == "caffetorch"
 
 
+def test_the_file_is_as_protobuf_would_write_it(tmp_path):
+    """Large weights are written past protobuf: it reads them back, and finds the fields that it would have set."""
+    net, path = architectures.make(architectures.cifar10_quick(1 / 4)), tmp_path / "net.onnx"
+    model = model_of(net, path)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    weight = net.layer("conv2").blobs[0].detach().numpy()
+    assert weight.nbytes > model_file.INLINE
+    assert tensors["conv2.weight"] == onnx.numpy_helper.from_array(weight, "conv2.weight")
+    graph = model.graph
+    nodes, inputs, outputs = len(graph.node), graph.input[0].name, graph.output[0].name
+    assert model_file.summary(path) == f"{nodes} nodes, {inputs} -> {outputs}"
+    assert len(path.read_bytes()) == model.ByteSize()
+
+
 def test_large_weights_go_to_a_file_beside_the_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_proto, "LARGEST", 2**20 + 1000)
-    net = architectures.make(architectures.cifar10_quick(1 / 4))
-    path = tmp_path / "net.onnx"
+    net, path = architectures.make(architectures.cifar10_quick(1 / 4)), tmp_path / "net.onnx"
+    converters.export_onnx(net, path)
+    size = path.stat().st_size
+    monkeypatch.setattr(model_file, "LARGEST", size)
+    converters.export_onnx(net, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+    monkeypatch.setattr(model_file, "LARGEST", size - 1)
     converters.export_onnx(net, path)
     assert (tmp_path / "net.onnx.data").stat().st_size > path.stat().st_size
+    assert model_file.summary(path).endswith(" nodes, data -> prob")
     agree(net, path, {"data": torch.randn(2, 3, 32, 32)}, 1e-5)
+
+
+def test_a_model_that_is_not_valid_is_not_written(tmp_path):
+    net, path = architectures.make(architectures.cifar10_quick(1 / 4)), tmp_path / "net.onnx"
+    model = model_of(net, path)
+    path.unlink()
+    model.graph.node[0].op_type = "Konv"
+    with pytest.raises(NetError, match=r"net.onnx: the model is not valid ONNX: .*Konv"):
+        model_file.write(model, [], path)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- what goes
