@@ -178,10 +178,11 @@ class Net(Early, Watched):
     @torch.no_grad()
     def _run_through(self, first: int, last: int) -> None:
         self.bring_parameters()
-        for i in range(first, last + 1):
-            self._call_back("before_forward", i)
-            self._run(i)
-            self._call_back("after_forward", i)
+        with AsRaised():
+            for i in range(first, last + 1):
+                self._call_back("before_forward", i)
+                self._run(i)
+                self._call_back("after_forward", i)
 
     def bring_parameters(self) -> None:
         """Let the module see what was written to the arrays of its blobs; on a CPU both are one memory."""
@@ -208,8 +209,7 @@ class Net(Early, Watched):
     def _ran(self, step: Step, bottoms: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         if step.node is None or step.layer is None:
             return [], []
-        with AsRaised():
-            tops = self.module.run_layer(step.node, step.layer, bottoms)
+        tops = self.module.run_layer(step.node, step.layer, bottoms)
         return bottoms, list(tops) if isinstance(tops, tuple) else [tops]
 
     def _taped(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -294,11 +294,12 @@ class Net(Early, Watched):
 
     def _backward(self, first: int, last: int) -> None:
         renewed: set[str] = set()
-        for i in range(first, last - 1, -1):
-            self._call_back("before_backward", i)
-            if self._gets[i].any:
-                self._run_back(i, renewed)
-            self._call_back("after_backward", i)
+        with AsRaised():
+            for i in range(first, last - 1, -1):
+                self._call_back("before_backward", i)
+                if self._gets[i].any:
+                    self._run_back(i, renewed)
+                self._call_back("after_backward", i)
 
     def _run_back(self, i: int, renewed: set[str]) -> None:
         """The diffs of a layer's bottoms and blobs; *renewed*: the bottoms that got theirs in this pass."""
@@ -323,8 +324,7 @@ class Net(Early, Watched):
         learned = [blob for blob in layer.blobs if blob.requires_grad]
         sources = [*wanted, *learned]
         given = [gradient for _, gradient in ends]
-        with AsRaised():
-            found = torch.autograd.grad([top for top, _ in ends], sources, given, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad([top for top, _ in ends], sources, given, retain_graph=True, allow_unused=True)
         by_source = {id(x): g for x, g in zip(sources, found, strict=True) if g is not None}
         self._store_bottoms(step, leaves, by_source, renewed)
         replaced = layer.replaces([self.blobs[name].shape for name in step.bottoms])
@@ -434,8 +434,11 @@ class Net(Early, Watched):
 
 def _own(top: Tensor, bottoms: list[Tensor]) -> Tensor:
     """*top*, or a copy of it where it lies in the memory of a bottom."""
-    shared = {bottom.untyped_storage().data_ptr() for bottom in bottoms}
-    return top.detach().clone() if top.untyped_storage().data_ptr() in shared else top
+    place = top.untyped_storage().data_ptr()
+    for bottom in bottoms:
+        if bottom.untyped_storage().data_ptr() == place:
+            return top.detach().clone()
+    return top
 
 
 def _constructed(arguments: tuple[Any, ...], phase: int | None) -> tuple[Path_ | None, int, tuple[Any, ...]]:

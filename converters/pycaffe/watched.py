@@ -12,8 +12,9 @@ class Watched:
     _callbacks: dict[str, list[Callback]]
 
     def _call_back(self, when: str, i: int) -> None:
-        for function in self._callbacks.get(when, ()):
-            function(i)
+        if self._callbacks:
+            for function in self._callbacks.get(when, ()):
+                function(i)
 
     @property
     def is_watched(self) -> bool:
