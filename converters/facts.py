@@ -12,7 +12,8 @@ from protos.schema import TransformationParameter
 
 Path_ = str | os.PathLike[str]
 
-PICTURES = ("AnnotatedData", "Data", "DenseImageData", "ImageData", "MemoryData")  # sources by transform_param
+# Sources by transform_param.
+PICTURES = ("AnnotatedData", "Data", "DenseImageData", "ImageData", "ImageSegData", "MemoryData")
 
 
 def origin(net: Net, sources: Sequence[Path_]) -> dict[str, str]:

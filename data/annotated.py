@@ -7,15 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data import chance, datum
+from data import datum
+from data.ahead import AheadSource, Pick
 from data.annotations import Objects
 from data.augmentation import Augmentation
 from data.images import Pixels
-from data.loader import Loader
-from data.order import Order
 from data.raw import RawReader
-from data.records import WORKERS, Example, StoreRecords
-from data.source import SOURCES, Place, Shape, Shapes, Source, check_batch_size, check_options, check_tops
+from data.records import Example, StoreRecords
+from data.source import SOURCES, Place, Shape, Shapes, check_batch_size, check_options, check_tops
 from data.transform import Transform
 from protos.errors import DataError
 from protos.schema import AnnotatedDatum, LayerParameter, ResizeParameter, TransformationParameter
@@ -26,7 +25,6 @@ _OPTIONS = ("source", "batch_size", "rand_skip", "shuffle", "backend", "force_en
 _HINTS = ("cache", "threads", "parser_threads", "precache")  # how fast, not what
 _ANNOTATED = ("batch_sampler", "label_map_file", "anno_type")
 _COLUMNS = 8  # item, class, instance, x1, y1, x2, y2, difficult
-_AHEAD = 4  # batches
 
 
 class Annotated(NamedTuple):
@@ -38,7 +36,7 @@ class Annotated(NamedTuple):
 
 
 @SOURCES("AnnotatedData")
-class AnnotatedSource(Source):
+class AnnotatedSource(AheadSource):
     """AnnotatedData: the AnnotatedDatums of an LMDB or LevelDB, in the order of the keys. Tops data (B x C x H x W) and
     label (1 x 1 x boxes x 8: item, class, instance, x1, y1, x2, y2, difficult; one row of -1 where there is no box; or
     B x 1 x 1 x 1, the images' labels, where neither the first record nor anno_type has a type).
@@ -49,26 +47,21 @@ class AnnotatedSource(Source):
     ``label_map_file`` is not looked at, as in the original. Source: SSD.
     """
 
+    _records: "AnnotatedRecords"
+
     def __init__(self, layer: LayerParameter, phase: str, place: Place) -> None:
-        super().__init__(layer, phase, place)
-        param = layer.data_param
         _check(layer)
-        self._random = phase == "TRAIN"
-        self._place = place
-        self._dealt = (place.rank, place.world_size) if self._random else (0, 1)
-        self._batch_size, self._skip, self._shuffle = param.batch_size, param.rand_skip, param.shuffle
-        if self._random and self._shuffle and place.world_size > 1 and place.seed is None:
-            raise DataError(f"layer {layer.name!r}: shuffling for several ranks needs a common seed (random_seed)")
+        param, random = layer.data_param, phase == "TRAIN"
+        pick = Pick(param.batch_size, param.rand_skip if random else 0, random and param.shuffle)
+        super().__init__(layer, phase, place, pick)
         self._augmentation = Augmentation(layer)
-        self._records = _open(layer)
+        records = _open(layer)
         try:
-            self._level, self.shapes = _treat(layer, phase, self._augmentation, self._records)
+            self._level, self.shapes = _treat(layer, phase, self._augmentation, records)
         except DataError:
-            self._records.close()
+            records.close()
             raise
-        self.records = len(self._records)
-        self._typed = self._records.typed
-        self._begin()
+        self._begin(records)
 
     @classmethod
     def peek(cls, layer: LayerParameter, phase: str) -> Shapes:
@@ -78,25 +71,7 @@ class AnnotatedSource(Source):
         records.close()
         return _treat(layer, phase, augmentation, records)[1]
 
-    def _begin(self) -> None:
-        rank, world_size = self._dealt
-        draws = chance.generator(self.seed, chance.SKIP)
-        start = int(draws.integers(self._skip)) if self._random and self._skip else 0
-        shuffle_seed = self.seed if self._random and self._shuffle else None
-        self._order = Order(
-            len(self._records), start=start, rank=rank, world_size=world_size, shuffle_seed=shuffle_seed
-        )
-        self._loader = Loader(self._read, self._work, WORKERS, _AHEAD)
-
-    def _reseed(self) -> None:
-        self._loader.close()
-        self._begin()
-
-    def _read(self, number: int) -> list[tuple[int, bytes]]:
-        return self._records.read(self._order.indices(number * self._batch_size, self._batch_size))
-
-    def _work(self, number: int, raws: list[tuple[int, bytes]]) -> tuple[Tensor, Tensor]:
-        draws = chance.generator(self.seed, chance.AUGMENT, number, self._dealt[0])
+    def _work(self, number: int, raws: list[tuple[int, bytes]], draws: np.random.Generator) -> tuple[Tensor, Tensor]:
         images: list[Pixels] = []
         rows, labels = [], []
         for item, raw in enumerate(raws):
@@ -117,7 +92,7 @@ class AnnotatedSource(Source):
         return torch.from_numpy(np.stack(images)), self._labels(rows, labels)
 
     def _labels(self, rows: list[Rows], labels: list[float | None]) -> Tensor:
-        if not self._typed:
+        if not self._records.typed:
             if len(self.tops) > 1 and None in labels:
                 raise DataError(f"{self._records}: a record has neither a type, and so boxes, nor a label")
             return torch.tensor([label or 0.0 for label in labels]).reshape(-1, 1, 1, 1)
@@ -130,11 +105,6 @@ class AnnotatedSource(Source):
         cuts = self._level.cuts(images.shape[2], images.shape[3], np.zeros((3, len(images))))
         data = self._level.level(images.to(self._place.device, non_blocking=True), cuts)
         return dict(zip(self.tops, (data, labels.to(self._place.device)), strict=False))
-
-    def close(self) -> None:
-        """See :meth:`Source.close`."""
-        self._loader.close()
-        self._records.close()
 
 
 def _rows(item: int, objects: Objects) -> Rows:

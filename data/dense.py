@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from data import images
+from data.images import Pixels
 from data.interpolation import nearest
 from data.labelled import LabelledSource
 from data.order import Indices
@@ -73,7 +74,7 @@ class DenseRecords(Records[int]):
         self._root = root
         self._color = color
         self._size = size
-        self._entries = _pairs(list_file)
+        self._entries = self._listed(list_file)
         super().__init__()
 
     def __str__(self) -> str:
@@ -88,22 +89,36 @@ class DenseRecords(Records[int]):
 
     def decode(self, raw: int) -> Example:
         """See :meth:`Records.decode`."""
-        name, of_labels = self._entries[raw]
+        return self.pixels(raw), 0.0
+
+    def pixels(self, number: int) -> Pixels:
+        """An image, and its labels as a last channel."""
+        name, said = self._entries[number]
         pixels = images.decode(Path(self._root + name), self._color)
-        labels = images.decode(Path(self._root + of_labels), False)
         if self._size:
-            pixels, labels = images.resize(pixels, *self._size), nearest(labels, *self._size)
+            pixels = images.resize(pixels, *self._size)
+        labels = self._labels(said, pixels.shape[1:])
         if labels.shape[1:] != pixels.shape[1:]:
             sizes = " and ".join("x".join(map(str, one.shape[1:])) for one in (pixels, labels))
-            raise DataError(f"{self}: {name} and its labels {of_labels} differ in size: {sizes}")
-        return np.concatenate((pixels, labels)), 0.0
+            raise DataError(f"{self}: {name} and its labels {said} differ in size: {sizes}")
+        return np.concatenate((pixels, labels))
+
+    def _listed(self, path: str) -> list[tuple[str, str]]:
+        """The names of images, each with what the list says of its labels."""
+        words = read_text(path).split()
+        if len(words) % 2:
+            raise DataError(f"{path}: names {len(words)} files, where each image needs one with its labels")
+        return list(zip(words[::2], words[1::2], strict=True))
+
+    def _labels(self, said: str, size: tuple[int, ...]) -> Pixels:
+        """The labels, 1 x H x W, of an image of this *size*."""
+        labels = images.decode(Path(self._root + said), False)
+        return nearest(labels, *self._size) if self._size else labels
 
 
-def _pairs(path: str) -> list[tuple[str, str]]:
+def read_text(path: str) -> str:
+    """What is in a list file, whatever its encoding."""
     try:
-        words = Path(path).read_text("utf-8-sig", "surrogateescape").split()
+        return Path(path).read_text("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: {reason(error)}") from None
-    if len(words) % 2:
-        raise DataError(f"{path}: names {len(words)} files, where each image needs one with its labels")
-    return list(zip(words[::2], words[1::2], strict=True))

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from google.protobuf.message import Message
@@ -36,6 +36,7 @@ class Source(ABC):
     A batch depends on nothing but the seed and its number, which makes resuming and skipping exact and free.
     """
 
+    message: ClassVar[str] = ""  # the name of its options' message, where the type's name does not say it
     tops: tuple[str, ...]
     shapes: Shapes
     records: int | None = None

@@ -2,7 +2,16 @@
 
 import torch
 
-from data import annotated, dense, dummy, hdf5, labelled, memory, window  # noqa: F401  # they enter themselves into SOURCES
+from data import (  # noqa: F401  # they enter themselves into SOURCES
+    annotated,
+    dense,
+    dummy,
+    hdf5,
+    labelled,
+    memory,
+    segmentation,
+    window,
+)
 from data.allocation import keep_freed_memory
 from data.source import SOURCES, Place, Shapes, Source
 from protos.schema import LayerParameter

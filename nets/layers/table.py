@@ -55,7 +55,7 @@ def _layer_row(cls: type[Layer]) -> Row:
 
 
 def _source_row(name: str) -> Row:
-    message = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() + "_param"
+    message = SOURCES[name].message or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() + "_param"
     return _cell(_first_sentence(SOURCES[name]).removeprefix(f"{name}: ")), f"those of {message}", "", ""
 
 

@@ -34,7 +34,8 @@ def labels(source, batches):
 
 def test_every_data_layer_has_a_source():
     kinds = {
-        "AnnotatedData", "Data", "DenseImageData", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData",
+        "AnnotatedData", "Data", "DenseImageData", "DummyData", "HDF5Data", "ImageData", "ImageSegData",
+        "MemoryData", "WindowData",
     }  # fmt: skip
     assert set(SOURCES) == kinds
     with pytest.raises(CaffeError, match="unknown data layer 'HDF5Date', did you mean HDF5Data"):
