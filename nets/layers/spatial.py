@@ -10,6 +10,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layers.windows import windows
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -132,8 +133,7 @@ class LocallyConnected(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = self.kernel
-        wide = F.pad(x, (columns // 2, columns // 2, rows // 2, rows // 2))
-        seen = wide.unfold(2, rows, 1).unfold(3, columns, 1)
+        seen = windows(x, self.kernel, (1, 1), (rows // 2, columns // 2), x.shape[2:], 0.0)
         rule = "nkhwij,kcijhw->nkhw" if self.channelwise else "nchwij,kcijhw->nkhw"
         y = torch.einsum(rule, seen, self.weight.to(seen.dtype))
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]

@@ -37,9 +37,20 @@ def windows(
         end = (counts[i] - 1) * stride[i] + size[i] - x.shape[first + i] - pad[i]
         borders += [pad[i], max(0, end)]
     x = F.pad(x, borders, value=fill) if any(borders) else x
+    along = _slices if torch.compiler.is_compiling() else _unfolded
     for i, (width, step) in enumerate(zip(size, stride, strict=True)):
-        x = x.unfold(first + i, width, step).narrow(first + i, 0, counts[i])
+        x = along(x, first + i, width, step, counts[i])
     return x
+
+
+def _unfolded(x: Tensor, axis: int, width: int, step: int, count: int) -> Tensor:
+    return x.unfold(axis, width, step).narrow(axis, 0, count)
+
+
+def _slices(x: Tensor, axis: int, width: int, step: int, count: int) -> Tensor:
+    """The same, of slices: the gradient of ``unfold`` as PyTorch compiles it writes beyond its memory (2.13)."""
+    reach = (count - 1) * step + 1
+    return torch.stack([x[(slice(None),) * axis + (slice(at, at + reach, step),)] for at in range(width)], -1)
 
 
 @LAYERS("WindowPooling")

@@ -78,7 +78,7 @@ BROKEN_UP = {
     "DetectionEvaluate", "DetectionOutput", "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput",
 }  # fmt: skip
 # Compiled to machine code, which takes seconds each: where torch's generated code is known to have been wrong.
-GENERATED = {"pool_ave_ceil"}
+GENERATED = {"pool_ave_ceil", "lasagne_maxpool3d"}
 OVERWRITTEN = "a later layer overwrites, in place, what the original's backward pass reads"
 
 
