@@ -164,6 +164,12 @@ class Treatment:
         """The batch of *items*. Raises DataError where one does not fit the net's input."""
         return torch.cat([self._one(item) for item in items])
 
+    def size_of(self, item: Item) -> tuple[int, int] | None:
+        """Rows and columns of an image that becomes the net's input as a whole; None where a part of it does."""
+        whole = item.is_image and self._augmentation is None and self.resize in (None, self.shape[2:])
+        height, width = item.values.shape[1:]
+        return (height, width) if whole else None
+
     def _one(self, item: Item) -> Tensor:
         values = item.values
         wanted = self.shape[1:]

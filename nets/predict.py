@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.command import size
-from nets import console, feeding, findings, runtime
+from nets import console, feeding, findings, maps, runtime
 from nets.feeding import Flags, Item, Treatment
 from nets.inference import load_for_inference, shape_flag
 from nets.net import Net
@@ -24,32 +24,41 @@ from protos import files
 from protos.errors import CaffeError, DataError, NetError
 
 Floats = NDArray[np.float32]
+BATCH = 64
 
 
 @dataclass(frozen=True)
 class Result:
-    """The name and label of an item, with its scores, one a class; its values are not kept."""
+    """The name and label of an item, with its scores, one a class, or a map a class; its values are not kept.
+
+    *size*: rows and columns of the image that was resized as a whole to the net's input.
+    """
 
     name: str
     label: int | None
     scores: Floats
+    size: tuple[int, int] | None = None
 
 
 class Predictor:
     """A net that is asked for one of its predictions, *output* (the last where that is None)."""
 
     def __init__(self, net: Net, treatment: Treatment, output: str | None, device: torch.device) -> None:
-        names = [one.name for one in plan(net).predictions]
-        if output is not None and output not in names:
-            raise NetError(f"the net predicts {', '.join(names)}, not '{output}'")
-        self.output = output or names[-1]
+        blobs = {one.name: one.blob for one in plan(net).predictions}
+        if output is not None and output not in blobs:
+            raise NetError(f"the net predicts {', '.join(blobs)}, not '{output}'")
+        self.output = output or list(blobs)[-1]
         self.input = treatment.input
         self.finds_boxes = findings.finds_boxes(net, self.output)
+        self.makes_maps = not self.finds_boxes and maps.is_map(net.shapes[blobs[self.output]])
         self._net = place(net, device)
         self._device = device
 
     def __call__(self, batch: torch.Tensor) -> Floats:
-        """Scores, N x classes, of a batch. Raises NetError where the prediction is not one list of scores an item."""
+        """Scores, N x classes, of a batch, or N x classes x rows x columns.
+
+        Raises NetError where the prediction is not one list of scores, or of maps, an item.
+        """
         return by_class(self._predict(batch), len(batch))
 
     def find(self, batch: torch.Tensor) -> list[Floats]:
@@ -62,7 +71,9 @@ class Predictor:
 
 
 def by_class(scores: Floats, count: int) -> Floats:
-    """N x classes of N x classes x 1 ..."""
+    """N x classes of N x classes x 1 ...; maps as they are."""
+    if maps.is_map(scores.shape) and len(scores) == count:
+        return scores
     if scores.shape[:1] != (count,) or scores.ndim < 2 or scores[0].size != scores.shape[1]:
         raise NetError(f"the prediction has the shape {list(scores.shape)}: it needs {count} lists of scores")
     return scores.reshape(count, -1)
@@ -82,6 +93,7 @@ class Comparison:
         self.difference = 0.0
         self.count = 0
         self.others = 0
+        self._places = "have"
 
     def add(self, batch: torch.Tensor, scores: Floats) -> None:
         """Compare the model's scores of *batch* with the net's."""
@@ -90,6 +102,7 @@ class Comparison:
         padded = np.concatenate([values, np.zeros((short, *values.shape[1:]), np.float32)]) if short else values
         found = by_class(self._session.run({self._input: padded})[self._output], len(padded))[: len(values)]
         self.difference = max(self.difference, float(np.abs(found - scores).max()))
+        self._places = "pixels have" if scores.ndim > 2 else "have"
         self.others += int((found.argmax(1) != scores.argmax(1)).sum())
         self.count += len(values)
 
@@ -97,7 +110,7 @@ class Comparison:
         """One line."""
         return (
             f"{self._path}: {self.count} items, scores differ by at most {self.difference:.2e}, "
-            f"{self.others} have another best class"
+            f"{self.others} {self._places} another best class"
         )
 
 
@@ -109,7 +122,8 @@ def run(items: Iterable[Item], treatment: Treatment, predictor: Predictor, count
         scores = predictor(batch)
         if comparison is not None:
             comparison.add(batch, scores)
-        yield from (Result(item.name, item.label, row) for item, row in zip(chunk, scores, strict=True))
+        for item, row in zip(chunk, scores, strict=True):
+            yield Result(item.name, item.label, row, treatment.size_of(item))
 
 
 # ---- showing
@@ -173,7 +187,11 @@ def parser() -> argparse.ArgumentParser:
     console.flag(made, "labels", "the names of the classes, a line each", metavar="F")
     console.flag(made, "top", "how many classes, or boxes, to show of an image", type=int, default=5, metavar="N")
     console.flag(
-        made, "out", "write id and scores of all items: a table, or as F.npz arrays, labels too", metavar="F.csv"
+        made,
+        "out",
+        "write id and scores of all items: a table, or as F.npz arrays, labels too; of nets that classify pixels a"
+        " folder of pictures, or F.npz",
+        metavar="F.csv",
     )
     console.flag(made, "mean", "numbers by channel (B,G,R), or a .binaryproto, in the prototxt's place", metavar="M")
     console.flag(made, "scale", "factor after the mean, in the prototxt's place", type=float, metavar="S")
@@ -181,7 +199,8 @@ def parser() -> argparse.ArgumentParser:
                  type=size, metavar="HxW")  # fmt: skip
     console.flag(made, "scaling", "the scaling of a table's features, as data.convert otto wrote it", metavar="F.json")
     console.flag(made, "output", "which prediction, where the net has several", metavar="NAME")
-    console.flag(made, "batch", "items at a time", type=int, default=64, metavar="N")
+    console.flag(made, "batch", f"items at a time (default {BATCH}; of nets that classify pixels the prototxt's own)",
+                 type=int, metavar="N")  # fmt: skip
     console.flag(made, "compare", "run this exported model beside the net", metavar="F.onnx")
     shape_flag(made)
     console.net_flags(made)
@@ -191,7 +210,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     args = console.parse(parser(), argv)
-    if args.top < 1 or args.batch < 1:
+    if args.top < 1 or (args.batch is not None and args.batch < 1):
         raise CaffeError("--top and --batch must be at least 1")
     labels = read_labels(args.labels) if args.labels else None
     net = load_for_inference(args.model, args.weights, args)
@@ -202,13 +221,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if predictor.finds_boxes and args.compare:
         raise CaffeError("--compare is for scores of classes: python -m converters.onnx --check compares boxes")
     comparison = Comparison(args.compare, predictor) if args.compare else None
-    count = comparison.batch if comparison is not None and comparison.batch else args.batch
+    count = args.batch or (treatment.shape[0] if predictor.makes_maps else BATCH)
+    count = comparison.batch if comparison is not None and comparison.batch else count
     items = feeding.read_items(args.inputs, treatment.shape[1], Path(args.scaling) if args.scaling else None)
     if predictor.finds_boxes:
         _show_boxes(feeding.batches(items, count), treatment, predictor, labels, args)
         return 0
     quiet = any(feeding.is_store(path) or feeding.is_table(path) for path in args.inputs)
-    _show(run(items, treatment, predictor, count, comparison), labels, args, quiet)
+    show = _show_maps if predictor.makes_maps else _show
+    show(run(items, treatment, predictor, count, comparison), labels, args, quiet)
     if comparison is not None:
         print(comparison.report())
     return 0
@@ -237,6 +258,29 @@ def _show(results: Iterable[Result], labels: Sequence[str] | None, args: argpars
         write = write_arrays if args.out.endswith(".npz") else write_table
         write(args.out, kept, names)
         print(f"{args.out}: {len(kept)} items")
+
+
+def _show_maps(results: Iterable[Result], labels: Sequence[str] | None, args: argparse.Namespace, quiet: bool) -> None:
+    """Print each image's classes by their shares of its pixels unless *quiet*, and write the maps."""
+    pictures = maps.Pictures(args.out) if args.out and not args.out.endswith(".npz") else None
+    kept: list[tuple[str, maps.Classes | Floats]] = []
+    count = 0
+    names: list[str] = []
+    for result in results:
+        names = names or class_names(labels, len(result.scores), of_table=False)
+        if not quiet:
+            print(maps.lines(result.name, result.scores, names, args.top))
+        if pictures is not None:
+            pictures.write(result.name, result.scores, result.size)
+        elif args.out:
+            kept.append((result.name, maps.result(result.scores)))
+        count += 1
+    if not count:
+        raise DataError("there is nothing in the inputs to predict")
+    if kept:
+        maps.write_arrays(args.out, kept, names)
+    if args.out:
+        print(f"{args.out}: {count} items")
 
 
 def _show_boxes(

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import converters
 import nets
@@ -293,3 +294,91 @@ def test_the_command_ends_with_status_2(work):
     assert ended.returncode == 2
     assert "no layer has weights for this net" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+PIXELS = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "score" type: "Convolution" bottom: "data" top: "score" convolution_param { num_output: 3 kernel_size: 1
+  weight_filler { type: "gaussian" std: 0.1 } } }
+layer { name: "prob" type: "Softmax" bottom: "score" top: "prob" }
+"""
+
+
+def whole(work, numbers) -> torch.Tensor:
+    """The images as the net gets them, resized as a whole."""
+    found = [images.resize(images.decode(work / f"{i}.png", True), 8, 8) for i in numbers]
+    return torch.from_numpy(np.stack(found)).float()
+
+
+def test_a_net_of_pixels_writes_pictures_as_large_as_the_images(work, capsys):
+    net = prepare(work, PIXELS)
+    (work / "more").mkdir()
+    (work / "more" / "1.png").write_bytes((work / "1.png").read_bytes())
+    run("0.png", "1.png", "more", "--labels", "names.txt", "--top", "2", "--out", "found/here")
+    best = net(whole(work, (0, 1)))["prob"].argmax(1).numpy()
+    rows, columns = (np.arange(new) * 8 // new for new in (10, 12))
+    for name, wanted in (("0.png", best[0]), ("1.png", best[1]), ("1.2.png", best[1])):
+        with Image.open(work / "found" / "here" / name) as picture:
+            assert (picture.mode, picture.size) == ("P", (12, 10))
+            assert picture.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
+            np.testing.assert_array_equal(np.asarray(picture), wanted[rows][:, columns])
+    said = capsys.readouterr().out.splitlines()
+    shares = np.bincount(best[0].ravel(), minlength=3) / 64
+    first = int(shares.argmax())
+    assert said[:2] == [
+        "---------- Pixels of 0.png ----------",
+        f'{shares[first]:.4f} - "{("ant", "bee", "cat")[first]}"',
+    ]
+    assert said[-1] == "found/here: 3 items"
+
+
+def test_classes_of_pixels_as_arrays(work):
+    net = prepare(work, PIXELS)
+    run("0.png", "1.png", "--out", "out.npz")
+    with np.load("out.npz") as stored:
+        assert stored["id"].tolist() == ["0.png", "1.png"]
+        assert stored["class_names"].tolist() == ["0", "1", "2"]
+        np.testing.assert_array_equal(stored["classes"], net(whole(work, (0, 1)))["prob"].argmax(1).numpy())
+        assert stored["classes"].dtype == np.uint8
+
+
+def test_a_part_of_an_image_has_the_size_of_the_net(work):
+    prepare(work, PIXELS)
+    run("0.png", "--resize", "9x9", "--out", "found")
+    with Image.open("found/0.png") as picture:
+        assert picture.size == (8, 8)
+
+
+ONE = PIXELS.replace("num_output: 3", "num_output: 1").replace("Softmax", "Sigmoid")
+
+
+def test_a_single_map_is_a_grey_picture(work, capsys):
+    net = prepare(work, ONE)
+    values = net(whole(work, (0,)))["prob"][0, 0].detach().numpy()
+    run("0.png", "--out", "found", "--resize", "8x8")
+    with Image.open("found/0.png") as picture:
+        assert picture.mode == "L"
+        greys = np.rint(values * 255).astype(np.uint8)[None]
+        np.testing.assert_array_equal(np.asarray(picture), images.resize(greys, 10, 12)[0])
+    wanted = f"from {values.min():.4f} to {values.max():.4f}, {values.mean():.4f} in the mean"
+    assert capsys.readouterr().out.splitlines()[1] == wanted
+    run("0.png", "--out", "out.npz")
+    with np.load("out.npz") as stored:
+        np.testing.assert_allclose(stored["values"][0], values, rtol=1e-6)
+
+
+def test_pixels_are_not_written_as_a_table_and_not_all_values_as_greys(work):
+    prepare(work, PIXELS)
+    with pytest.raises(CaffeError, match=r"--out out.csv: pixels are written as pictures into a folder, or as F.npz"):
+        run("0.png", "--out", "out.csv")
+    prepare(work, ONE.replace('type: "Sigmoid"', 'type: "Power" power_param { scale: 100 shift: 5 }'))
+    with pytest.raises(CaffeError, match=r"0.png: values from .* make no picture, .*: write them with --out F.npz"):
+        run("0.png", "--out", "found")
+    assert not list((work / "found").iterdir())
+
+
+def test_an_exported_net_of_pixels_is_compared(work, capsys):
+    net = prepare(work, PIXELS)
+    converters.export_onnx(net, "net.onnx")
+    run("0.png", "store", "--compare", "net.onnx")
+    assert "net.onnx: 5 items, scores differ by at most" in capsys.readouterr().out
