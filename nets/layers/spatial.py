@@ -10,7 +10,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
-from nets.layers.windows import windows
+from nets.layers.windows import around
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -132,8 +132,7 @@ class LocallyConnected(Layer):
         return cls(shape, Filler.from_proto(p.weight_filler), bias, p.channelwise)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.kernel
-        seen = windows(x, self.kernel, (1, 1), (rows // 2, columns // 2), x.shape[2:], 0.0)
+        seen = around(x, self.kernel)
         rule = "nkhwij,kcijhw->nkhw" if self.channelwise else "nchwij,kcijhw->nkhw"
         y = torch.einsum(rule, seen, self.weight.to(seen.dtype))
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]

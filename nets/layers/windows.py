@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,30 +27,109 @@ def window_count(length: int, size: int, stride: int, pad: int, partial: bool) -
     return max(0, (length - size + stride - 1) // stride) + 1
 
 
-def windows(
+def maxima(x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int]) -> Tensor:
+    """The maximum of every window along the last axes; its gradient goes to each value that reaches it, as Theano's."""
+    framed = _framed(x, size, stride, pad, counts, -math.inf)
+    made: Tensor = _Maxima.apply(framed, tuple(size), tuple(stride), tuple(counts))  # type: ignore[no-untyped-call]
+    return made
+
+
+def means(x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int]) -> Tensor:
+    """The mean of every window along the last axes, with zeros outside of the tensor."""
+    first = x.ndim - len(size)
+    x, leading = _framed(x, size, stride, pad, counts, 0.0), x.shape[:first]
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(size) - 1]
+    if first == 2:
+        return pool(x, tuple(size), tuple(stride))
+    return pool(x.reshape(1, -1, *x.shape[first:]), tuple(size), tuple(stride)).reshape(*leading, *counts)
+
+
+def shares_inside(
+    x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int]
+) -> Tensor:
+    """Which share of every window is inside of *x*."""
+    ones = torch.ones(x.shape[-len(size) :], dtype=x.dtype, device=x.device)
+    return means(ones, size, stride, pad, counts)
+
+
+def _framed(
     x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int], fill: float
 ) -> Tensor:
-    """... x counts x size: the content of every window along the last axes, *fill* outside of the tensor."""
-    first = x.ndim - len(size)
+    """*x* with *fill* where windows reach beyond it, and without what no window reaches."""
     borders: list[int] = []
-    for i in reversed(range(len(size))):
-        end = (counts[i] - 1) * stride[i] + size[i] - x.shape[first + i] - pad[i]
-        borders += [pad[i], max(0, end)]
-    x = F.pad(x, borders, value=fill) if any(borders) else x
-    along = _slices if torch.compiler.is_compiling() else _unfolded
-    for i, (width, step) in enumerate(zip(size, stride, strict=True)):
-        x = along(x, first + i, width, step, counts[i])
+    axes = zip(x.shape[x.ndim - len(size) :], size, stride, pad, counts, strict=True)
+    for length, width, step, border, count in reversed(list(axes)):
+        borders += [border, (count - 1) * step + width - length - border]
+    return F.pad(x, borders, value=fill) if any(borders) else x
+
+
+def _every(x: Tensor, axis: int, at: int, count: int, step: int) -> Tensor:
+    """*count* places of an axis from *at* on, *step* apart."""
+    return x[(slice(None),) * axis + (slice(at, at + (count - 1) * step + 1, step),)]
+
+
+class _Maxima(torch.autograd.Function):
+    """The maxima of windows along the last axes, all of which are inside of the tensor.
+
+    One axis is reduced after the other, the last one last: its neighbours alone do not lie together in memory. So a
+    window costs its edges, not its area.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: Sequence[int], stride: Sequence[int], counts: Sequence[int]) -> Tensor:
+        """The maxima."""
+        first = x.ndim - len(size)
+        levels = [x]
+        for axis, width, step, count in zip(range(first, x.ndim), size, stride, counts, strict=True):
+            below = levels[-1]
+            best = _every(below, axis, 0, count, step)
+            for at in range(1, width):
+                best = torch.maximum(best, _every(below, axis, at, count, step))
+            levels.append(best if width > 1 else best.clone())
+        ctx.frame = size, stride, counts
+        ctx.save_for_backward(*levels)
+        return levels[-1]
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """The gradient of each maximum, at all places that have it."""
+        *below, gradient = *(level.detach() for level in ctx.saved_tensors[:-1]), upstream[0]
+        best = ctx.saved_tensors[-1].detach()
+        last = axis = gradient.ndim - 1
+        for values, width, step, count in reversed(list(zip(below, *ctx.frame, strict=True))):
+            if width == step and axis == last:  # tiles
+                repeated = [x.repeat_interleave(width, axis) for x in (gradient, best)]
+                gradient = _where_equal(repeated[0], values, repeated[1])
+            else:
+                spread = torch.zeros_like(values)
+                for at in range(width):
+                    part = _where_equal(gradient, _every(values, axis, at, count, step), best)
+                    _every(spread, axis, at, count, step).add_(part)
+                gradient = spread
+            best, axis = values, axis - 1
+        return gradient, None, None, None
+
+
+def _where_equal(gradient: Tensor, values: Tensor, best: Tensor) -> Tensor:
+    """*gradient* where *values*, which are never larger, reach *best*; 0 elsewhere. Faster than where()."""
+    least: Tensor = torch.ops.aten.threshold_backward(gradient, values - best, -torch.finfo(values.dtype).tiny)
+    return least
+
+
+def around(x: Tensor, size: Sequence[int]) -> Tensor:
+    """... x places x size: what is around each place of the last axes, *size* odd, 0 outside of the tensor."""
+    first = x.ndim - len(size)
+    x = F.pad(x, [width // 2 for width in reversed(size) for _ in range(2)])
+    along = _slices if torch.compiler.is_compiling() else Tensor.unfold
+    for i, width in enumerate(size):
+        x = along(x, first + i, width, 1)
     return x
 
 
-def _unfolded(x: Tensor, axis: int, width: int, step: int, count: int) -> Tensor:
-    return x.unfold(axis, width, step).narrow(axis, 0, count)
-
-
-def _slices(x: Tensor, axis: int, width: int, step: int, count: int) -> Tensor:
-    """The same, of slices: the gradient of ``unfold`` as PyTorch compiles it writes beyond its memory (2.13)."""
-    reach = (count - 1) * step + 1
-    return torch.stack([x[(slice(None),) * axis + (slice(at, at + reach, step),)] for at in range(width)], -1)
+def _slices(x: Tensor, axis: int, width: int, step: int) -> Tensor:
+    """As unfold does it: its gradient as PyTorch compiles it writes beyond its memory (2.13)."""
+    count = x.shape[axis] - width + 1
+    return torch.stack([_every(x, axis, at, count, step) for at in range(width)], -1)
 
 
 @LAYERS("WindowPooling")
@@ -100,16 +179,14 @@ class WindowPooling(Layer):
         return counts
 
     def forward(self, x: Tensor) -> Tensor:
-        counts, inner = self._counts(x.shape[2:]), list(range(-len(self.size), 0))
+        frame = self.size, self.stride, self.pad, self._counts(x.shape[2:])
         if self.method == "MAX":
-            return windows(x, self.size, self.stride, self.pad, counts, -math.inf).amax(inner)
-        total = windows(x, self.size, self.stride, self.pad, counts, 0.0).sum(inner)
+            return maxima(x, *frame)
+        mean = means(x, *frame)
         if self.method == "SUM":
-            return total
-        if self.method == "AVE" and not self.partial:
-            return total / math.prod(self.size)
-        ones = torch.ones(x.shape[2:], dtype=x.dtype, device=x.device)
-        return total / windows(ones, self.size, self.stride, self.pad, counts, 0.0).sum(inner)
+            return mean * math.prod(self.size)
+        whole = self.method == "AVE" and not self.partial
+        return mean if whole else mean / shares_inside(x, *frame)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         ends = self.pad
