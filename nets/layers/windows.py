@@ -99,18 +99,18 @@ class _Maxima(torch.autograd.Function):
         for values, width, step, count in reversed(list(zip(below, *ctx.frame, strict=True))):
             if width == step and axis == last:  # tiles
                 repeated = [x.repeat_interleave(width, axis) for x in (gradient, best)]
-                gradient = _where_equal(repeated[0], values, repeated[1])
+                gradient = where_equal(repeated[0], values, repeated[1])
             else:
                 spread = torch.zeros_like(values)
                 for at in range(width):
-                    part = _where_equal(gradient, _every(values, axis, at, count, step), best)
+                    part = where_equal(gradient, _every(values, axis, at, count, step), best)
                     _every(spread, axis, at, count, step).add_(part)
                 gradient = spread
             best, axis = values, axis - 1
         return gradient, None, None, None
 
 
-def _where_equal(gradient: Tensor, values: Tensor, best: Tensor) -> Tensor:
+def where_equal(gradient: Tensor, values: Tensor, best: Tensor) -> Tensor:
     """*gradient* where *values*, which are never larger, reach *best*; 0 elsewhere. Faster than where()."""
     least: Tensor = torch.ops.aten.threshold_backward(gradient, values - best, -torch.finfo(values.dtype).tiny)
     return least

@@ -11,6 +11,7 @@ from converters.lasagne.layers.base import Computed, number, value, with_param
 from converters.lasagne.layers.special import BiasLayer, NonlinearityLayer, ScaleLayer
 from converters.lasagne.nonlinearities import identity
 from converters.lasagne.theano.variable import probing
+from nets.layers.layout import settled
 
 
 class LocalResponseNormalization2DLayer(Computed):
@@ -82,17 +83,30 @@ class BatchNormLayer(Computed):
         """The normalised values; the averages are moved unless *deterministic* or told otherwise."""
         use = deterministic if batch_norm_use_averages is None else batch_norm_use_averages
         update = not deterministic if batch_norm_update_averages is None else batch_norm_update_averages
-        kept = [size if axis not in self.axes else 1 for axis, size in enumerate(x.shape)]
+        made: Tensor | None = None
         if update or not use:
-            batch_mean = x.mean(self.axes)
-            batch_inv = 1 / torch.sqrt(x.var(self.axes, correction=0) + self.epsilon)
-        if use:
-            mean, inv_std = value(self.mean, x).clone(), value(self.inv_std, x).clone()
-        else:
-            mean, inv_std = batch_mean, batch_inv
+            made, batch_mean, batch_inv = self._of_batch(x)
+        if use or made is None:
+            mean, inv_std = (batch_mean, batch_inv) if not use else (
+                value(self.mean, x).clone(), value(self.inv_std, x).clone()
+            )  # fmt: skip
+            made = self._scaled(x, mean, inv_std)
         if update and not probing():
             self._move(self.mean, batch_mean)
             self._move(self.inv_std, batch_inv)
+        return made
+
+    def _of_batch(self, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The batch normalised by its own figures, where PyTorch does that at one go; its mean and its inv_std."""
+        gamma, beta = (None if param is None else value(param, x) for param in (self.gamma, self.beta))
+        plain = self.axes == (0, *range(2, x.ndim)) and x.is_floating_point() and not probing()
+        if plain and all(param is None or param.dtype == x.dtype for param in (gamma, beta)):
+            return torch.native_batch_norm(settled(x), gamma, beta, None, None, True, 0.0, self.epsilon)
+        mean = x.mean(self.axes)
+        return None, mean, 1 / torch.sqrt(x.var(self.axes, correction=0) + self.epsilon)
+
+    def _scaled(self, x: Tensor, mean: Tensor, inv_std: Tensor) -> Tensor:
+        kept = [size if axis not in self.axes else 1 for axis, size in enumerate(x.shape)]
         scale = inv_std if self.gamma is None else inv_std * value(self.gamma, x)
         y = (x - mean.reshape(kept)) * scale.reshape(kept)
         return y if self.beta is None else y + with_param(y, self.beta)[1].reshape(kept)

@@ -43,41 +43,47 @@ def logsoftmax(c: Any) -> Any:
 def relu(x: Any, alpha: Any = 0) -> Any:
     """x where positive, alpha * x elsewhere; at 0 the slope is the mean of both."""
     t = floating(x)
-    if isinstance(alpha, int | float) and alpha == 0:
-        return _rectified(t)
+    if isinstance(alpha, int | float):
+        return _rectified(t, alpha)
     return 0.5 * (1 + alpha) * t + 0.5 * (1 - alpha) * torch.abs(t)
 
 
 class Rectified(torch.autograd.Function):
-    """max(0, x), whose slope at 0 is 0.5."""
+    """x where positive, *leak* x elsewhere; its slope at 0 is the mean of both."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """The larger of 0 and x."""
-        y = torch.relu(x)
+    def forward(ctx: Any, x: Tensor, leak: float) -> Tensor:
+        """The larger of 0 and x, or with a leak the sum of its parts."""
+        y = torch.relu(x) if leak == 0 else F.leaky_relu(x, leak)
+        ctx.leak = leak
         ctx.save_for_backward(x)
         return y
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
-        """The gradient where x is positive, half of it where x is 0."""
-        (x,) = ctx.saved_tensors
-        passed = torch.ops.aten.threshold_backward(upstream[0], x.detach(), 0)
+        """The gradient where x is positive, its leak where x is negative, the mean of both where x is 0."""
+        (x,), leak = ctx.saved_tensors, ctx.leak
+        x = x.detach()
+        if leak == 0:
+            passed = torch.ops.aten.threshold_backward(upstream[0], x, 0)
+        else:
+            passed = torch.ops.aten.leaky_relu_backward(upstream[0], x, leak, False)
         if x.device.type == "cpu" and int(torch.count_nonzero(x)) == x.numel():
-            return passed
-        return passed + 0.5 * upstream[0] * (x.detach() == 0)
+            return passed, None
+        return passed + 0.5 * (1 - leak) * upstream[0] * (x == 0), None
 
 
-def _rectified(x: Tensor) -> Any:
-    return Rectified.apply(x)  # type: ignore[no-untyped-call]  # torch leaves it without types
+def _rectified(x: Tensor, leak: float) -> Any:
+    return Rectified.apply(x, leak)  # type: ignore[no-untyped-call]  # torch leaves it without types
 
 
 @lazy
 def elu(x: Any, alpha: float = 1) -> Any:
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
     t = floating(x)
-    zero = torch.zeros((), dtype=t.dtype, device=t.device)
-    return torch.where(t > 0, t, alpha * torch.expm1(torch.where(t > 0, zero, t)))
+    if isinstance(alpha, int | float):
+        return F.elu(t, alpha)
+    return torch.where(t > 0, t, alpha * torch.expm1(t.clamp(max=0)))
 
 
 @lazy

@@ -23,6 +23,7 @@ from converters.lasagne.theano.tensor.form import (
 )
 from converters.lasagne.theano.variable import UFUNCS, Variable, apply, as_tensor, kind_of, probing
 from nets.layers.product import linear
+from nets.layers.windows import where_equal
 
 
 def _unary(name: str, function: Callable[[Tensor], Tensor]) -> Function:
@@ -281,15 +282,31 @@ def std(input: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) ->
 
 def largest(t: Tensor, axes: Sequence[int], keepdims: bool = False) -> Tensor:
     """The maximum along *axes*. Its gradient goes to every value that reaches it, whole."""
-    best = torch.amax(t, list(axes), keepdim=True)
     if t.requires_grad:
-        flow = torch.where(t == best.detach(), t, torch.zeros((), dtype=t.dtype, device=t.device))
-        flow = flow.sum(list(axes), keepdim=True)
-        best = flow + (best - flow).detach()
+        best: Tensor = _Largest.apply(t, list(axes))  # type: ignore[no-untyped-call]  # torch leaves it so
+    else:
+        best = torch.amax(t, list(axes), keepdim=True)
     if keepdims:
         return best
     dropped = {axis % t.ndim for axis in axes}
     return best.reshape([n for i, n in enumerate(best.shape) if i not in dropped])
+
+
+class _Largest(torch.autograd.Function):
+    """The maximum along axes, which stay with one place each."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, axes: list[int]) -> Tensor:
+        """The maximum."""
+        best = torch.amax(t, axes, keepdim=True)
+        ctx.save_for_backward(t, best)
+        return best
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """The gradient at all places that have the maximum."""
+        t, best = (saved.detach() for saved in ctx.saved_tensors)
+        return where_equal(upstream[0].expand_as(t), t, best), None
 
 
 @lazy
