@@ -40,8 +40,10 @@ class ReLU(Layer):
         return cls(proto.relu_param.negative_slope, 6.0 if proto.relu_param.relu6 else None)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.negative_slope == 0 and self.most is not None:
+            return F.hardtanh(x, 0.0, self.most)  # no gradient at the limits themselves
         y = F.leaky_relu(x, self.negative_slope) if self.negative_slope else F.relu(x)
-        return y if self.most is None else F.hardtanh(y, -inf, self.most)  # no gradient at the limit itself
+        return y if self.most is None else F.hardtanh(y, -inf, self.most)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         y = g.op("LeakyRelu", x, alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x)
