@@ -10,6 +10,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, cast, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape
+from nets.layers.clipping import Clipped
 from nets.layers.recurrent import LSTM
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -87,7 +88,7 @@ class Lstm(LSTM):
             keep = x.new_full((1, 1), t > 0) if kept is None else kept[t, :, None]
             gates = step + _Fed.apply(h, keep, recurrent, t == 0)  # type: ignore[no-untyped-call]
             if self.clipping:
-                gates = _Clipped.apply(gates, self.clipping)  # type: ignore[no-untyped-call]
+                gates = Clipped.apply(gates, -self.clipping, self.clipping)  # type: ignore[no-untyped-call]
             i, f, g, o = gates.chunk(4, 1)
             c = torch.sigmoid(f) * (keep * c) + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
@@ -126,16 +127,3 @@ class _Fed(torch.autograd.Function):
         h, keep, weight = ctx.saved_tensors
         count, upstream = 1 if ctx.first else len(h), upstream.to(weight)  # another type under autocast
         return keep * (upstream @ weight), None, upstream[:count].t() @ h[:count].to(weight), None
-
-
-class _Clipped(torch.autograd.Function):
-    """What comes in; the gradient of each value, by itself, is clipped on its way back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, most: float) -> Tensor:
-        ctx.most = most
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        return upstream.clamp(-ctx.most, ctx.most), None

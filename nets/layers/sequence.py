@@ -11,7 +11,9 @@ from torch import Tensor
 from nets.emitter import Emitter, Value
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape
+from nets.layers.clipping import Clipped
 from nets.layers.product import linear
+from nets.layers.unrolled import Way, lstm
 from protos.errors import NetError
 from protos.schema import LayerParameter, SequenceParameter
 
@@ -20,28 +22,10 @@ ACTIVATIONS = {"LINEAR": "Identity", "RELU": "Relu", "TANH": "Tanh", "SIGMOID": 
 FUNCTIONS = {"LINEAR": torch.clone, "RELU": torch.relu, "TANH": torch.tanh, "SIGMOID": torch.sigmoid}
 
 
-class Clipped(torch.autograd.Function):
-    """The identity, whose gradient is kept between two bounds."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        """X itself."""
-        ctx.bounds = (low, high)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Any) -> Any:
-        """The gradient between the bounds."""
-        return torch.clamp(upstream[0], *ctx.bounds), None, None
-
-
 @dataclass(frozen=True)
-class Run:
+class Run(Way):
     """How a sequence is run, see ``_Sequence``. ``given``: the states whose first values are bottoms."""
 
-    backwards: bool = False
-    last_only: bool = False
-    clip: float = 0.0
     steps: int = 0
     given: tuple[int, ...] = ()
 
@@ -114,6 +98,9 @@ class _Sequence(Layer):
         states: States = tuple(
             given[i].to(kind) if i in given else row.to(kind).expand(x.shape[0], -1) for i, row in enumerate(self.first)
         )
+        whole = self.at_once(inputs, states, mask)
+        if whole is not None:
+            return whole
         order = list(range(x.shape[1]))
         tops: list[Tensor] = []
         for done, t in enumerate(reversed(order) if self.run.backwards else order):
@@ -133,6 +120,10 @@ class _Sequence(Layer):
         """The mask, or None, and the first states that are bottoms."""
         front = len(others) - len(self.run.given)
         return others[0] if front else None, dict(zip(self.run.given, others[front:], strict=True))
+
+    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None) -> Tensor | None:
+        """The top, where one operator makes all steps."""
+        return None
 
     def clip(self, x: Tensor) -> Tensor:
         """*x*, with its gradient clipped."""
@@ -226,6 +217,13 @@ class PeepholeLSTM(_Sequence):
     def __init__(self, inputs: int, units: int, run: Run, fillers: tuple[Filler, Filler]) -> None:
         super().__init__(inputs, units, run, fillers)
         self.add_blob("peephole", (3, units), fillers[0])
+
+    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None) -> Tensor | None:
+        usual = self.gate == self.gates and self.activation == "TANH" and not self.run.steps
+        if not usual or inputs.is_meta or torch.compiler.is_compiling():
+            return None
+        blobs = self.recurrent.t().to(inputs.dtype), self.peephole.to(inputs.dtype)
+        return lstm(inputs, *blobs, states, mask, self.run)  # type: ignore[arg-type]  # h and c
 
     def step(self, inputs: Tensor, states: States) -> States:
         h, c = states

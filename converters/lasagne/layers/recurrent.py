@@ -16,6 +16,7 @@ from converters.lasagne.layers.input import GivenLayer, InputLayer
 from converters.lasagne.theano.gradient import grad_clip
 from converters.lasagne.theano.variable import Input, Variable, ancestors
 from nets.layers.product import linear
+from nets.layers.unrolled import Way, lstm
 
 States = tuple[Tensor, ...]
 
@@ -74,6 +75,10 @@ class _Sequence(ComputedMerge):
         """The states behind a step, the output first, from its input and the states in front of it."""
         raise NotImplementedError
 
+    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None, *shared: Tensor) -> Tensor | None:
+        """All steps, or the last, where one operator makes them."""
+        return None
+
     def clip(self, x: Tensor) -> Tensor:
         """*x*, with its gradient kept within +-grad_clipping."""
         bound = self.grad_clipping  # type: ignore[attr-defined]
@@ -85,6 +90,9 @@ class _Sequence(ComputedMerge):
         sequence, mask = x[0], None if self.mask_input is None else x[self.mask_incoming_index]
         states = tuple(matched(sequence, self._first(name, x))[1] for name in self.states)
         inputs, *shared = self.inputs(sequence, **kwargs)
+        whole = self.at_once(inputs, states, mask, *shared)
+        if whole is not None:
+            return whole
         count = sequence.shape[1]
         order = list(reversed(range(count)) if self.backwards else range(count))  # type: ignore[attr-defined]
         outputs: list[Tensor] = []
@@ -310,6 +318,21 @@ class LSTMLayer(_Gated):
         if not self.peepholes:
             return torch.zeros((), dtype=cell.dtype, device=cell.device)
         return cell * value(getattr(self, f"W_cell_to_{name}"), cell)
+
+    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None, *shared: Tensor) -> Tensor | None:
+        """All steps, or the last, of the usual gates."""
+        usual = type(self) is LSTMLayer and self.gradient_steps == -1 and isinstance(self.grad_clipping, int | float)  # type: ignore[attr-defined]
+        bent = [*(getattr(self, f"nonlinearity_{name}") for name in self.gates), self.nonlinearity]
+        sigmoid, tanh = nonlinearities.sigmoid, nonlinearities.tanh
+        same = {x.dtype for x in (inputs, *shared, *states)} == {inputs.dtype}
+        if not usual or bent != [sigmoid, sigmoid, tanh, sigmoid, tanh] or not same or inputs.is_meta:
+            return None
+        peephole = None
+        if self.peepholes:
+            looks = [value(getattr(self, f"W_cell_to_{name}"), inputs) for name in ("ingate", "forgetgate", "outgate")]
+            peephole = torch.stack(looks).to(inputs.dtype)
+        way = Way(self.backwards, self.only_return_final, self.grad_clipping)  # type: ignore[attr-defined]
+        return lstm(inputs, shared[0], peephole, states, mask, way)  # type: ignore[arg-type]  # h and c
 
     def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """One step."""

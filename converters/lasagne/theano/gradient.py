@@ -9,7 +9,7 @@ from torch import Tensor
 from converters.lasagne.theano.loops import clone
 from converters.lasagne.theano.op import grad_not_implemented, grad_undefined  # noqa: F401  # Theano's place for them
 from converters.lasagne.theano.variable import Constant, Differential, Variable, apply, as_tensor
-from nets.layers.sequence import Clipped
+from nets.layers.clipping import Clipped
 
 
 def grad(

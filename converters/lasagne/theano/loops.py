@@ -23,7 +23,7 @@ from converters.lasagne.theano.variable import (
     evaluate,
     probe,
 )
-from nets.layers.sequence import Clipped
+from nets.layers.clipping import Clipped
 
 
 class until:  # Theano's name
