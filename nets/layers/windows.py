@@ -112,8 +112,11 @@ class _Maxima(torch.autograd.Function):
 
 def where_equal(gradient: Tensor, values: Tensor, best: Tensor) -> Tensor:
     """*gradient* where *values*, which are never larger, reach *best*; 0 elsewhere. Faster than where()."""
-    least: Tensor = torch.ops.aten.threshold_backward(gradient, values - best, -torch.finfo(values.dtype).tiny)
-    return least
+    limits = torch.finfo(values.dtype)
+    # Neighbours of float16 may be closer than its least normal number; those of others are not worth a subnormal one.
+    least = limits.tiny * limits.eps if values.dtype == torch.float16 else limits.tiny
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, values - best, -least)
+    return passed
 
 
 def around(x: Tensor, size: Sequence[int]) -> Tensor:
