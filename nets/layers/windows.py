@@ -55,11 +55,11 @@ def shares_inside(
 def _framed(
     x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int], fill: float
 ) -> Tensor:
-    """*x* with *fill* where windows reach beyond it, and without what no window reaches."""
+    """*x* with *fill* where windows reach beyond it."""
     borders: list[int] = []
     axes = zip(x.shape[x.ndim - len(size) :], size, stride, pad, counts, strict=True)
     for length, width, step, border, count in reversed(list(axes)):
-        borders += [border, (count - 1) * step + width - length - border]
+        borders += [border, max(0, (count - 1) * step + width - length - border)]
     return F.pad(x, borders, value=fill) if any(borders) else x
 
 
@@ -97,7 +97,7 @@ class _Maxima(torch.autograd.Function):
         best = ctx.saved_tensors[-1].detach()
         last = axis = gradient.ndim - 1
         for values, width, step, count in reversed(list(zip(below, *ctx.frame, strict=True))):
-            if width == step and axis == last:  # tiles
+            if width == step and axis == last and values.shape[axis] == width * count:  # tiles
                 repeated = [x.repeat_interleave(width, axis) for x in (gradient, best)]
                 gradient = where_equal(repeated[0], values, repeated[1])
             else:
