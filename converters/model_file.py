@@ -1,7 +1,6 @@
 """An ONNX model as a file, whole or not at all, its constants in it or in a file beside it."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -121,8 +120,8 @@ def _whole(value: Value) -> TensorProto:
 
 
 def _write_values(file: IO[bytes], value: Value) -> None:
-    array = np.ascontiguousarray(_array(value))
-    file.write((array.byteswap() if sys.byteorder == "big" else array).reshape(-1).data)
+    array = _array(value)
+    file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).data)
 
 
 def _array(value: Value) -> np.ndarray:

@@ -189,3 +189,19 @@ def test_a_bad_list_says_so(segmented, pictures, tmp_path, label_type, text, mes
     (tmp_path / "list").write_text(text)
     with pytest.raises(DataError, match=message):
         top_shapes(segmented(label_type=label_type), "TRAIN")
+
+
+def test_several_ranks_share_the_images_in_training(segmented, pictures):
+    made = segmented("batch_size: 1", "crop_size: 9")
+    whole = [sizes(made, "TRAIN", 0, 1, 4), sizes(made, "TRAIN", 0, 2, 2), sizes(made, "TRAIN", 1, 2, 2)]
+    assert whole[0] == [(9, 9), (9, 9), (5, 9), (9, 7)]
+    assert (whole[1], whole[2]) == (whole[0][::2], whole[0][1::2])
+    assert sizes(made, "TEST", 1, 2, 4) == whole[0]
+    with pytest.raises(DataError, match="needs a common seed"):
+        open_source(segmented("batch_size: 1 shuffle: true", "crop_size: 9"), "TRAIN", rank=0, world_size=2)
+
+
+def sizes(made, phase, rank, world_size, batches):
+    """What data_dim says of the first batches of a rank."""
+    with open_source(made, phase, rank=rank, world_size=world_size, seed=1) as source:
+        return [tuple(source.next()["data_dim"].flatten().int().tolist()) for _ in range(batches)]

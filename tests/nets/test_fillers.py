@@ -119,3 +119,15 @@ def test_what_cannot_be_filled(options, shape, message):
     with pytest.raises(CaffeError) as caught:
         fill(shape, FillerParameter(**options))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [torch.empty(6, 4), torch.empty(4, 6).t(), torch.empty(6, 4, dtype=torch.double)],
+    ids=["in place", "of other strides", "of another type"],
+)
+@pytest.mark.parametrize("kind", ["constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra"])
+def test_a_blob_of_any_kind_gets_what_would_be_drawn(kind, blob):
+    filler = Filler(kind, value=0.5)
+    filler.fill(blob, torch.Generator().manual_seed(3))
+    assert torch.equal(blob.float(), filler.draw((6, 4), torch.Generator().manual_seed(3)))

@@ -382,3 +382,18 @@ def test_an_exported_net_of_pixels_is_compared(work, capsys):
     converters.export_onnx(net, "net.onnx")
     run("0.png", "store", "--compare", "net.onnx")
     assert "net.onnx: 5 items, scores differ by at most" in capsys.readouterr().out
+
+
+def test_more_classes_than_colours_are_numbers_of_two_bytes(work):
+    net = prepare(work, PIXELS.replace("num_output: 3", "num_output: 300"))
+    with torch.no_grad():
+        net.layer("score").blobs[0][:280] = -1.0
+    save_weights(net, "net.caffemodel")
+    run("0.png", "--out", "found")
+    best = net(whole(work, (0,)))["prob"].argmax(1)[0].numpy()
+    assert best.min() > 255
+    assert len(np.unique(best)) > 1
+    with Image.open("found/0.png") as picture:
+        assert picture.mode.startswith("I")
+        rows, columns = (np.arange(new) * 8 // new for new in (10, 12))
+        np.testing.assert_array_equal(np.asarray(picture), best[rows][:, columns])
