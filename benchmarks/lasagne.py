@@ -21,7 +21,7 @@ from torch import nn
 sys.path[0] = str(Path(__file__).parents[1])  # not this folder, whose data.py and lasagne.py are no packages
 
 from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
-from converters.lasagne import layers, nonlinearities  # noqa: E402
+from converters.lasagne import init, layers, nonlinearities  # noqa: E402
 from converters.lasagne.nolearn import NeuralNet, TrainSplit  # noqa: E402
 from converters.lasagne.nonlinearities import softmax  # noqa: E402
 from converters.lasagne.theano.config import config  # noqa: E402
@@ -92,8 +92,8 @@ def bent(function: Callable[[object], object]) -> Make:
     return lambda into: layers.NonlinearityLayer(into, function)
 
 
-def lstm(*sizes: int) -> Plain:
-    module = nn.LSTM(*sizes, batch_first=True)
+def recurrent(kind: type[nn.RNNBase], *sizes: int, **options: str) -> Plain:
+    module = kind(*sizes, batch_first=True, **options)
     return lambda x: module.to(x.device)(x)[0]
 
 
@@ -114,7 +114,10 @@ LAYERS: dict[str, tuple[tuple[int, ...], Make, Plain]] = {
     "rectify": (IMAGES, bent(nonlinearities.rectify), F.relu),
     "leaky_rectify": (IMAGES, bent(nonlinearities.leaky_rectify), F.leaky_relu),
     "elu": (IMAGES, bent(nonlinearities.elu), F.elu),
-    "LSTM, peepholes": ((64, 100, 64), lambda i: layers.LSTMLayer(i, 256), lstm(64, 256)),
+    "LSTM, peepholes": ((64, 100, 64), lambda i: layers.LSTMLayer(i, 256), recurrent(nn.LSTM, 64, 256)),
+    "GRU": ((64, 100, 64), lambda i: layers.GRULayer(i, 256), recurrent(nn.GRU, 64, 256)),
+    "Recurrent": ((64, 100, 64), lambda i: layers.RecurrentLayer(i, 256, W_hid_to_hid=init.Orthogonal()),
+                  recurrent(nn.RNN, 64, 256, nonlinearity="relu")),
 }  # fmt: skip
 
 

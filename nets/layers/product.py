@@ -33,10 +33,25 @@ WITH_ONEDNN = (
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, as torch's function of this name. x: any axes, the last K; weight: M x K; bias: M."""
-    if not (WITH_ONEDNN and is_plain(x, weight, bias) and _is_large(x, weight) and torch.backends.mkldnn.enabled):
+    if not _is_faster(x, weight, bias):
         return F.linear(x, weight, bias)
     y: Tensor = _Product.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], -1)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a b for matrices, by what has gradients of its own: this has none."""
+    return _multiplied(a, b.t()) if _is_faster(a, b.t()) else a @ b
+
+
+def add_matmul_(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """*total* + a b, in place; as ``matmul``."""
+    return total.add_(_multiplied(a, b.t())) if _is_faster(a, b.t()) else total.addmm_(a, b)
+
+
+def _is_faster(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether oneDNN takes x W^T + b, and in less time."""
+    return WITH_ONEDNN and is_plain(x, weight, bias) and _is_large(x, weight) and bool(torch.backends.mkldnn.enabled)
 
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:
@@ -50,14 +65,17 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or x.t().is_contiguous() else x.contiguous()
 
 
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
+    return y
+
+
 class _Product(torch.autograd.Function):
     """x W^T + b for x of two axes, through oneDNN; its gradients are such products themselves."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        bias = None if bias is None else bias.contiguous()
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
-        return y
+        return _multiplied(x, weight, None if bias is None else bias.contiguous())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:

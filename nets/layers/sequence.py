@@ -13,13 +13,13 @@ from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.clipping import Clipped
 from nets.layers.product import linear
-from nets.layers.unrolled import Way, lstm
+from nets.layers.unrolled import BENDS, Way, gru, lstm, rnn
 from protos.errors import NetError
 from protos.schema import LayerParameter, SequenceParameter
 
 States = tuple[Tensor, ...]
 ACTIVATIONS = {"LINEAR": "Identity", "RELU": "Relu", "TANH": "Tanh", "SIGMOID": "Sigmoid"}
-FUNCTIONS = {"LINEAR": torch.clone, "RELU": torch.relu, "TANH": torch.tanh, "SIGMOID": torch.sigmoid}
+FUNCTIONS = {kind: bend.apply for kind, bend in BENDS.items()}
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,8 @@ class _Sequence(Layer):
         states: States = tuple(
             given[i].to(kind) if i in given else row.to(kind).expand(x.shape[0], -1) for i, row in enumerate(self.first)
         )
-        whole = self.at_once(inputs, states, mask)
-        if whole is not None:
-            return whole
+        if self.is_usual and not (self.run.steps or inputs.is_meta or torch.compiler.is_compiling()):
+            return self.at_once(inputs, self.recurrent.t().to(kind), states, mask)
         order = list(range(x.shape[1]))
         tops: list[Tensor] = []
         for done, t in enumerate(reversed(order) if self.run.backwards else order):
@@ -121,9 +120,14 @@ class _Sequence(Layer):
         front = len(others) - len(self.run.given)
         return others[0] if front else None, dict(zip(self.run.given, others[front:], strict=True))
 
-    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None) -> Tensor | None:
-        """The top, where one operator makes all steps."""
-        return None
+    @property
+    def is_usual(self) -> bool:
+        """Whether ``at_once`` knows its activations."""
+        return self.gate == self.gates
+
+    def at_once(self, inputs: Tensor, recurrent: Tensor, states: States, mask: Tensor | None) -> Tensor:
+        """The top, by one operator that makes all steps; *recurrent* is D x gates * D."""
+        raise NotImplementedError
 
     def clip(self, x: Tensor) -> Tensor:
         """*x*, with its gradient clipped."""
@@ -191,6 +195,9 @@ class SimpleRNN(_Sequence):
     options = _Sequence.options | {"activation"}
     gates = ("",)
 
+    def at_once(self, inputs: Tensor, recurrent: Tensor, states: States, mask: Tensor | None) -> Tensor:
+        return rnn(inputs, recurrent, states[0], mask, BENDS[self.activation], self.run)
+
     def step(self, inputs: Tensor, states: States) -> States:
         total = self.clip(inputs + F.linear(states[0], self.recurrent.to(inputs.dtype)))
         return (FUNCTIONS[self.activation](total),)
@@ -218,12 +225,13 @@ class PeepholeLSTM(_Sequence):
         super().__init__(inputs, units, run, fillers)
         self.add_blob("peephole", (3, units), fillers[0])
 
-    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None) -> Tensor | None:
-        usual = self.gate == self.gates and self.activation == "TANH" and not self.run.steps
-        if not usual or inputs.is_meta or torch.compiler.is_compiling():
-            return None
-        blobs = self.recurrent.t().to(inputs.dtype), self.peephole.to(inputs.dtype)
-        return lstm(inputs, *blobs, states, mask, self.run)  # type: ignore[arg-type]  # h and c
+    @property
+    def is_usual(self) -> bool:
+        return super().is_usual and self.activation == "TANH"
+
+    def at_once(self, inputs: Tensor, recurrent: Tensor, states: States, mask: Tensor | None) -> Tensor:
+        h, c = states
+        return lstm(inputs, recurrent, self.peephole.to(inputs.dtype), (h, c), mask, self.run)
 
     def step(self, inputs: Tensor, states: States) -> States:
         h, c = states
@@ -257,6 +265,9 @@ class GRU(_Sequence):
 
     options = _Sequence.options | {"gate"}
     gates = ("SIGMOID", "SIGMOID", "TANH")
+
+    def at_once(self, inputs: Tensor, recurrent: Tensor, states: States, mask: Tensor | None) -> Tensor:
+        return gru(inputs, recurrent, states[0], mask, self.run)
 
     def step(self, inputs: Tensor, states: States) -> States:
         h, act = states[0], [FUNCTIONS[kind] for kind in self.gate]

@@ -1,50 +1,97 @@
-"""The steps of an LSTM as one operator: the values and gradients of the same steps, one by one."""
+"""The steps of a recurrent layer as one operator: the values and gradients of the same steps, one by one."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
-from nets.layers.unrolled import Way, _by_steps, lstm
+from nets.layers.unrolled import BENDS, RECTIFY, Way, _gru_steps, _lstm_steps, _rnn_steps, gru, lstm, rnn
+
+ALL = {**BENDS, "RECTIFY": RECTIFY}
+KINDS = ["lstm", "lstm without peepholes", "gru", *ALL]
 
 
-def given(steps: int = 5, count: int = 3, units: int = 4) -> list[torch.Tensor]:
-    """Inputs, recurrent weights, peepholes, and the first states."""
+def given(kind: str, count: int = 3, steps: int = 5, units: int = 4) -> list[Tensor]:
+    """Inputs, recurrent weights, peepholes if any, and the first states."""
     torch.manual_seed(0)
-    shapes = (count, steps, 4 * units), (units, 4 * units), (3, units), (count, units), (count, units)
+    gates = 4 if kind.startswith("lstm") else 3 if kind == "gru" else 1
+    shapes = [(count, steps, gates * units), (units, gates * units), *[(3, units)] * (kind == "lstm")]
+    shapes += [(count, units)] * (2 if gates == 4 else 1)
     return [(0.5 * torch.randn(shape, dtype=torch.double)).requires_grad_() for shape in shapes]
 
 
-@pytest.mark.parametrize(("looks", "masked", "clip"), [*itertools.product((True, False), (True, False), (0.0, 0.05))])
-def test_values_and_gradients_are_those_of_single_steps(looks, masked, clip):
-    inputs, recurrent, peephole, h, c = given()
-    seen = peephole if looks else None
+def at_once(kind: str, mask: Tensor | None, way: Way) -> Callable[..., Tensor]:
+    if kind == "lstm":
+        return lambda x, r, p, h, c: lstm(x, r, p, (h, c), mask, way)
+    if kind == "lstm without peepholes":
+        return lambda x, r, h, c: lstm(x, r, None, (h, c), mask, way)
+    if kind == "gru":
+        return lambda x, r, h: gru(x, r, h, mask, way)
+    return lambda x, r, h: rnn(x, r, h, mask, ALL[kind], way)
+
+
+def one_by_one(kind: str, mask: Tensor | None, clip: float = 0.0) -> Callable[..., Tensor]:
+    on = None if mask is None else (mask != 0)[..., None]
+    if kind == "lstm":
+        return lambda x, r, p, h, c: _lstm_steps(x, r, p, h, c, on, clip)
+    if kind == "lstm without peepholes":
+        return lambda x, r, h, c: _lstm_steps(x, r, None, h, c, on, clip)
+    if kind == "gru":
+        return lambda x, r, h: _gru_steps(x, r, h, on, clip)
+    return lambda x, r, h: _rnn_steps(x, r, h, on, ALL[kind], clip)
+
+
+@pytest.mark.parametrize(("kind", "masked", "clip"), [*itertools.product(KINDS, (True, False), (0.0, 0.05))])
+def test_values_and_gradients_are_those_of_single_steps(kind, masked, clip):
+    leaves = given(kind)
     mask = (torch.rand(3, 5) > 0.4).double() if masked else None
-    ours = lstm(inputs, recurrent, seen, (h, c), mask, Way(clip=clip))
-    theirs = _by_steps(inputs, recurrent, seen, (h, c), mask, clip)
+    ours, theirs = at_once(kind, mask, Way(clip=clip))(*leaves), one_by_one(kind, mask, clip)(*leaves)
     torch.testing.assert_close(ours, theirs)
     upstream = torch.randn_like(ours)
-    leaves = [x for x in (inputs, recurrent, seen, h, c) if x is not None]
     found, wanted = (torch.autograd.grad(top, leaves, upstream) for top in (ours, theirs))
     torch.testing.assert_close(found, wanted)
 
 
-def test_the_gradient_is_the_derivative_and_has_one_itself():
-    inputs, recurrent, peephole, h, c = given(3, 2, 2)
-    mask = torch.tensor([[1.0, 0, 1], [1, 1, 1]], dtype=torch.double)
-
-    def run(*values: torch.Tensor) -> torch.Tensor:
-        return lstm(*values[:3], values[3:], mask, Way())
-
-    assert torch.autograd.gradcheck(run, (inputs, recurrent, peephole, h, c))
-    assert torch.autograd.gradgradcheck(run, (inputs, recurrent, peephole, h, c))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_the_derivative_and_has_one_itself(kind):
+    mask = torch.tensor([[1.0, 0], [1, 1], [0, 1]], dtype=torch.double)
+    run, leaves = at_once(kind, mask, Way()), given(kind, 3, 2, 2)
+    assert torch.autograd.gradcheck(run, leaves)
+    assert torch.autograd.gradgradcheck(run, leaves)
 
 
-def test_backwards_and_for_the_last_output_alone():
-    inputs, recurrent, peephole, h, c = given()
+@pytest.mark.parametrize("kind", ["lstm", "gru", "TANH"])
+def test_backwards_and_for_the_last_output_alone(kind):
+    inputs, *others = given(kind)
     mask = (torch.rand(3, 5) > 0.4).double()
-    turned = _by_steps(inputs.flip(1), recurrent, peephole, (h, c), mask.flip(1), 0.0)
-    whole = lstm(inputs, recurrent, peephole, (h, c), mask, Way(backwards=True))
-    torch.testing.assert_close(whole, turned.flip(1))
-    last = lstm(inputs, recurrent, peephole, (h, c), mask, Way(backwards=True, last_only=True))
-    torch.testing.assert_close(last, turned[:, -1])
+    turned = one_by_one(kind, mask.flip(1))(inputs.flip(1), *others)
+    torch.testing.assert_close(at_once(kind, mask, Way(backwards=True))(inputs, *others), turned.flip(1))
+    torch.testing.assert_close(at_once(kind, mask, Way(backwards=True, last_only=True))(inputs, *others), turned[:, -1])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "TANH"])
+def test_products_that_go_through_another_library_give_the_same(kind):
+    leaves = [x.detach().float().requires_grad_() for x in given(kind, 40, 3, 192)]
+    ours, theirs = at_once(kind, None, Way())(*leaves), one_by_one(kind, None)(*leaves)
+    found, wanted = (torch.autograd.grad(top.square().sum(), leaves) for top in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).abs().max() < 1e-5 * other.abs().max()
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "RELU"])
+def test_what_a_mask_leaves_out_may_be_no_number(kind):
+    inputs, *others = (x.detach() for x in given(kind))
+    mask = torch.ones(3, 5, dtype=torch.double)
+    mask[1, 2:] = 0
+    holed = inputs.masked_fill(mask[..., None] == 0, float("nan"))
+    torch.testing.assert_close(at_once(kind, mask, Way())(holed, *others), at_once(kind, mask, Way())(inputs, *others))
+
+
+def test_half_a_slope_at_0_for_theanos_rectifier_alone():
+    x, zeros = torch.zeros(1, 1, 1, requires_grad=True), torch.zeros(1, 1)
+    slopes = [torch.autograd.grad(rnn(x, zeros, zeros, None, bend, Way()).sum(), x)[0].item()
+              for bend in (RECTIFY, BENDS["RELU"])]  # fmt: skip
+    assert slopes == [0.5, 0]

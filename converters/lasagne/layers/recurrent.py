@@ -14,11 +14,17 @@ from converters.lasagne.layers.dense import DenseLayer
 from converters.lasagne.layers.helper import get_all_params, get_output
 from converters.lasagne.layers.input import GivenLayer, InputLayer
 from converters.lasagne.theano.gradient import grad_clip
+from converters.lasagne.theano.tensor.nnet import relu
 from converters.lasagne.theano.variable import Input, Variable, ancestors
 from nets.layers.product import linear
-from nets.layers.unrolled import Way, lstm
+from nets.layers.unrolled import BENDS, RECTIFY, Way, gru, lstm, rnn
 
 States = tuple[Tensor, ...]
+sigmoid, tanh, identity = nonlinearities.sigmoid, nonlinearities.tanh, nonlinearities.identity
+KNOWN_BENDS = (
+    (nonlinearities.rectify, RECTIFY), (relu, RECTIFY), (tanh, BENDS["TANH"]), (sigmoid, BENDS["SIGMOID"]),
+    (identity, BENDS["LINEAR"]),
+)  # fmt: skip
 
 
 def _is_given(first: Any) -> bool:
@@ -78,6 +84,14 @@ class _Sequence(ComputedMerge):
     def at_once(self, inputs: Tensor, states: States, mask: Tensor | None, *shared: Tensor) -> Tensor | None:
         """All steps, or the last, where one operator makes them."""
         return None
+
+    def way(self, *given: Tensor) -> Way | None:
+        """How one operator runs the steps; None where gradients are cut, bounds are no numbers or kinds are mixed."""
+        bound = self.grad_clipping  # type: ignore[attr-defined]
+        mixed = any(x.dtype != given[0].dtype or x.is_meta for x in given)
+        if self.gradient_steps != -1 or not isinstance(bound, int | float) or mixed:  # type: ignore[attr-defined]
+            return None
+        return Way(self.backwards, self.only_return_final, bound)  # type: ignore[attr-defined]
 
     def clip(self, x: Tensor) -> Tensor:
         """*x*, with its gradient kept within +-grad_clipping."""
@@ -217,6 +231,16 @@ class RecurrentLayer(CustomRecurrentLayer):
         super().__init__(incoming, into, around, nonlinearity, hid_init, backwards, learn_init, gradient_steps,
                          grad_clipping, unroll_scan, precompute_input, mask_input, only_return_final, **kwargs)  # fmt: skip  # noqa: E501
 
+    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None, *shared: Tensor) -> Tensor | None:
+        """All steps, or the last, of the nonlinearities whose slopes are known."""
+        around, bend = self.hidden_to_hidden, next((b for known, b in KNOWN_BENDS if known is self.nonlinearity), None)
+        usual = type(self) is RecurrentLayer and type(around) is DenseLayer and self.precompute_input  # type: ignore[attr-defined]
+        if bend is None or not usual or around.b is not None or around.nonlinearity is not identity:
+            return None
+        recurrent = value(around.W, inputs)
+        way = self.way(inputs, recurrent, *states)
+        return None if way is None else rnn(inputs, recurrent, states[0], mask, bend, way)
+
 
 class Gate:
     """The first values of one gate, and its nonlinearity."""
@@ -257,6 +281,10 @@ class _Gated(_Sequence):
     def _gate(self, name: str, x: Tensor) -> Tensor:
         opened: Tensor = call(getattr(self, f"nonlinearity_{name}"), x)
         return opened
+
+    def has_bends(self, *bends: Any) -> bool:
+        """Whether the nonlinearities of the gates are these."""
+        return all(getattr(self, f"nonlinearity_{name}") is bend for name, bend in zip(self.gates, bends, strict=True))
 
     def inputs(self, sequence: Tensor, **kwargs: Any) -> tuple[Tensor, ...]:
         """The gates' inputs with their biases, for all steps at once, and the recurrent weights side by side."""
@@ -321,18 +349,17 @@ class LSTMLayer(_Gated):
 
     def at_once(self, inputs: Tensor, states: States, mask: Tensor | None, *shared: Tensor) -> Tensor | None:
         """All steps, or the last, of the usual gates."""
-        usual = type(self) is LSTMLayer and self.gradient_steps == -1 and isinstance(self.grad_clipping, int | float)  # type: ignore[attr-defined]
-        bent = [*(getattr(self, f"nonlinearity_{name}") for name in self.gates), self.nonlinearity]
-        sigmoid, tanh = nonlinearities.sigmoid, nonlinearities.tanh
-        same = {x.dtype for x in (inputs, *shared, *states)} == {inputs.dtype}
-        if not usual or bent != [sigmoid, sigmoid, tanh, sigmoid, tanh] or not same or inputs.is_meta:
+        way = self.way(inputs, *shared, *states)
+        if way is None or type(self) is not LSTMLayer or not self.has_bends(sigmoid, sigmoid, tanh, sigmoid):
+            return None
+        if self.nonlinearity is not tanh:
             return None
         peephole = None
         if self.peepholes:
             looks = [value(getattr(self, f"W_cell_to_{name}"), inputs) for name in ("ingate", "forgetgate", "outgate")]
             peephole = torch.stack(looks).to(inputs.dtype)
-        way = Way(self.backwards, self.only_return_final, self.grad_clipping)  # type: ignore[attr-defined]
-        return lstm(inputs, shared[0], peephole, states, mask, way)  # type: ignore[arg-type]  # h and c
+        h, c = states
+        return lstm(inputs, shared[0], peephole, (h, c), mask, way)
 
     def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """One step."""
@@ -348,7 +375,7 @@ class LSTMLayer(_Gated):
 class GRULayer(_Gated):
     """Gated recurrent units: the reset gate acts behind the hidden product, the update gate weights the new state."""
 
-    gates = ("resetgate", "updategate", "hidden_update")
+    gates = ("updategate", "resetgate", "hidden_update")
 
     def __init__(
         self,
@@ -373,15 +400,22 @@ class GRULayer(_Gated):
                    "only_return_final": only_return_final, **kwargs}  # fmt: skip
         self._prepare(incoming, mask_input, options, {"hid_init": hid_init})
         self.num_units = operator.index(num_units)
-        for name, gate in (("updategate", updategate), ("resetgate", resetgate), ("hidden_update", hidden_update)):
+        for name, gate in zip(self.gates, (updategate, resetgate, hidden_update), strict=True):
             self._add_gate(gate, name)
         self._add_first("hid_init", hid_init, (num_units,))
+
+    def at_once(self, inputs: Tensor, states: States, mask: Tensor | None, *shared: Tensor) -> Tensor | None:
+        """All steps, or the last, of the usual gates."""
+        way = self.way(inputs, *shared, *states)
+        if way is None or type(self) is not GRULayer or not self.has_bends(sigmoid, sigmoid, tanh):
+            return None
+        return gru(inputs, shared[0], states[0], mask, way)
 
     def step(self, x: Tensor, states: States, *shared: Tensor, **kwargs: Any) -> States:
         """One step."""
         h = states[0]
         into, around = self.clip(x).chunk(3, -1), self.clip(h @ shared[0]).chunk(3, -1)
-        reset = self._gate("resetgate", into[0] + around[0])
-        update = self._gate("updategate", into[1] + around[1])
+        update = self._gate("updategate", into[0] + around[0])
+        reset = self._gate("resetgate", into[1] + around[1])
         new = self.clip(into[2] + reset * around[2])
         return ((1 - update) * h + update * self._gate("hidden_update", new),)
