@@ -78,6 +78,42 @@ def begins() -> Tensor:
     return cont
 
 
+def cuts() -> Tensor:
+    """Sequences of 2 to 20 steps behind each other, each item's its own."""
+    cont = begins()
+    for item in range(cont.shape[1]):
+        cont[torch.randint(2, 20, (20,)).cumsum(0).clamp(max=len(cont) - 1), item] = 0
+    return cont
+
+
+def cut_lstm(layer: Layer) -> Plain:
+    cell = torch.nn.LSTMCell(layer.weight_x.shape[1], layer.weight_h.shape[1]).to(layer.weight_x.device)
+
+    def run(x: Tensor, cont: Tensor) -> Tensor:
+        h = c = x.new_zeros(x.shape[1], layer.weight_h.shape[1])
+        outputs = []
+        for now, keep in zip(x, cont[..., None], strict=True):
+            h, c = cell(now, (keep * h, keep * c))
+            outputs.append(h)
+        return torch.stack(outputs)
+
+    return run
+
+
+def cut_rnn(layer: Layer) -> Plain:
+    cell = torch.nn.RNNCell(layer.weight_x.shape[1], layer.weight_h.shape[1]).to(layer.weight_x.device)
+
+    def run(x: Tensor, cont: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[1], layer.weight_h.shape[1])
+        outputs = []
+        for now, keep in zip(x, cont[..., None], strict=True):
+            h = cell(now, keep * h)
+            outputs.append(h)
+        return torch.tanh(F.linear(torch.stack(outputs), layer.weight_o, layer.bias_o))
+
+    return run
+
+
 def hinge(x: Tensor, label: Tensor) -> Tensor:
     sign = 1 - 2 * F.one_hot(label.long(), x.shape[1])
     return F.relu(1 + sign * x).sum() / len(x)
@@ -187,6 +223,8 @@ CASES = (
          lambda _: lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum") / len(x)),
     Case("LSTM", "recurrent_param { num_output: 128 }", (image(40, 16, 64), begins()), lstm),
     Case("RNN", "recurrent_param { num_output: 128 }", (image(40, 16, 64), begins()), rnn),
+    Case("LSTM", "recurrent_param { num_output: 128 }", (image(40, 16, 64), cuts()), cut_lstm),
+    Case("RNN", "recurrent_param { num_output: 128 }", (image(40, 16, 64), cuts()), cut_rnn),
     Case("LSTMUnit", "", (image(1, 64, 256), image(1, 64, 1024), torch.ones(1, 64)), lambda _: lstm_unit),
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ Any other ``cont`` scales the states, and the gradient of LSTM's forget gates is
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import ClassVar, Self
 
 import torch
@@ -14,11 +15,13 @@ from nets.emitter import Dim, Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, shape_text
 from nets.layers.product import linear
+from nets.layers.unrolled import BENDS, kept_lstm, kept_rnn
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
 # Behind the many small steps of a sequence oneDNN takes longer to set up than it saves below this many multiplications.
 ENOUGH = 40_000_000
+States = tuple[Tensor, ...]
 
 
 class _Recurrent(Layer):
@@ -39,6 +42,7 @@ class _Recurrent(Layer):
     node: ClassVar[str]  # ONNX's name for it
     states: ClassVar[int]
     gates: ClassVar[tuple[int, ...]]  # where ONNX's gates are among torch's
+    long: ClassVar[float]  # so many steps a stretch are faster one stretch after the other, on a CPU
     labels = (1,)
 
     def __init__(self, has_static: bool, expose_hidden: bool) -> None:
@@ -99,20 +103,29 @@ class _Recurrent(Layer):
         first = tuple(state.detach() for state in others[int(self.has_static) :])
         if not first:
             first = self._first(steps, (1, steps.shape[1], recurrent.shape[1]))
-        outputs, last = [], first
-        for start, end, fresh in segments(cont):
-            if fresh:
-                last = tuple(state * cont[start][:, None] for state in last)
-            whole = end - start == steps.shape[0]  # a slice of all steps would still copy its gradient
-            y, last = self.run(steps if whole else steps[start:end], last, weight, recurrent, bias)
-            outputs.append(y)
-        top = self.read_out(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
-        last = tuple(state.detach() for state in last)
+        hidden, last = self._hidden(steps, cont, first, (weight, recurrent, bias))
+        top, last = self.read_out(hidden), tuple(state.detach() for state in last)
         if self.expose_hidden:
             return (top, *last)
         if not top.is_meta:
             self.carried = last
         return top
+
+    def _hidden(
+        self, steps: Tensor, cont: Tensor, first: States, weights: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, States]:
+        """The hidden outputs of all steps, and the states behind them."""
+        stretches, outputs = segments(cont), []
+        several = len(stretches) > 1
+        if several and _is_stepped(steps) and len(steps) < self.long * len(stretches):
+            return self.run(steps, first, *weights, cont)
+        for start, end, fresh in stretches:
+            if fresh:
+                first = tuple(state * cont[start][:, None] for state in first)
+            now = steps[start:end] if several else steps  # a slice of all steps would still copy its gradient
+            y, first = self.run(now, first, *weights)
+            outputs.append(y)
+        return torch.cat(outputs) if several else outputs[0], first
 
     def _first(self, steps: Tensor, shape: Shape) -> tuple[Tensor, ...]:
         """The states that the last pass left, of this *shape*, or zeros."""
@@ -125,9 +138,9 @@ class _Recurrent(Layer):
         raise NotImplementedError
 
     def run(
-        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The hidden outputs of one uninterrupted stretch of steps, and the states behind it."""
+        self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, States]:
+        """The hidden outputs of steps in front of which the states are multiplied by *keep*, and the states behind."""
         raise NotImplementedError
 
     def read_out(self, hidden: Tensor) -> Tensor:
@@ -213,6 +226,11 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
     return [(a, b, a in fresh) for a, b in zip(starts, [*starts[1:], steps], strict=True)]
 
 
+def _is_stepped(x: Tensor) -> bool:
+    """Whether this project's own operators run the steps: on a CPU, unless the net is compiled or exported."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _packed(weight: Tensor, recurrent: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     """The parameters that torch's recurrent functions take, the second bias zero.
 
@@ -240,6 +258,7 @@ class LSTM(_Recurrent):
     tops = (1, 3)
     node = "LSTM"
     states = 2
+    long = 3
     gates = (0, 3, 1, 2)
     blob_names: ClassVar[tuple[str, ...]] = ("weight_x", "bias", "weight_s", "weight_h")
     weight_x: Tensor
@@ -270,10 +289,15 @@ class LSTM(_Recurrent):
         return _swap_gates(weight), _swap_gates(self.weight_h), _swap_gates(self.bias)
 
     def run(
-        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        params = _packed(weight, recurrent, bias)
-        y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+        self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, States]:
+        last: Sequence[Tensor]
+        if keep is None:
+            params = _packed(weight, recurrent, bias)
+            y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+        else:
+            h, c = first
+            y, *last = kept_lstm(linear(x, weight, bias), recurrent.t(), (h[0], c[0]), keep)
         return y, tuple(state.reshape(first[0].shape) for state in last)  # PyTorch 2.12 traces an axis too many
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
@@ -302,6 +326,7 @@ class RNN(_Recurrent):
     tops = (1, 2)
     node = "RNN"
     states = 1
+    long = inf
     gates = (0,)
     blob_names = ("weight_x", "bias", "weight_s", "weight_h", "weight_o", "bias_o")
     weight_x: Tensor
@@ -335,8 +360,11 @@ class RNN(_Recurrent):
         return weight, self.weight_h, self.bias
 
     def run(
-        self, x: Tensor, first: tuple[Tensor, ...], weight: Tensor, recurrent: Tensor, bias: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, States]:
+        if _is_stepped(x):
+            y, h = kept_rnn(linear(x, weight, bias), recurrent.t(), first[0][0], keep, BENDS["TANH"])
+            return y, (h[None],)
         params = _packed(weight, recurrent, bias)
         y, h = torch.rnn_tanh(x, first[0], params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         return y, (h,)

@@ -58,7 +58,9 @@ def lstm(
     i, f and o see of the cells; *first*: output and cell in front of the first step, N x D; *mask*: N x T, 0 where a
     step leaves the states. i, f and o are sigmoids, g and the output's activation tanh.
     """
-    return _in_order(inputs, mask, way, lambda x, on: _LSTM.apply(x, recurrent, peephole, *first, on, way.clip))  # type: ignore[no-untyped-call]  # torch's
+    return _in_order(
+        inputs, mask, way, lambda x, on: _run(_LSTM, x, recurrent, peephole, *first, on, None, way.clip)[0]
+    )
 
 
 def gru(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, way: Way) -> Tensor:
@@ -66,7 +68,7 @@ def gru(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, w
 
     z and r are sigmoids. *inputs*: N x T x 3D, for z, r and n; *recurrent*: D x 3D; the others as for ``lstm``.
     """
-    return _in_order(inputs, mask, way, lambda x, on: _GRU.apply(x, recurrent, first, on, way.clip))  # type: ignore[no-untyped-call]  # torch's
+    return _in_order(inputs, mask, way, lambda x, on: _run(_GRU, x, recurrent, first, on, way.clip))
 
 
 def rnn(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, bend: Bend, way: Way) -> Tensor:
@@ -74,38 +76,70 @@ def rnn(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, b
 
     *inputs*: N x T x D; *recurrent*: D x D; the others as for ``lstm``.
     """
-    return _in_order(inputs, mask, way, lambda x, on: _RNN.apply(x, recurrent, first, on, bend, way.clip))  # type: ignore[no-untyped-call]  # torch's
+    return _in_order(inputs, mask, way, lambda x, on: _run(_RNN, x, recurrent, first, on, None, bend, way.clip))
+
+
+def kept_lstm(
+    inputs: Tensor, recurrent: Tensor, first: tuple[Tensor, Tensor], keep: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs of all steps, T x N x D, the last of them and the last cell, N x D, without a gradient.
+
+    *inputs*: T x N x 4D; *keep*: T x N, by which the states in front of each step are multiplied; else as ``lstm``.
+    """
+    scale = None if keep is None else keep[..., None]
+    made, cell = _run(_LSTM, inputs, recurrent, None, *first, None, scale, 0.0)
+    return made, made[-1].detach(), cell
+
+
+def kept_rnn(
+    inputs: Tensor, recurrent: Tensor, first: Tensor, keep: Tensor | None, bend: Bend
+) -> tuple[Tensor, Tensor]:
+    """The outputs of all steps, T x N x D, and the last, without a gradient. *inputs*: T x N x D; see ``kept_lstm``."""
+    scale = None if keep is None else keep[..., None]
+    made: Tensor = _run(_RNN, inputs, recurrent, first, None, scale, bend, 0.0)
+    return made, made[-1].detach()
 
 
 def _in_order(inputs: Tensor, mask: Tensor | None, way: Way, run: Callable[[Tensor, Tensor | None], Any]) -> Tensor:
-    """What *run* makes of the inputs and the mask, as N x T x 1, both in the order of the steps."""
-    on = None if mask is None else (mask != 0)[..., None]
+    """What *run* makes of the inputs and the mask, T x N x 1, both in the order of the steps."""
+    steps, on = inputs.transpose(0, 1), None if mask is None else (mask != 0).t()[..., None]
     if way.backwards:
-        inputs, on = inputs.flip(1), None if on is None else on.flip(1)
-    made: Tensor = run(inputs, on)
+        steps, on = steps.flip(0), None if on is None else on.flip(0)
+    made: Tensor = run(steps, on)
     if way.last_only:
-        return made[:, -1]
-    return made.flip(1) if way.backwards else made
+        return made[-1]
+    return (made.flip(0) if way.backwards else made).transpose(0, 1)
 
 
-def _by_time(x: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """A copy of N x T x any whose steps lie along the first axis, so that one step's values lie together, and room for
-    the outputs behind *first*."""
-    steps = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-    outputs = first.new_empty(len(steps) + 1, *first.shape)
-    outputs[0].copy_(first)
-    return steps, outputs
+def _run(function: type[torch.autograd.Function], *given: Any) -> Any:
+    return function.apply(*given)  # type: ignore[no-untyped-call]  # torch's
 
 
-def _by_item(steps: Tensor) -> Tensor:
-    return steps.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+class _States:
+    """The states of a run: in front of the first step and behind each, and what each step gets of them.
+
+    That is what was behind the one before, by *keep* (T x N x 1) where that is given.
+    """
+
+    def __init__(self, first: Tensor, steps: int, keep: Tensor | None) -> None:
+        self.all = first.new_empty(steps + 1, *first.shape)
+        self.all[0].copy_(first)
+        self.seen = self.all[:-1] if keep is None else torch.empty_like(self.all[:-1])
+        self.behind, self.before = self.all.unbind(), self.seen.unbind()
+        self._keep = None if keep is None else keep.unbind()
+
+    def enter(self, t: int) -> Tensor:
+        """What step *t* gets."""
+        return self.before[t] if self._keep is None else torch.mul(self.behind[t], self._keep[t], out=self.before[t])
+
+    def leave(self, t: int, mask: Tensor | None) -> None:
+        """Put back what step *t* is to leave."""
+        if mask is not None:
+            torch.where(mask[t], self.behind[t + 1], self.behind[t], out=self.behind[t + 1])
 
 
-def _leave(mask: Tensor | None, t: int, *states: tuple[Tensor, ...]) -> None:
-    """Put back what step *t* is to leave; *states*: the first, and those behind each step."""
-    if mask is not None:
-        for state in states:
-            torch.where(mask[:, t], state[t + 1], state[t], out=state[t + 1])
+def _copied(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _clamped(x: Tensor, bound: float) -> Tensor:
@@ -122,36 +156,40 @@ class _LSTM(torch.autograd.Function):
         h: Tensor,
         c: Tensor,
         mask: Tensor | None,
+        keep: Tensor | None,
         clip: float,
-    ) -> Tensor:
-        """The outputs."""
-        gates, outputs = _by_time(inputs, h)
-        cells, bent = torch.empty_like(outputs), torch.empty_like(outputs[1:])  # bent: tanh of the new cells
-        cells[0].copy_(c)
+    ) -> tuple[Tensor, Tensor]:
+        """The outputs, and the last cell."""
+        gates, outputs, cells = _copied(inputs), *(_States(first, len(inputs), keep) for first in (h, c))
+        bent = torch.empty_like(outputs.seen)  # tanh of the new cells
         parted = torch.unflatten(gates, 2, (4, -1))
-        now, sees, hs, cs, bends = (x.unbind() for x in (gates, parted[:, :, :2], outputs, cells, bent))
+        now, sees, bends = (x.unbind() for x in (gates, parted[:, :, :2], bent))
         i, f, g, o = (part.unbind() for part in parted.unbind(2))
         for t in range(len(now)):
-            add_matmul_(now[t], hs[t], recurrent)
+            add_matmul_(now[t], outputs.enter(t), recurrent)
+            old, new = cells.enter(t), cells.behind[t + 1]
             if peephole is not None:
-                sees[t].addcmul_(cs[t][:, None], peephole[:2])
+                sees[t].addcmul_(old[:, None], peephole[:2])
             sees[t].sigmoid_()
-            torch.mul(f[t], cs[t], out=cs[t + 1]).addcmul_(i[t], g[t].tanh_())
+            torch.mul(f[t], old, out=new).addcmul_(i[t], g[t].tanh_())
             if peephole is not None:
-                o[t].addcmul_(cs[t + 1], peephole[2])
-            torch.mul(o[t].sigmoid_(), torch.tanh(cs[t + 1], out=bends[t]), out=hs[t + 1])
-            _leave(mask, t, cs, hs)
+                o[t].addcmul_(new, peephole[2])
+            torch.mul(o[t].sigmoid_(), torch.tanh(new, out=bends[t]), out=outputs.behind[t + 1])
+            cells.leave(t, mask)
+            outputs.leave(t, mask)
         ctx.clip = clip
-        ctx.save_for_backward(inputs, recurrent, peephole, h, c, mask, gates, outputs, cells, bent)
-        return _by_item(outputs[1:])
+        ctx.save_for_backward(inputs, recurrent, peephole, h, c, mask, keep, gates, outputs.seen, cells.seen, bent)
+        last = _copied(cells.all[-1])
+        ctx.mark_non_differentiable(last)
+        return _copied(outputs.all[1:]), last
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         """The gradients of inputs, recurrent, peephole and first states."""
         if torch.is_grad_enabled():
-            return _differentiable(ctx, upstream[0], 6, partial(_lstm_steps, clip=ctx.clip), 1)
-        _, recurrent, peephole, _, _, mask, gates, outputs, cells, bent = ctx.saved_tensors
-        (i, f, g, o), before = gates.chunk(4, 2), cells[:-1]
+            return _differentiable(ctx, upstream[0], 7, partial(_lstm_steps, clip=ctx.clip), 1)
+        _, recurrent, peephole, _, _, mask, keep, gates, outputs, before, bent = ctx.saved_tensors
+        i, f, g, o = gates.chunk(4, 2)
         slopes = torch.stack(
             (sigmoid_slope(g, i), sigmoid_slope(before, f), tanh_slope(i, g), sigmoid_slope(bent, o)), 2
         )
@@ -163,17 +201,19 @@ class _LSTM(torch.autograd.Function):
         found, bound, back = torch.empty_like(slopes), ctx.clip, recurrent.t()  # T x N x 4 x D
         of_cell, of_output, into_cell, into_old = (x.unbind() for x in (slopes[:, :, :3], slopes[:, :, 3], into, kept))
         by_cell, by_output, all_found = (x.unbind() for x in (found[:, :, :3], found[:, :, 3], found.flatten(2)))
-        arrived, dh, dc = upstream[0].unbind(1), torch.zeros_like(outputs[0]), torch.zeros_like(cells[0])
+        arrived, dh, dc = upstream[0].unbind(), torch.zeros_like(bent[0]), torch.zeros_like(bent[0])
         for t in reversed(range(len(arrived))):
             dh = dh + arrived[t]
             if mask is not None:
-                past = dh.masked_fill(mask[:, t], 0), dc.masked_fill(mask[:, t], 0)
+                past = dh.masked_fill(mask[t], 0), dc.masked_fill(mask[t], 0)
                 dh, dc = dh - past[0], dc - past[1]
             dc = torch.addcmul(dc, dh, into_cell[t])
             torch.mul(of_cell[t], dc[:, None], out=by_cell[t])
             torch.mul(of_output[t], dh, out=by_output[t])
             dh = matmul(all_found[t].clamp(-bound, bound) if bound else all_found[t], back)
             dc = dc * into_old[t]
+            if keep is not None:
+                dh, dc = dh * keep[t], dc * keep[t]
             if mask is not None:
                 dh, dc = dh + past[0], dc + past[1]
         of_peephole = None
@@ -182,26 +222,26 @@ class _LSTM(torch.autograd.Function):
             seen = (found[:, :, 0] * before, found[:, :, 1] * before, found[:, :, 3] * new)
             of_peephole = torch.stack([one.sum((0, 1)) for one in seen])
         reached = _clamped(found, bound).flatten(2)
-        return reached.transpose(0, 1), _of_recurrent(outputs, reached), of_peephole, dh, dc, None, None
+        return reached, _of_recurrent(outputs, reached), of_peephole, dh, dc, None, None, None
 
 
 class _GRU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, clip: float) -> Tensor:
         """The outputs."""
-        (gates, outputs), two = _by_time(inputs, h), 2 * h.shape[1]
-        around = torch.empty_like(outputs[1:])  # the recurrent products that go into n
-        opened, hs, kept = (x.unbind() for x in (gates[:, :, :two], outputs, around))
+        gates, outputs, two = _copied(inputs), _States(h, len(inputs), None), 2 * h.shape[1]
+        around = torch.empty_like(outputs.seen)  # the recurrent products that go into n
+        opened, hs, kept = gates[:, :, :two].unbind(), outputs.behind, around.unbind()
         z, r, n = (part.unbind() for part in gates.chunk(3, 2))
         for t in range(len(kept)):
             product = matmul(hs[t], recurrent)
             opened[t].add_(product[:, :two]).sigmoid_()
             n[t].addcmul_(r[t], kept[t].copy_(product[:, two:])).tanh_()
             torch.lerp(hs[t], n[t], z[t], out=hs[t + 1])
-            _leave(mask, t, hs)
+            outputs.leave(t, mask)
         ctx.clip = clip
-        ctx.save_for_backward(inputs, recurrent, h, mask, gates, outputs, around)
-        return _by_item(outputs[1:])
+        ctx.save_for_backward(inputs, recurrent, h, mask, gates, outputs.seen, around)
+        return _copied(outputs.all[1:])
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
@@ -211,16 +251,16 @@ class _GRU(torch.autograd.Function):
         _, recurrent, _, mask, gates, outputs, around = ctx.saved_tensors
         z, r, n = gates.chunk(3, 2)
         of_r = torch.stack((sigmoid_slope(around, r), r), 2)  # from n to r and to n's recurrent product
-        of_z, of_n = sigmoid_slope(n - outputs[:-1], z), tanh_slope(z, n)
+        of_z, of_n = sigmoid_slope(n - outputs, z), tanh_slope(z, n)
         into, reached = (gates.new_empty(*of_z.shape[:2], 3, of_z.shape[2]) for _ in range(2))
         from_z, from_n, from_r, kept = (x.unbind() for x in (of_z, of_n, of_r, 1 - z))
         by_z, by_n, by_r, all_reached = (
             x.unbind() for x in (reached[:, :, 0], into[:, :, 2], reached[:, :, 1:], reached.flatten(2))
         )
-        back, bound, arrived, dh = recurrent.t(), ctx.clip, upstream[0].unbind(1), torch.zeros_like(outputs[0])
+        back, bound, arrived, dh = recurrent.t(), ctx.clip, upstream[0].unbind(), torch.zeros_like(outputs[0])
         for t in reversed(range(len(arrived))):
             dh = dh + arrived[t]
-            past = None if mask is None else dh.masked_fill(mask[:, t], 0)
+            past = None if mask is None else dh.masked_fill(mask[t], 0)
             dh = dh if past is None else dh - past
             new = _clamped(torch.mul(dh, from_n[t], out=by_n[t]), bound)
             torch.mul(dh, from_z[t], out=by_z[t])
@@ -228,45 +268,53 @@ class _GRU(torch.autograd.Function):
             dh = add_matmul_(dh * kept[t], _clamped(all_reached[t], bound), back)
             dh = dh if past is None else dh + past
         into[:, :, :2] = reached[:, :, :2]
-        return into.flatten(2).transpose(0, 1), _of_recurrent(outputs, reached.flatten(2)), dh, None, None
+        return into.flatten(2), _of_recurrent(outputs, reached.flatten(2)), dh, None, None
 
 
 class _RNN(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, bend: Bend, clip: float
+        ctx: Any,
+        inputs: Tensor,
+        recurrent: Tensor,
+        h: Tensor,
+        mask: Tensor | None,
+        keep: Tensor | None,
+        bend: Bend,
+        clip: float,
     ) -> Tensor:
         """The outputs."""
-        totals, outputs = _by_time(inputs, h)
-        now, hs = totals.unbind(), outputs.unbind()
-        for t in range(len(now)):
-            bend.fill(add_matmul_(now[t], hs[t], recurrent), hs[t + 1])
-            _leave(mask, t, hs)
+        totals, outputs = _copied(inputs), _States(h, len(inputs), keep)
+        for t, now in enumerate(totals.unbind()):
+            bend.fill(add_matmul_(now, outputs.enter(t), recurrent), outputs.behind[t + 1])
+            outputs.leave(t, mask)
         ctx.bend, ctx.clip = bend, clip
-        ctx.save_for_backward(inputs, recurrent, h, mask, totals, outputs)
-        return _by_item(outputs[1:])
+        made = _copied(outputs.all[1:])
+        ctx.save_for_backward(inputs, recurrent, h, mask, keep, totals, outputs.seen, outputs.all)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         """The gradients of inputs, recurrent and first."""
         if torch.is_grad_enabled():
-            return _differentiable(ctx, upstream[0], 4, partial(_rnn_steps, bend=ctx.bend, clip=ctx.clip), 2)
-        _, recurrent, _, mask, totals, outputs = ctx.saved_tensors
-        slopes, reached = ctx.bend.slope(totals, outputs[1:]), torch.empty_like(totals)
-        arrived, slope, by = upstream[0].unbind(1), slopes.unbind(), reached.unbind()
-        back, dh = recurrent.t(), torch.zeros_like(outputs[0])
+            return _differentiable(ctx, upstream[0], 5, partial(_rnn_steps, bend=ctx.bend, clip=ctx.clip), 2)
+        _, recurrent, _, mask, keep, totals, seen, states = ctx.saved_tensors
+        slopes, reached = ctx.bend.slope(totals, states[1:]), torch.empty_like(totals)
+        arrived, slope, by = upstream[0].unbind(), slopes.unbind(), reached.unbind()
+        back, dh = recurrent.t(), torch.zeros_like(states[0])
         for t in reversed(range(len(arrived))):
             dh = dh + arrived[t]
-            past = None if mask is None else dh.masked_fill(mask[:, t], 0)
+            past = None if mask is None else dh.masked_fill(mask[t], 0)
             now = torch.mul(dh if past is None else dh - past, slope[t], out=by[t])
             dh = matmul(_clamped(now, ctx.clip), back)
+            dh = dh if keep is None else dh * keep[t]
             dh = dh if past is None else dh + past
-        return reached.transpose(0, 1), _of_recurrent(outputs, reached), dh, None, None, None
+        return reached, _of_recurrent(seen, reached), dh, None, None, None, None
 
 
-def _of_recurrent(outputs: Tensor, reached: Tensor) -> Tensor:
-    """The gradient of the recurrent weights, from the outputs and the gradients of their products, by time."""
-    return matmul(outputs[:-1].flatten(0, 1).t(), reached.flatten(0, 1))
+def _of_recurrent(seen: Tensor, reached: Tensor) -> Tensor:
+    """The gradient of the recurrent weights, from the outputs that the steps got and their products' gradients."""
+    return matmul(seen.flatten(0, 1).t(), reached.flatten(0, 1))
 
 
 def _differentiable(
@@ -287,6 +335,7 @@ def _lstm_steps(
     h: Tensor,
     c: Tensor,
     mask: Tensor | None,
+    keep: Tensor | None,
     clip: float,
 ) -> Tensor:
     look = inputs.new_zeros(3, 1) if peephole is None else peephole
@@ -296,7 +345,7 @@ def _lstm_steps(
         new = torch.sigmoid(f + look[1] * c) * c + torch.sigmoid(i + look[0] * c) * torch.tanh(g)
         return torch.sigmoid(o + look[2] * new) * torch.tanh(new), new
 
-    return _each(inputs, mask, (h, c), step)
+    return _each(inputs, mask, keep, (h, c), step)
 
 
 def _gru_steps(inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, clip: float) -> Tensor:
@@ -305,25 +354,31 @@ def _gru_steps(inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None
         z, r = (torch.sigmoid(into[k] + around[k]) for k in range(2))
         return ((1 - z) * h + z * torch.tanh(_bounded(into[2] + r * around[2], clip)),)
 
-    return _each(inputs, mask, (h,), step)
+    return _each(inputs, mask, None, (h,), step)
 
 
-def _rnn_steps(inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, bend: Bend, clip: float) -> Tensor:
-    return _each(inputs, mask, (h,), lambda x, h: (bend.apply(_bounded(x + h @ recurrent, clip)),))
+def _rnn_steps(
+    inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, keep: Tensor | None, bend: Bend, clip: float
+) -> Tensor:
+    return _each(inputs, mask, keep, (h,), lambda x, h: (bend.apply(_bounded(x + h @ recurrent, clip)),))
 
 
 def _each(
-    inputs: Tensor, mask: Tensor | None, states: tuple[Tensor, ...], step: Callable[..., tuple[Tensor, ...]]
+    inputs: Tensor,
+    mask: Tensor | None,
+    keep: Tensor | None,
+    states: tuple[Tensor, ...],
+    step: Callable[..., tuple[Tensor, ...]],
 ) -> Tensor:
     """The outputs of steps that PyTorch differentiates."""
     made = []
-    for t in range(inputs.shape[1]):
-        after = step(inputs[:, t], *states)
+    for t, now in enumerate(inputs.unbind()):
+        after = step(now, *(state if keep is None else state * keep[t] for state in states))
         if mask is not None:
-            after = tuple(torch.where(mask[:, t], new, old) for new, old in zip(after, states, strict=True))
+            after = tuple(torch.where(mask[t], new, old) for new, old in zip(after, states, strict=True))
         states = after
         made.append(states[0])
-    return torch.stack(made, 1)
+    return torch.stack(made)
 
 
 def _bounded(x: Tensor, bound: float) -> Tensor:

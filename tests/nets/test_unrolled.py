@@ -7,7 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from nets.layers.unrolled import BENDS, RECTIFY, Way, _gru_steps, _lstm_steps, _rnn_steps, gru, lstm, rnn
+from nets.layers.unrolled import (
+    BENDS,
+    RECTIFY,
+    Way,
+    _gru_steps,
+    _lstm_steps,
+    _rnn_steps,
+    gru,
+    kept_lstm,
+    kept_rnn,
+    lstm,
+    rnn,
+)
 
 ALL = {**BENDS, "RECTIFY": RECTIFY}
 KINDS = ["lstm", "lstm without peepholes", "gru", *ALL]
@@ -33,14 +45,14 @@ def at_once(kind: str, mask: Tensor | None, way: Way) -> Callable[..., Tensor]:
 
 
 def one_by_one(kind: str, mask: Tensor | None, clip: float = 0.0) -> Callable[..., Tensor]:
-    on = None if mask is None else (mask != 0)[..., None]
-    if kind == "lstm":
-        return lambda x, r, p, h, c: _lstm_steps(x, r, p, h, c, on, clip)
-    if kind == "lstm without peepholes":
-        return lambda x, r, h, c: _lstm_steps(x, r, None, h, c, on, clip)
-    if kind == "gru":
-        return lambda x, r, h: _gru_steps(x, r, h, on, clip)
-    return lambda x, r, h: _rnn_steps(x, r, h, on, ALL[kind], clip)
+    on = None if mask is None else (mask != 0).t()[..., None]
+    steps = {
+        "lstm": lambda x, r, p, h, c: _lstm_steps(x, r, p, h, c, on, None, clip),
+        "lstm without peepholes": lambda x, r, h, c: _lstm_steps(x, r, None, h, c, on, None, clip),
+        "gru": lambda x, r, h: _gru_steps(x, r, h, on, clip),
+    }
+    run = steps.get(kind, lambda x, r, h: _rnn_steps(x, r, h, on, None, ALL[kind], clip))
+    return lambda x, *others: run(x.transpose(0, 1), *others).transpose(0, 1)
 
 
 @pytest.mark.parametrize(("kind", "masked", "clip"), [*itertools.product(KINDS, (True, False), (0.0, 0.05))])
@@ -95,3 +107,28 @@ def test_half_a_slope_at_0_for_theanos_rectifier_alone():
     slopes = [torch.autograd.grad(rnn(x, zeros, zeros, None, bend, Way()).sum(), x)[0].item()
               for bend in (RECTIFY, BENDS["RELU"])]  # fmt: skip
     assert slopes == [0.5, 0]
+
+
+@pytest.mark.parametrize("kind", ["lstm without peepholes", "TANH"])
+def test_states_that_are_kept_in_part(kind):
+    leaves = given(kind, 3, 5, 2)
+    keep = torch.tensor([[0.0, 1, 1], [1, 1, 1], [1, 0, 0.5], [0, 0, 1], [1, 1, 1]], dtype=torch.double)
+
+    def ours(x: Tensor, recurrent: Tensor, *first: Tensor) -> tuple[Tensor, ...]:
+        x = x.transpose(0, 1)
+        return (
+            kept_rnn(x, recurrent, *first, keep, ALL[kind]) if kind == "TANH" else kept_lstm(x, recurrent, first, keep)
+        )
+
+    def theirs(x: Tensor, recurrent: Tensor, *first: Tensor) -> Tensor:
+        steps = _rnn_steps if kind == "TANH" else _lstm_steps
+        options = {"bend": ALL[kind]} if kind == "TANH" else {"peephole": None}
+        names = dict(zip(("h", "c"), first, strict=False))
+        return steps(x.transpose(0, 1), recurrent, mask=None, keep=keep[..., None], clip=0.0, **names, **options)
+
+    made, last, *_ = ours(*leaves)
+    torch.testing.assert_close(made, theirs(*leaves))
+    torch.testing.assert_close(last, made[-1])
+    assert not last.requires_grad
+    assert torch.autograd.gradcheck(lambda *values: ours(*values)[0], leaves)
+    assert torch.autograd.gradgradcheck(lambda *values: ours(*values)[0], leaves)
