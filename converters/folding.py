@@ -27,7 +27,7 @@ def fold(nodes: Sequence[Node], outputs: Sequence[Value], hints: dict[Value, str
     for node in nodes:
         affine = _affine(node)
         before = makers.get(node.inputs[0]) if affine is not None and node.inputs[0] is not None else None
-        alone = before is not None and readers[before.outputs[0]] == 1
+        alone = before is not None and readers[before.outputs[0]] == 1 and _goes_by_channel(node, before)
         if affine is not None and before is not None and alone and _absorb(before, affine, readers, hints):
             before.outputs = node.outputs
             makers[node.outputs[0]] = before
@@ -38,7 +38,7 @@ def fold(nodes: Sequence[Node], outputs: Sequence[Value], hints: dict[Value, str
 
 
 def _affine(node: Node) -> Affine | None:
-    """What *node* does to each channel, if that is all it does."""
+    """What *node* does to each part along one axis, if that is all it does."""
     if node.kind == "BatchNormalization":
         scale, bias, mean, variance = (_data(value) for value in node.inputs[1:])
         epsilon = node.attributes["epsilon"]
@@ -53,6 +53,19 @@ def _affine(node: Node) -> Affine | None:
             return Affine(values, np.zeros_like(values))
         return Affine(np.ones_like(values), values)
     return None
+
+
+def _goes_by_channel(node: Node, before: Node) -> bool:
+    """Whether the axis of *node*'s factors is the second of what *before* makes."""
+    if node.kind == "BatchNormalization":
+        return True
+    if before.kind == "Gemm":
+        axes = 2
+    else:
+        like = before.inputs[0 if before.kind == "BatchNormalization" else 1]
+        axes = 0 if like is None else len(like.shape if like.data is None else like.data.shape)
+    factors = node.inputs[1]
+    return factors is not None and factors.data is not None and factors.data.ndim == axes - 1
 
 
 def _absorb(before: Node, affine: Affine, readers: Counter[Value], hints: dict[Value, str]) -> bool:

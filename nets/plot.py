@@ -201,10 +201,10 @@ def first_filters(net: Net, layer: str = "") -> tuple[str, NDArray[np.float32]] 
 def filter_tiles(weight: NDArray[np.float32], channels: str = "BGR") -> tuple[NDArray[np.float32], str]:
     """Pictures of the first ``FILTERS_SHOWN`` filters (filters x H x W x 1, or x 3 in RGB, 0 to 1), and what they show.
 
-    Each is between its least and greatest value. Three channels are a colour's, in the order of *channels*; of more,
-    the mean is shown.
+    Each is between its least and greatest value; what is no number counts as 0. Three channels are a colour's, in the
+    order of *channels*; of more, the mean is shown.
     """
-    tiles = weight[:FILTERS_SHOWN].transpose(0, 2, 3, 1)
+    tiles = np.nan_to_num(weight[:FILTERS_SHOWN], nan=0, posinf=0, neginf=0).transpose(0, 2, 3, 1)
     count = tiles.shape[3]
     order = slice(None, None, 1 if channels == "RGB" else -1)
     tiles = tiles[..., order] if count == 3 else tiles.mean(3, keepdims=True)

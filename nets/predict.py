@@ -75,7 +75,7 @@ def by_class(scores: Floats, count: int) -> Floats:
     if maps.is_map(scores.shape) and len(scores) == count:
         return scores
     if scores.shape[:1] != (count,) or scores.ndim < 2 or scores[0].size != scores.shape[1]:
-        raise NetError(f"the prediction has the shape {list(scores.shape)}: it needs {count} lists of scores")
+        raise NetError(f"the prediction has the shape {list(scores.shape)}: it needs scores for each of {count} items")
     return scores.reshape(count, -1)
 
 

@@ -1,11 +1,15 @@
 """``lasagne.regularization``: penalties of parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from converters.lasagne.layers.base import Layer
 from converters.lasagne.layers.helper import get_all_params
 from converters.lasagne.theano.tensor import ops
+from converters.lasagne.theano.variable import Variable
 
 Penalty = Callable[..., Any]
 
@@ -21,8 +25,8 @@ def l2(x: Any) -> Any:
 
 
 def apply_penalty(tensor_or_tensors: Any, penalty: Penalty, **kwargs: Any) -> Any:
-    """The penalty of a tensor, or the sum of those of a list."""
-    if not isinstance(tensor_or_tensors, list | tuple | set):
+    """The penalty of a tensor, or the sum of those of several."""
+    if isinstance(tensor_or_tensors, Variable | Tensor | np.ndarray) or not isinstance(tensor_or_tensors, Iterable):
         return penalty(tensor_or_tensors, **kwargs)
     terms = [penalty(tensor, **kwargs) for tensor in tensor_or_tensors]
     return ops.add(*terms) if terms else 0

@@ -248,7 +248,7 @@ def read_pickle(path: Path_) -> Any:
         content = Path(path).read_bytes()
         content = _unpacked(content, where) if content.startswith(b"\x1f\x8b") else content
     except (OSError, EOFError, zlib.error) as error:
-        raise WeightsError(f"{where}: cannot be read: {error}") from None
+        raise WeightsError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     return unpickle(content, where)
 
 

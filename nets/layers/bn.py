@@ -141,6 +141,8 @@ class BN(Layer):
     @torch.no_grad()
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The batch's mean and biased variance, 1 x C x 1 x 1."""
+        if not x.numel():
+            return torch.zeros_like(self.scale), torch.zeros_like(self.scale)
         axes = [axis for axis in range(x.dim()) if axis != 1]
         variance, mean = torch.var_mean(x.detach(), axes, correction=0)
         return mean.view(self.scale.shape), variance.view(self.scale.shape)

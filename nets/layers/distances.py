@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape, canonical_axis
-from nets.layers.loss import Loss, check_alike, check_labels
+from nets.layers.loss import Loss, check_alike, check_items, check_labels
 from protos.errors import NetError
 from protos.schema import CenterLossParameter, LayerParameter, MarginInnerProductParameter
 
@@ -162,6 +162,7 @@ class CenterLoss(Loss):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         index = label.reshape(-1).long()
+        check_items(x.shape, index.shape)
         try:
             loss = _Centered.apply(x.flatten(1), self.center, index, self.squared)  # type: ignore[no-untyped-call]
         except (IndexError, RuntimeError):

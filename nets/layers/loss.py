@@ -68,8 +68,9 @@ def check_labels(label: Tensor, classes: int, ignore: int | None) -> None:
 def scores_of(rows: Tensor, index: Tensor, ignore: int | None = None) -> Tensor:
     """The scores (N x 1) of the labels *index* (N x 1) in *rows* (N x C), that of class 0 for the label *ignore*.
 
-    Raises NetError where a label of a CPU tensor is no class.
+    Raises NetError where a label of a CPU tensor is no class, or there are not as many labels as rows.
     """
+    check_items(rows.shape, index.shape)
     try:
         return rows.gather(1, index if ignore is None else index.where(index != ignore, 0))
     except (IndexError, RuntimeError):
@@ -369,6 +370,7 @@ class HingeLoss(Loss):
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         rows = _rows(x)
         index = label.reshape(-1).long()
+        check_items(rows.shape, index.shape)
         check_labels(index, rows.shape[1], None)
         signs = torch.ones_like(rows).scatter_(1, index[:, None], -1.0)
         margins = F.relu(torch.addcmul(rows.new_ones(()), signs, rows))

@@ -9,7 +9,7 @@ from torch import Tensor
 from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.distances import check_classes
-from nets.layers.loss import check_labels
+from nets.layers.loss import check_items, check_labels
 from protos.schema import LayerParameter, MarginInnerProductParameter
 
 TIMES = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "QUADRUPLE": 4}  # a type's m
@@ -77,6 +77,7 @@ class MarginInnerProduct(Layer):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x, index = x.flatten(1), label.reshape(-1).long()
+        check_items(x.shape, index.shape)
         passes = (self.carried[0].to(x) if self.carried else x.new_full((), self.done)) + 1
         if not x.is_meta:
             self.carried = (passes,)

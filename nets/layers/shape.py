@@ -60,10 +60,12 @@ class Slice(Layer):
     options = frozenset({"axis", "slice_dim", "slice_point"})
     tops = (1, None)
 
-    def __init__(self, axis: int, sizes: Sequence[int]) -> None:
+    def __init__(self, axis: int, tops: int, points: Sequence[int], size: int) -> None:
         super().__init__()
         self.axis = axis
-        self.sizes = list(sizes)
+        self.count = tops
+        self.points = tuple(points)
+        self.sizes = self._sizes(size)
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
@@ -71,25 +73,29 @@ class Slice(Layer):
         if p.HasField("axis") and p.HasField("slice_dim"):
             raise NetError("give axis or slice_dim, not both")
         axis = canonical_axis(p.slice_dim if p.HasField("slice_dim") else p.axis, len(bottoms[0]))
-        size = bottoms[0][axis]
-        if p.slice_point:
-            if len(p.slice_point) != tops - 1:
-                raise NetError(f"has {tops} tops but {len(p.slice_point)} slice points: give one fewer than tops")
-            cuts = [0, *p.slice_point, size]
-            sizes = [b - a for a, b in pairwise(cuts)]
-            if min(sizes) <= 0:
+        if p.slice_point and len(p.slice_point) != tops - 1:
+            raise NetError(f"has {tops} tops but {len(p.slice_point)} slice points: give one fewer than tops")
+        return cls(axis, tops, p.slice_point, bottoms[0][axis])
+
+    def _sizes(self, size: int) -> list[int]:
+        """The sizes of the tops for a bottom of this *size*."""
+        if not self.points:
+            if size % self.count:
                 raise NetError(
-                    f"slice points {list(p.slice_point)} must rise, and stay below the {size} of axis {axis}"
+                    f"axis {self.axis} of size {size} does not divide into {self.count} equal tops: give slice points"
                 )
-        elif size % tops:
-            raise NetError(f"axis {axis} of size {size} does not divide into {tops} equal tops: give slice points")
-        else:
-            sizes = [size // tops] * tops
-        return cls(axis, sizes)
+            return [size // self.count] * self.count
+        sizes = [b - a for a, b in pairwise([0, *self.points, size])]
+        if min(sizes) <= 0:
+            raise NetError(f"slice points {list(self.points)} must rise, and stay below the {size} of axis {self.axis}")
+        return sizes
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.axis == 0 and x.shape[0] != sum(self.sizes) and len(set(self.sizes)) == 1:
-            return x.chunk(len(self.sizes), 0)
+        size = x.shape[self.axis]
+        if size != sum(self.sizes):
+            if torch.compiler.is_compiling() and not self.points:  # for any batch: it is not to be asked for its size
+                return x.chunk(self.count, self.axis)
+            return torch.split(x, self._sizes(size), self.axis)
         return torch.split(x, self.sizes, self.axis)
 
     def emit(self, g: Emitter, x: Value) -> tuple[Value, ...]:

@@ -345,6 +345,8 @@ class DilatedConv2DLayer(BaseConvLayer):
         if self.pad != (0, 0):
             raise NotImplementedError(f"DilatedConv2DLayer requires pad=0 / (0,0) / 'valid', but got {pad}: "
                                       "put a PadLayer in front")  # fmt: skip
+        if flip_filters:
+            raise NotImplementedError("DilatedConv2DLayer requires flip_filters=False")
         del self.stride
 
     def get_W_shape(self) -> tuple[int, ...]:  # Lasagne's name

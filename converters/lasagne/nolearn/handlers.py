@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from converters.lasagne.layers import count_params
 from converters.lasagne.nolearn.coverage import LEGEND, conv_table, is_conv2d
 from converters.lasagne.nolearn.tables import epoch_row, table
@@ -106,8 +104,8 @@ class SaveWeights:
 
     def __call__(self, nn: Any, train_history: Sequence[Any]) -> None:
         if self.only_best:
-            current = train_history[-1]["valid_loss"]
-            if np.isnan(current) or current != min(info["valid_loss"] for info in train_history):
+            losses = [info["valid_loss"] for info in train_history]
+            if losses[-1] > min(losses):  # a loss that is no number is no worse, as in the original
                 return
         if len(train_history) % self.every_n_epochs == 0:
             now = datetime.now().isoformat()

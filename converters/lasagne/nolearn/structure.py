@@ -93,10 +93,8 @@ def _made(factory: Any, options: dict[str, Any], found: "OrderedDict[str, Any]",
         options["incomings"] = [_layer(one, found) if isinstance(one, str) else one for one in options["incomings"]]
     elif isinstance(factory, type) and issubclass(factory, MergeLayer) and "incoming" not in options and not found:
         raise NetError(f"layer '{options['name']}' needs incomings")
-    elif factory is not InputLayer and "incoming" not in options:
-        options["incoming"] = last
-        if not found and isinstance(factory, type) and issubclass(factory, InputLayer):
-            del options["incoming"]
+    elif not (isinstance(factory, type) and issubclass(factory, InputLayer)):
+        options.setdefault("incoming", last)
     try:
         return factory(**options)
     except TypeError as error:

@@ -119,11 +119,8 @@ def _transposed_to_size(w: Writer, layer: Any, bottoms: list[str], filters: Blob
 
 @rule(ll.DilatedConv2DLayer)
 def _dilated(w: Writer, layer: Any, bottoms: list[str]) -> str:
-    def join(arrays: list[Array]) -> Array:
-        filters = arrays[0].transpose(1, 0, 2, 3)
-        return filters[:, :, ::-1, ::-1] if layer.flip_filters else filters
-
-    made = _convolved(w, layer, "Convolution", bottoms, Blob.of(layer, "W", join=join))
+    filters = Blob.of(layer, "W", join=lambda arrays: arrays[0].transpose(1, 0, 2, 3))
+    made = _convolved(w, layer, "Convolution", bottoms, filters)
     made.convolution_param.dilation.extend(layer.dilation)
     return _untied(w, layer, made)
 

@@ -107,10 +107,6 @@ def scan(
     return (outputs if return_list or len(outputs) != 1 else outputs[0]), last
 
 
-def _is_pairs(part: Any) -> bool:
-    return isinstance(part, list) and bool(part) and all(isinstance(one, tuple) for one in part)
-
-
 def _parts(returned: Any) -> tuple[list[Variable], dict[Any, Any], Any]:
     """The outputs, the updates and the end of what a step's function returned."""
     outputs: list[Any] = []

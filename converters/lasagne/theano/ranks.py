@@ -15,7 +15,8 @@ COMPARISONS = ("eq", "neq", "lt", "le", "gt", "ge", "and_", "or_", "xor", "inver
 ELEMENTWISE = {
     "add", "sub", "mul", "true_div", "int_div", "mod", "power", "maximum", "minimum", "eq", "neq", "lt", "le", "gt",
     "ge", "and_", "or_", "xor", "invert", "switch", "clip", "exp", "log", "sqrt", "sqr", "abs_", "sgn", "neg", "tanh",
-    "sigmoid", "relu", "softplus", "elu", "binary_crossentropy",
+    "sigmoid", "relu", "softplus", "elu", "binary_crossentropy", "sigmoid_binary_crossentropy", "logaddexp", "arctan2",
+    "isclose",
 }  # fmt: skip
 
 
@@ -67,20 +68,23 @@ def _joined(given: Arguments) -> int:
 
 
 def _stacked(given: Arguments) -> int:
-    parts = given["parts"]
-    return 1 + rank(parts[0][0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else parts[0])
+    return 1 + rank(given["tensors"][0])
+
+
+def _taken(given: Arguments) -> int:
+    return rank(given["indices"]) + (0 if given["axis"] is None else rank(given["a"]) - 1)
 
 
 def _indexed(given: Arguments) -> int | None:
     """Lists of places share one axis, or as many as the longest of them has; a mask takes up as many as it has."""
     x, index = given["x"], given["index"]
-    if getattr(x, "made_by", None) == "nonzero":
+    if getattr(x, "made_by", None) == "_nonzero":
         return None
     taken, lists, new = 0, [0], 0
     for item in index if isinstance(index, tuple) else (index,):
         if item is None:
             new += 1
-        elif getattr(item, "made_by", None) == "nonzero":
+        elif getattr(item, "made_by", None) == "_nonzero":
             taken, lists = taken + rank(item.arguments[0]), [*lists, 1]
         elif _is_mask(item):
             taken, lists = taken + rank(item), [*lists, 1]
@@ -99,16 +103,17 @@ def _fixed(count: int) -> Callable[[Arguments], int]:
 
 RULES: dict[str, Callable[[Arguments], int | None]] = {
     "reshape": _reshaped, "flatten": lambda given: given["outdim"] or given["ndim"], "dimshuffle": _shuffled,
-    "subtensor": _indexed, "dot": _product, "concatenate": _joined, "stack": _stacked, "repeat": _along,
+    "subtensor": _indexed, "dot": _product, "concatenate": _joined, "_stack": _stacked, "repeat": _along,
     "batched_dot": lambda given: rank(given["a"]) + rank(given["b"]) - 3,
     "softmax": _fixed(2), "logsoftmax": _fixed(2), "conv2d": _fixed(4), "outer": _fixed(2), "shape": _fixed(1),
-    "matrix_inverse": _fixed(2), "det": _fixed(0),
-    **dict.fromkeys(("cumsum", "cumprod"), _along),
+    "matrix_inverse": _fixed(2), "det": _fixed(0), "allclose": _fixed(0), "flatnonzero": _fixed(1),
+    "nonzero_values": _fixed(1), "_nonzero_matrix": _fixed(2), "take": _taken,
+    **dict.fromkeys(("cumsum", "cumprod", "sort", "argsort"), _along),
     "tensordot": _contracted,
     **dict.fromkeys(("sum_", "mean", "var", "std", "max_", "min_", "prod", "all_", "any_", "argmax", "argmin"),
                     _reduced),
-    **dict.fromkeys(("transpose", "swapaxes", "cast", "zeros_like", "ones_like", "sort", "pool_2d", "_write", "round_",
-                     "hard_sigmoid", "softsign", "log1p", "expm1", "sin", "cos", "isnan", "isinf"), _first),
+    **dict.fromkeys(("transpose", "swapaxes", "cast", "zeros_like", "ones_like", "_part", "pool_2d", "_write", "round_",
+                     "hard_sigmoid", "softsign", "log1p", "expm1", "sin", "cos", "isnan", "isinf", "iround"), _first),
 }  # fmt: skip
 
 

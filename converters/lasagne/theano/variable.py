@@ -194,7 +194,7 @@ class Apply(Variable):
 
     def count(self) -> int | None:
         """Of the sizes of a value, or a part of them, or the places of what is not 0: as many as the value has axes."""
-        if self.made_by in ("shape", "nonzero"):
+        if self.made_by in ("shape", "_nonzero"):
             return int(self.arguments[0].ndim)
         if self.made_by == "subtensor" and isinstance(self.arguments[0], Variable):
             whole, index = self.arguments[0].count(), self.arguments[1]

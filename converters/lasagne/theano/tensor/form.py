@@ -64,20 +64,27 @@ def swapaxes(y: Any, axis1: int, axis2: int) -> Any:
 @lazy
 def concatenate(tensor_list: Any, axis: int = 0) -> Any:
     """All *parts* behind each other along *axis*."""
-    return torch.cat([as_tensor(part) for part in tensor_list], axis)
+    return torch.cat([as_tensor(part) for part in tensor_list], as_int(axis))
+
+
+def stack(*parts: Any, axis: int = 0, tensors: Any = None) -> Any:
+    """All *tensors*, or as in older versions *parts*, along a new *axis*, which may also stand behind the tensors."""
+    if tensors is None and parts and isinstance(parts[0], list | tuple):
+        tensors, *place = parts
+        axis = place[0] if place else axis
+    return _stack(list(parts if tensors is None else tensors), axis)
 
 
 @lazy
-def stack(*parts: Any, axis: int = 0) -> Any:
-    """All *parts* along a new *axis*."""
-    listed = parts[0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else parts
-    return torch.stack([as_tensor(part) for part in listed], axis)
+def _stack(tensors: list[Any], axis: int) -> Tensor:
+    return torch.stack([as_tensor(one) for one in tensors], as_int(axis))
 
 
 @lazy
 def tile(x: Any, reps: Any, ndim: int | None = None) -> Any:
-    """Copies of x side by side."""
-    return torch.tile(as_tensor(x), [as_int(n) for n in (reps if isinstance(reps, list | tuple) else [reps])])
+    """Copies of x side by side; with more axes in front if *ndim* says so."""
+    times = [as_int(n) for n in (reps if isinstance(reps, list | tuple) else [reps])]
+    return torch.tile(as_tensor(x), [1] * ((ndim or 0) - len(times)) + times)
 
 
 @lazy
@@ -150,9 +157,18 @@ def shape(x: Any) -> Any:
 
 
 @lazy
-def nonzero(a: Any) -> Any:
-    """The indices of what is not zero, one vector for each axis."""
+def _nonzero(a: Any) -> Any:
     return torch.nonzero(as_tensor(a), as_tuple=True)
+
+
+@lazy
+def _nonzero_matrix(a: Any) -> Tensor:
+    return torch.nonzero(as_tensor(a)).t()
+
+
+def nonzero(a: Any, return_matrix: bool = False) -> Any:
+    """The indices of what is not zero, one vector for each axis, or the rows of a matrix."""
+    return _nonzero_matrix(a) if return_matrix else _nonzero(a)
 
 
 @lazy
@@ -192,9 +208,10 @@ def ones_like(model: Any, dtype: Any = None) -> Any:
 
 @made
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Any:
-    """Whole numbers, as NumPy's arange."""
-    ends = (0, start) if stop is None else (start, stop)
-    numbers: Tensor = torch.arange(as_int(ends[0]), as_int(ends[1]), as_int(step))
+    """Numbers as of NumPy's arange: of floatX if one is no whole number."""
+    given = [as_int(n) for n in ((0, start) if stop is None else (start, stop))] + [as_int(step)]
+    kind = kind_of(None) if any(isinstance(n, float) for n in given) else None
+    numbers: Tensor = torch.arange(*given, dtype=kind)
     return numbers if dtype is None else numbers.to(kind_of(dtype))
 
 

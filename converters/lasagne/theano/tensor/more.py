@@ -1,6 +1,5 @@
 """More functions of ``theano.tensor``, which definitions rarely use."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor
 
 from converters.lasagne.theano.tensor.calls import floating, lazy, made
-from converters.lasagne.theano.tensor.form import concatenate, stack, subtensor
-from converters.lasagne.theano.tensor.ops import argmax, both, int_div, max_, min_, mod, sub
+from converters.lasagne.theano.tensor.form import concatenate, stack
+from converters.lasagne.theano.tensor.ops import argmax, both, int_div, max_, min_, mod, round_, sub
 from converters.lasagne.theano.variable import as_int, as_tensor, kind_of
 
 
@@ -38,9 +37,9 @@ def arctan2(a: Any, b: Any) -> Any:
 
 
 @lazy
-def iround(a: Any, mode: str = "half_to_even") -> Any:
-    """The nearest whole number, as int64."""
-    return torch.round(floating(a)).long()
+def iround(a: Any, mode: str | None = None) -> Any:
+    """The nearest whole number, as ``round_``, as int64."""
+    return round_(as_tensor(a), mode).long()
 
 
 @made
@@ -161,7 +160,7 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
 @lazy
 def bincount(x: Any, weights: Any = None, minlength: Any = None) -> Any:
     """How often each number occurs."""
-    return torch.bincount(as_tensor(x), weights, as_int(minlength or 0))
+    return torch.bincount(as_tensor(x), None if weights is None else as_tensor(weights), as_int(minlength or 0))
 
 
 @lazy
@@ -177,23 +176,29 @@ def logaddexp(a: Any, b: Any) -> Any:
     return torch.logaddexp(*both(a, b))
 
 
-def take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
-    """The parts at *indices* along *axis*, of the flat values without one."""
-    return _take(a, indices, axis)
-
-
 @lazy
-def _take(x: Any, indices: Any, axis: int | None) -> Any:
-    t, places = as_tensor(x), as_tensor(indices).long()
+def take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+    """The parts at *indices* along *axis*, of the flat values without one; *mode* beyond the end: raise, clip, wrap."""
+    t, places = as_tensor(a), as_tensor(indices).long()
     t, at = (t.flatten(), 0) if axis is None else (t, axis % t.ndim)
+    if mode == "clip":
+        places = places.clamp(0, t.shape[at] - 1)
+    elif mode == "wrap":
+        places = places % t.shape[at]
     return t[(slice(None),) * at + (places,)]
 
 
-def split(x: Any, splits_size: Sequence[int], n_splits: int, axis: int = 0) -> list[Any]:
+def split(x: Any, splits_size: Any, n_splits: int, axis: int = 0) -> list[Any]:
     """Parts of these sizes along *axis*."""
-    ends = [sum(splits_size[: i + 1]) for i in range(n_splits)]
-    cut = (slice(None),) * axis
-    return [subtensor(x, (*cut, slice(end - size, end))) for size, end in zip(splits_size, ends, strict=True)]
+    return [_part(x, splits_size, number, n_splits, axis) for number in range(n_splits)]
+
+
+@lazy
+def _part(x: Any, sizes: Any, number: int, count: int, axis: int) -> Any:
+    given = [int(size) for size in as_tensor(sizes)]
+    if len(given) != count:
+        raise ValueError(f"split: {count} parts, but {len(given)} sizes")
+    return torch.split(as_tensor(x), given, axis)[number]
 
 
 def join(axis: int, *parts: Any) -> Any:
@@ -220,9 +225,6 @@ def stacklists(arg: Any) -> Any:
 def moveaxis(x: Any, source: Any, destination: Any) -> Any:
     """The axes in another order."""
     return torch.movedim(as_tensor(x), source, destination)
-
-
-rollaxis = moveaxis
 
 
 @lazy

@@ -36,7 +36,8 @@ def softmax_with_bias(x: Any, b: Any) -> Any:
 @lazy
 def logsoftmax(c: Any) -> Any:
     """The logarithm of softmax."""
-    return torch.log_softmax(floating(c), 1)
+    t = floating(c)
+    return torch.log_softmax(t if t.ndim == 2 else t[None], 1)
 
 
 @lazy

@@ -70,9 +70,12 @@ def neg(x: Any) -> Any:
 
 
 @lazy
-def round_(a: Any, mode: str = "half_away_from_zero") -> Any:
-    """The nearest whole number. Ties: *mode*, "half_to_even" by default in Theano 1.0."""
-    return torch.round(floating(a))
+def round_(a: Any, mode: str | None = None) -> Any:
+    """The nearest whole number; of two, by *mode*, the even one (half_to_even, as None) or half_away_from_zero."""
+    x = floating(a)
+    if mode not in (None, "half_to_even", "half_away_from_zero"):
+        raise ValueError(f"round: mode must be half_to_even or half_away_from_zero, not {mode!r}")
+    return torch.sign(x) * torch.floor(x.abs() + 0.5) if mode == "half_away_from_zero" else torch.round(x)
 
 
 # ---- two values
@@ -238,7 +241,7 @@ Axis = int | Sequence[int] | None
 def _axes(x: Tensor, axis: Axis) -> list[int]:
     if axis is None:
         return list(range(x.ndim))
-    return [axis] if isinstance(axis, int) else list(axis)
+    return [int(axis)] if isinstance(axis, int | Tensor) else [int(one) for one in axis]
 
 
 @lazy
@@ -342,16 +345,23 @@ def prod(
 
 
 @lazy
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """The index of the first maximum along *axis*; of the flat values without one."""
-    t = as_tensor(x)
-    return torch.argmax(t.int() if t.dtype == torch.bool else t, axis, keepdim=keepdims)
+def argmax(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The index of the first maximum along *axis*, or of the flat values of several; of all without one."""
+    return _place_of(torch.argmax, as_tensor(x), axis, keepdims)
 
 
 @lazy
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """The index of the first minimum along *axis*."""
-    return torch.argmin(as_tensor(x), axis, keepdim=keepdims)
+def argmin(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The index of the first minimum, as ``argmax``."""
+    return _place_of(torch.argmin, as_tensor(x), axis, keepdims)
+
+
+def _place_of(find: Any, t: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    over = sorted(one % t.ndim for one in _axes(t, axis))
+    kept = [one for one in range(t.ndim) if one not in over]
+    values = t.int() if t.dtype == torch.bool else t
+    found: Tensor = find(values.permute(*kept, *over).flatten(len(kept)), -1)
+    return found.reshape([1 if one in over else size for one, size in enumerate(t.shape)]) if keepdims else found
 
 
 @lazy
@@ -376,15 +386,17 @@ def cumsum(x: Any, axis: int | None = None) -> Any:
 
 
 @lazy
-def sort(a: Any, axis: int = -1, kind: str = "quicksort", order: Any = None) -> Any:
-    """The values in rising order along *axis*."""
-    return torch.sort(as_tensor(a), dim=axis, stable=True).values
+def sort(a: Any, axis: int | None = -1, kind: str = "quicksort", order: Any = None) -> Any:
+    """The values in rising order along *axis*, or all of them."""
+    t = as_tensor(a)
+    return torch.sort(t.flatten() if axis is None else t, dim=-1 if axis is None else axis, stable=True).values
 
 
 @lazy
-def argsort(a: Any, axis: int = -1, kind: str = "quicksort", order: Any = None) -> Any:
-    """The order that sorts the values along *axis*."""
-    return torch.argsort(as_tensor(a), dim=axis, stable=True)
+def argsort(a: Any, axis: int | None = -1, kind: str = "quicksort", order: Any = None) -> Any:
+    """The order that sorts the values along *axis*, or all of them."""
+    t = as_tensor(a)
+    return torch.argsort(t.flatten() if axis is None else t, dim=-1 if axis is None else axis, stable=True)
 
 
 # ---- products
