@@ -406,3 +406,17 @@ def test_bad_input_is_one_line_and_writes_nothing(folder, argv, message):
         caffemodel.main(["net.prototxt", "net.caffemodel", *argv])
     assert "\n" not in str(error.value)
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_convolution_along_other_axes_keeps_the_scale_behind_it(out):
+    """Its filters mix the channels' values along axis 2, so that a factor for each channel is not theirs."""
+    text_ = DATA.format("dim: 2 dim: 3 dim: 4 dim: 6")
+    net, inputs = filled(text_ + convolution("c", "data", "axis: 2") + layer("s", "Scale", "c"))
+    agree(net, out, inputs, 1e-5, fold_bn=True)
+    assert types(out) == ["Input", "Convolution", "Scale"]
+
+
+def test_options_of_other_layers_are_left_out_for_bvlc(out):
+    net, inputs = filled(IMAGES + layer("r", "ReLU", "data", more="norm_param { across_spatial: false }"))
+    agree(net, out, inputs, 1e-6, bvlc_only=True)
+    assert "norm_param" not in out.read_text()

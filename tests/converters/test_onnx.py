@@ -494,3 +494,105 @@ def test_the_command_ends_in_one_line(folder):
         (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
         assert message in line
         assert "Traceback" not in ended.stderr
+
+
+# ---- what is drawn together
+
+IMAGE = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 4 dim: 5 dim: 3 } } }'
+FILTER = """layer { name: "filter" type: "Convolution" bottom: "data" top: "below"
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }"""
+NORM = 'layer { name: "norm" type: "BatchNorm" bottom: "data" top: "below" }'
+FULL = """layer { name: "full" type: "InnerProduct" bottom: "data" top: "below" inner_product_param { num_output: 4
+  transpose: true bias_term: false } }"""
+TWICE = 'layer { name: "other" type: "Power" bottom: "below" top: "other" power_param { power: 2 } }'
+
+
+def behind(kind: str, options: str) -> str:
+    return f'layer {{ name: "last" type: "{kind}" bottom: "below" top: "last" {kind.lower()}_param {{ {options} }} }}'
+
+
+def filled(prototxt: str) -> tuple[nets.Net, dict[str, torch.Tensor]]:
+    """The net with blobs above 0, and inputs for it."""
+    net, chance = nets.load(text.parse_net(prototxt)), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for blob in (*net.parameters(), *net.buffers()):
+            blob.copy_(torch.rand(blob.shape, generator=chance) + 0.5)
+    return net, {name: torch.randn(shape, generator=chance) for name, shape in net.graph.inputs.items()}
+
+
+@pytest.mark.parametrize(
+    ("layers", "left"),
+    [
+        (NORM + behind("Scale", "bias_term: true"), ["BatchNormalization"]),
+        (NORM + behind("Bias", ""), ["BatchNormalization"]),
+        (NORM + behind("Bias", "axis: 2"), ["BatchNormalization", "Add"]),
+        (NORM + behind("Scale", "num_axes: 2"), ["BatchNormalization", "Mul"]),
+        (NORM + behind("Scale", "num_axes: 0"), ["BatchNormalization", "Mul"]),
+        (NORM + behind("Scale", "") + TWICE, ["BatchNormalization", "Mul", "Pow"]),
+        (FILTER + behind("Scale", "bias_term: true"), ["Conv"]),
+        (FILTER + behind("Scale", "axis: 3"), ["Conv", "Mul"]),
+        (FULL + behind("Scale", "bias_term: true"), ["Flatten", "Gemm"]),
+        (FILTER.replace("{ num", '{ group: 2 num').replace('"Convolution"', '"Deconvolution"') + behind("Scale", ""),
+         ["ConvTranspose"]),
+        (IMAGE.replace('"data"', '"below"') + TWICE + behind("Scale", ""), ["Mul", "Pow"]),
+    ],
+)  # fmt: skip
+def test_what_is_affine_by_channel_is_folded(layers, left, tmp_path):
+    net, inputs = filled(IMAGE + layers)
+    model = model_of(net, tmp_path / "net.onnx", fold_bn=True)
+    assert sorted(node.op_type for node in model.graph.node) == sorted(left)
+    agree(net, tmp_path / "net.onnx", inputs, 1e-5)
+
+
+@pytest.mark.parametrize("below", [NORM, FILTER])
+@pytest.mark.parametrize("options", ["axis: 2", "axis: 3 bias_term: true"])
+def test_rows_and_columns_are_no_channels_where_there_are_as_many(below, options, tmp_path):
+    net, inputs = filled(IMAGE.replace("dim: 5 dim: 3", "dim: 4 dim: 4") + below + behind("Scale", options))
+    converters.export_onnx(net, tmp_path / "net.onnx", fold_bn=True)
+    agree(net, tmp_path / "net.onnx", inputs, 1e-5)
+
+
+def test_filters_that_two_layers_share_are_not_folded_into(tmp_path):
+    shared = FULL.replace("inner_product_param", 'param { name: "w" } inner_product_param')
+    twin = shared.replace('"full"', '"twin"').replace('"below"', '"beside"')
+    net, inputs = filled(IMAGE + shared + twin + behind("Scale", ""))
+    model = model_of(net, tmp_path / "net.onnx", fold_bn=True)
+    assert [node.op_type for node in model.graph.node].count("Mul") == 1
+    agree(net, tmp_path / "net.onnx", inputs, 1e-5)
+
+
+# ---- more of the command and its facts
+
+
+def test_a_mean_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mean.binaryproto").write_bytes(b"mean")
+    means = "mean_value: 104 mean_value: 117 mean_value: 123"
+    for name, known in (("mean.binaryproto", True), ("none.binaryproto", False)):
+        (tmp_path / "net.prototxt").write_text(PREPROCESSED.replace(means, f'mean_file: "{name}"'))
+        net = nets.load(tmp_path / "net.prototxt", input_shapes={"data": (4, 3, 8, 8), "label": (4,)})
+        model = model_of(net, tmp_path / "net.onnx")
+        about = {one.key: one.value for one in model.metadata_props}
+        assert about["data.mean_file"] == name
+        assert about.get("data.mean_file.sha256") == (hashlib.sha256(b"mean").hexdigest() if known else None)
+    with pytest.raises(CaffeError, match=r"none\.caffemodel: cannot be read: no such file or directory"):
+        converters.export_onnx(net, tmp_path / "net.onnx", sources=("net.prototxt", "none.caffemodel"))
+
+
+def test_constants_of_the_command(tmp_path, capsys):
+    given = 'layer { name: "cont" type: "Input" top: "cont" input_param { shape { dim: 5 dim: 2 } } }'
+    (tmp_path / "net.prototxt").write_text(recurrent(given))
+    save_weights(nets.load(tmp_path / "net.prototxt"), tmp_path / "net.caffemodel")
+    files = [str(tmp_path / name) for name in ("net.prototxt", "net.caffemodel", "net.onnx")]
+    assert main([*files, "--check", "--constant", "cont=1"]) == 0
+    assert "nodes, x -> rnn\nrnn: 5x2x3, differs by" in capsys.readouterr().out
+    for wrong, message in ((["--constant", "cont"], "--constant cont: give NAME=NUMBER"),
+                           (["--batch", "two"], "--batch two: give a number, or 'dynamic'")):  # fmt: skip
+        with pytest.raises(CaffeError, match=message):
+            main([*files, *wrong])
+
+
+def test_a_net_without_images_has_no_size_to_leave_open(tmp_path):
+    refused("no images to leave the size of open", nets.load(text.parse_net(recurrent(
+        'layer { name: "cont" type: "Input" top: "cont" input_param { shape { dim: 5 dim: 2 } } }')),
+    ), tmp_path / "net.onnx", dynamic_spatial=True)  # fmt: skip

@@ -344,3 +344,15 @@ def test_an_image_that_is_smaller_than_its_crop_is_named(build, tmp_path):
     layer = build("crop_size: 40", source=tmp_path / "sizes", batch_size=2)
     with open_source(layer, "TEST") as source, pytest.raises(DataError, match=message):
         source.next()
+
+
+def test_an_image_that_hardly_grows_stays_as_it_is(build, tmp_path):
+    with create_store(tmp_path / "large") as store:
+        store.put(b"0", record(1, times=20))  # 640 x 800: a hundredth of that is pixels
+    seen = {}
+    for ratio in (1, 1.009, 1.011):
+        transform = f"expand_param {{ max_expand_ratio: {ratio} }}"
+        with open_source(build(transform, batch_size=1, source=tmp_path / "large"), "TRAIN", seed=1) as source:
+            seen[ratio] = {tuple(source.next()["data"].shape[2:]) for _ in range(5)}
+    assert seen[1] == seen[1.009] == {(640, 800)}
+    assert len(seen[1.011]) > 1

@@ -1,14 +1,17 @@
+import codecs
 import io
 import logging
 import pickle
 import sys
 import tarfile
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
 from data import convert, datum, images, mnist, open_store, otto
+from data.build import Arrays
 from data.cifar10 import load_pickle
 from data.command import run, size
 from data.sources import open_source
@@ -402,3 +405,175 @@ def test_the_mark_that_windows_puts_before_a_text_belongs_to_no_name(command, tm
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0.png 7\r\n")
     assert command("imageset", ".", "store", "--list", "list.txt")[0] == 0
     assert content("store")[2] == [7]
+
+
+def batch(**changes):
+    """A batch of CIFAR-10 as it is pickled, with changes."""
+    found = {"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2], **changes}
+    return pickle.dumps({key: value for key, value in found.items() if value is not None}, protocol=2)
+
+
+class Elsewhere(pickle.Pickler):
+    def persistent_id(self, thing):
+        return "there" if isinstance(thing, complex) else None
+
+
+class Encoded:
+    def __reduce__(self):
+        return codecs.encode, ("x", "utf-8")
+
+
+def pointing():
+    file = io.BytesIO()
+    Elsewhere(file, protocol=2).dump({"data": 1j})
+    return file.getvalue()
+
+
+DAMAGED = {
+    "no dict": (pickle.dumps([1]), "in: data_batch_1: not a batch of CIFAR-10"),
+    "no data": (batch(data=None), "in: data_batch_1: no `data` of N x 3072 bytes in it"),
+    "floats": (batch(data=np.zeros((2, 3072))), "no `data` of N x 3072 bytes"),
+    "other images": (batch(data=np.zeros((2, 768), np.uint8)), "no `data` of N x 3072 bytes"),
+    "no labels": (batch(labels=None), "no `labels`, a list of integers, in it"),
+    "texts": (batch(labels=["1", "2"]), "no `labels`, a list of integers, in it"),
+    "fewer labels": (batch(labels=[1]), "labels are not one of 0 to 9 for each of its 2 images"),
+    "an eleventh class": (batch(labels=[1, 10]), "labels are not one of 0 to 9 for each of its 2 images"),
+    "something outside": (pointing(), "the pickle refers to something outside of it"),
+    "an encoding": (pickle.dumps(Encoded()), "not a readable pickle (encoding 'utf-8')"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_batch_of_cifar10_says_so(command, tmp_path, name):
+    content, message = DAMAGED[name]
+    write_cifar(tmp_path / "in", "python")
+    (tmp_path / "in/data_batch_1").write_bytes(content)
+    status, error = command("cifar10", "in", "--out", "out")
+    assert (status, error.count("\n")) == (2, 1)
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_cifar10_that_are_missing_or_cut_short_say_so(command, tmp_path):
+    write_cifar(tmp_path / "in", "binary")
+    file = tmp_path / "in/data_batch_1.bin"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "12291 bytes are not whole records of 3073; it is cut short" in command("cifar10", "in", "--out", "out")[1]
+    file.write_bytes(b"")
+    assert "labels are not one of 0 to 9 for each of its 0 images" in command("cifar10", "in", "--out", "out")[1]
+    file.unlink()
+    assert "no data_batch_1 or data_batch_1.bin of CIFAR-10 in it" in command("cifar10", "in", "--out", "out")[1]
+    with tarfile.open(tmp_path / "some.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "in")
+    error = command("cifar10", "some.tar.gz", "--out", "out")[1]
+    assert "no data_batch_1 or data_batch_1.bin of CIFAR-10 in the archive" in error
+    (tmp_path / "some.tar.gz").write_bytes((tmp_path / "some.tar.gz").read_bytes()[:-100])
+    assert "some.tar.gz: cannot be read (" in command("cifar10", "some.tar.gz", "--out", "out")[1]
+
+
+def test_a_gzipped_file_that_is_cut_short_says_so(command, tmp_path):
+    write_mnist(tmp_path / "in")
+    file = tmp_path / "in/train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert "train-images-idx3-ubyte.gz: cannot be read (" in command("mnist", "in", "--out", "out")[1]
+
+
+def test_a_download_asks_for_both_parts_and_says_why_it_failed(command, monkeypatch, tmp_path):
+    asked = []
+
+    def fetch(folder, train, download):
+        asked.append((str(folder), train, download))
+        if not train:
+            raise RuntimeError("no\nnetwork")
+
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=SimpleNamespace(MNIST=fetch)))
+    status, error = command("mnist", "in", "--out", "out", "--download")
+    assert asked == [("in", True, True), ("in", False, True)]
+    assert (status, error) == (2, "error: MNIST could not be fetched to in (no network)\n")
+
+
+def test_images_of_several_sizes_do_not_go_into_one_hdf5_file(command, tmp_path):
+    (tmp_path / "a").mkdir()
+    for k in (2, 3):
+        (tmp_path / f"a/{k}.png").write_bytes(images.encode(np.zeros((3, k, 2), np.uint8)))
+    error = command("imageset", ".", "s.h5", "--backend", "hdf5")[1]
+    assert "s.h5: examples of several shapes do not go into one HDF5 file; --resize them" in error
+    assert command("imageset", ".", "s.h5", "--backend", "hdf5", "--resize", "2")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((".", "s", "--list", "list"), "list: it names no image"),
+        (("none", "s"), "none: no such folder"),
+        ((".", "s"), ".: no folder of a class with images in it; other layouts need --list"),
+    ],
+)
+def test_without_images_there_is_no_store(command, tmp_path, words, message):
+    (tmp_path / "list").write_text("\n")
+    (tmp_path / "class").mkdir()
+    status, error = command("imageset", *words)
+    assert status == 2
+    assert message in error
+    assert not (tmp_path / "s").exists()
+
+
+def test_empty_lines_of_a_table_are_left_out(command, tmp_path):
+    (tmp_path / "t.csv").write_text(CSV.replace("\n", "\n\n"))
+    assert command("csv", "t.csv", "s", "--label", "kind", "--drop", "name")[0] == 0
+    assert content("s")[2] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "t.csv: No such file"),
+        (b"a,b\n\xff,1", "t.csv: not a CSV file ("),
+        (b'a\n"' + b"x" * 200000, "t.csv: not"),
+    ],
+)
+def test_what_is_no_table_says_so(command, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "t.csv").write_bytes(text)
+    status, error = command("csv", "t.csv", "s")
+    assert status == 2
+    assert message in error
+
+
+def test_labels_go_with_examples():
+    with pytest.raises(DataError, match="2 labels for 3 examples"):
+        Arrays(np.zeros((3, 1, 1, 1)), np.zeros(2, np.int64))
+
+
+def test_an_interrupt_ends_a_command_with_status_130(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as left:
+        run(main)
+    logging.getLogger().handlers.clear()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "interrupted; what was not finished is gone\n"
+
+
+def test_a_scaling_says_what_it_does_not_fit(tmp_path):
+    values = np.array([[1.0, 2], [3, 2]], np.float32)
+    scaling = otto.Scaling.fit(values, log1p=False, standardize=True)
+    np.testing.assert_array_equal(scaling(values), [[-1, 0], [1, 0]])
+    with pytest.raises(DataError, match="the scaling is of 2 features, the table has 3"):
+        scaling(np.zeros((1, 3), np.float32))
+    with pytest.raises(DataError, match=r"s.json: No such file or directory; build the training set first"):
+        otto.Scaling.load(tmp_path / "s.json")
+    for text in ("no JSON", "[]", '{"log1p": true}'):
+        (tmp_path / "s.json").write_text(text)
+        with pytest.raises(DataError, match=r"s.json: not a scaling file"):
+            otto.Scaling.load(tmp_path / "s.json")
+    scaling.save(tmp_path / "s.json")
+    assert otto.Scaling.load(tmp_path / "s.json") == scaling
+
+
+@pytest.mark.parametrize("cell", ["Class_0", "Class_10", "Class_x", "3", "class_3"])
+def test_an_otto_target_is_one_of_nine_classes(tmp_path, cell):
+    (tmp_path / "train.csv").write_text(f"id,feat_1,target\n1,2,Class_9\n2,3,{cell}\n")
+    with pytest.raises(DataError, match=f"train.csv: target '{cell}' is not Class_1 to Class_9"):
+        otto.read_train(tmp_path / "train.csv")

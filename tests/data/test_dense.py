@@ -87,12 +87,15 @@ def test_bad_options_say_so(dense, pictures, options, transform, message):
     [
         ("0.png labels0.png 1.png", "list: names 3 files, where each image needs one with its labels"),
         ("", "there are no records"),
+        (None, "list: no such file or directory"),
         ("0.png other.png", "other.png: no such image"),
         ("0.png small.png", "list: 0.png and its labels small.png differ in size: 4x6 and 2x2"),
     ],
 )
 def test_a_bad_list_says_so(dense, pictures, tmp_path, text, message):
     (tmp_path / "small.png").write_bytes(images.encode(np.zeros((1, 2, 2), np.uint8)))
-    (tmp_path / "list").write_text(text)
+    (tmp_path / "list").unlink()
+    if text is not None:
+        (tmp_path / "list").write_text(text)
     with pytest.raises(DataError, match=message):
         top_shapes(dense(), "TRAIN")

@@ -7,6 +7,7 @@ import pytest
 import data
 from data import digits, mnist
 from data.sources import top_shapes
+from protos.errors import DataError
 
 
 @pytest.mark.parametrize(("part", "each"), [("train", 500), ("test", 100)])
@@ -47,3 +48,24 @@ def test_the_sample_is_drawn_the_same_each_time(tmp_path):
     one, two = digits.sample(tmp_path, "test"), digits.sample(tmp_path, "test")
     np.testing.assert_array_equal(one[0], two[0])
     assert np.bincount(one[1]).tolist() == [100] * 10
+
+
+def test_the_sample_is_written_as_it_is_read(tmp_path):
+    labels = np.tile(np.arange(10, dtype=np.uint8), 520)
+    images = np.random.default_rng(1).integers(0, 256, (5200, 4, 4), dtype=np.uint8)
+    (tmp_path / "out").mkdir()
+    for stem in ("train", "t10k"):
+        mnist.write_idx(tmp_path / f"{stem}-images-idx3-ubyte.gz", images)
+        mnist.write_idx(tmp_path / f"{stem}-labels-idx1-ubyte.gz", labels)
+    digits.write_sample(tmp_path, tmp_path / "out")
+    assert sum(file.name.endswith("-ubyte.gz") for file in (tmp_path / "out").iterdir()) == 4
+    for part, count in (("train", 5000), ("test", 1000)):
+        found, wanted = mnist.read_set(tmp_path / "out", part), digits.sample(tmp_path, part)
+        assert len(found[0]) == count
+        assert all(map(np.array_equal, found, wanted))
+
+
+def test_where_no_store_can_be_the_reason_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file/mnist_test_lmdb: cannot be written"):
+        digits.ensure_shipped_store(tmp_path / "file/mnist_test_lmdb")

@@ -179,3 +179,19 @@ def test_names_in_a_list_may_hold_blanks_or_share_a_line(tmp_path):
         write(tmp_path / name, np.zeros((2, 3)))
     (tmp_path / "list.txt").write_text(f"\ufeff{tmp_path}/a b.h5\r\n{tmp_path}/c.h5 {tmp_path}/d.h5\n\n", "utf-8")
     assert Hdf5Files(str(tmp_path / "list.txt"), ("data",)).sizes == [2, 2, 2]
+
+
+def test_ranks_shuffle_by_a_common_seed(hdf5_layer):
+    with pytest.raises(DataError, match=r"layer 'd': shuffling for several ranks needs a common seed \(random_seed\)"):
+        open_source(hdf5_layer("shuffle: true"), "TRAIN", rank=1, world_size=2)
+    rows = []
+    for rank in range(2):
+        with open_source(hdf5_layer("shuffle: true"), "TRAIN", seed=1, rank=rank, world_size=2) as source:
+            rows += [row for _ in range(3) for row in source.next()["label"].tolist()]
+    assert sorted(rows) == sorted([*range(12)] * 2)
+
+
+def test_a_file_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/folder/out.h5: cannot be written: not a directory"):
+        Hdf5Writer(tmp_path / "file/folder/out.h5")

@@ -126,3 +126,8 @@ def test_a_bad_image_is_named(tmp_path):
         images.decode(b"not an image", True, "record 4")
     with pytest.raises(DataError, match="unknown image encoding 'pgn'"):
         images.encode(PIXELS.transpose(2, 0, 1), "pgn")
+
+
+def test_an_image_has_one_channel_or_three():
+    with pytest.raises(DataError, match="an image has 1 or 3 channels, not 2"):
+        images.encode(np.zeros((2, 4, 4), np.uint8))

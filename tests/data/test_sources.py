@@ -330,3 +330,41 @@ def test_a_damaged_key_is_found_out_when_records_are_shuffled(tmp_path):
     with pytest.raises(DataError, match="s: record 13 cannot be found by its key: the store is damaged"):
         records.read(np.array([5, 13, 2, 9, 1, 7, 3]))
     records.close()
+
+
+def test_a_list_may_have_empty_lines_and_has_to_be_there(layer, tmp_path):
+    for k in range(2):
+        (tmp_path / f"{k}.png").write_bytes(images.encode(np.full((1, 2, 2), k, np.uint8)))
+    (tmp_path / "list").write_text("\n0.png 5\n \n1.png 7\n\n")
+    listed = layer(f"type: 'ImageData' image_data_param {{ source: '{tmp_path}/list' root_folder: '{tmp_path}/' }}")
+    with open_source(listed, "TEST") as source:
+        assert labels(source, 3) == [[5], [7], [5]]
+    (tmp_path / "list").unlink()
+    with pytest.raises(DataError, match="list: no such file or directory"):
+        top_shapes(listed, "TEST")
+
+
+@pytest.mark.parametrize(
+    ("prototxt", "message"),
+    [
+        (
+            "type: 'MemoryData' memory_data_param { batch_size: 2 channels: 1 height: 2 }",
+            "layer 'd': MemoryData needs batch_size, channels, height and width",
+        ),
+        (
+            "type: 'ImageData' image_data_param { source: 'x' new_height: 3 }",
+            "layer 'd': new_height and new_width go together; one of them is missing",
+        ),
+        (
+            "type: 'MemoryData' top: 'more' memory_data_param { batch_size: 1 }",
+            r"layer 'd' \(MemoryData\) has 3 tops; it takes 2$",
+        ),
+        (
+            "type: 'ImageData' top: 'more' image_data_param { source: 'x' }",
+            r"layer 'd' \(ImageData\) has 3 tops; it takes 1 to 2$",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_read(layer, prototxt, message):
+    with pytest.raises(DataError, match=message):
+        top_shapes(layer(prototxt), "TRAIN")

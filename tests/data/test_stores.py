@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from data import lmdb_pages, stores
+from data import lmdb_pages, lmdb_records, stores
 from data.stores import create_store, open_store
 from protos import temporary
 from protos.errors import DataError
@@ -312,3 +312,22 @@ def test_what_is_no_store_says_so(tmp_path):
         open_store(build(tmp_path / "s"), "LEVELDB")
     with pytest.raises(DataError, match="unknown store backend 'sqlite'"):
         create_store(tmp_path / "t", "sqlite")
+
+
+def test_an_lmdb_that_ends_in_its_second_page_is_cut_short(tmp_path):
+    content = (build(tmp_path / "s") / "data.mdb").read_bytes()
+    (tmp_path / "cut").write_bytes(content[:4200])
+    with pytest.raises(OSError, match="it is cut short"):
+        lmdb_records.Records(tmp_path / "cut")
+
+
+def test_nothing_is_found_in_an_empty_lmdb(tmp_path):
+    found = lmdb_records.Records(build(tmp_path / "s", records={}) / "data.mdb")
+    assert (found.count, list(found.scan()), found.find(b"key")) == (0, [], None)
+    found.close()
+
+
+def test_a_leveldb_without_its_package_names_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plyvel", None)
+    with pytest.raises(DataError, match=r"need the plyvel package: pip install 'caffetorch\[leveldb\]'"):
+        build(tmp_path / "s", "leveldb")

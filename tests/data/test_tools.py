@@ -10,7 +10,7 @@ from data.records import StoreRecords
 from data.stores import create_store
 from data.transform import read_mean
 from protos.errors import DataError
-from protos.schema import AnnotatedDatum
+from protos.schema import AnnotatedDatum, BlobProto
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
 
@@ -140,3 +140,31 @@ def test_stores_of_boxes_are_told_shown_and_checked(boxes, monkeypatch, capsys, 
 def test_the_layer_of_plain_records_names_that_of_boxes(boxes):
     with pytest.raises(DataError, match="record 0: an AnnotatedDatum, with boxes, not a Datum; its layer type is Anno"):
         StoreRecords(str(boxes), None)
+
+
+def test_a_store_without_records_is_told_of(monkeypatch, tmp_path):
+    with create_store(tmp_path / "empty"):
+        pass
+    for tool, *flags in ((verify,), (mean, tmp_path / "mean"), (inspect, "--images", tmp_path / "sheet.png")):
+        with pytest.raises(DataError, match="empty: there are no records in it"):
+            call(monkeypatch, tool, tmp_path / "empty", *flags)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_large_images_are_shown_small(monkeypatch, tmp_path):
+    with create_store(tmp_path / "large") as store:
+        for k, (height, width) in enumerate([(600, 300), (2, 900)]):
+            store.put(b"%d" % k, datum.pack(np.full((1, height, width), 200, np.uint8), 0))
+    call(monkeypatch, inspect, tmp_path / "large", "--images", tmp_path / "sheet.png")
+    side = inspect._TILE
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        seen = np.asarray(sheet)[..., 0] == 200
+    assert seen[:, : side + 2].sum() == side * side // 2
+    assert seen[:, side + 2 :].sum() == side  # one row of it is left
+
+
+def test_a_mean_of_another_number_of_values_says_so(tmp_path):
+    blob = BlobProto(num=1, channels=3, height=2, width=2, data=[1] * 11)
+    (tmp_path / "mean").write_bytes(blob.SerializeToString())
+    with pytest.raises(DataError, match=r"mean_file .*mean: 11 values do not make a blob of 1x3x2x2"):
+        read_mean(tmp_path / "mean")

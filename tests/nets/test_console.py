@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nets import console
+from nets import cli, console
 from nets.solver import Action
 from protos.errors import CaffeError, CaffeWarning
 
@@ -145,3 +145,18 @@ def test_flags_of_the_originals_other_commands_are_taken(capfd: pytest.CaptureFi
 
 def test_no_gpu_is_named_by_an_empty_flag() -> None:
     assert console.devices("") == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs")
+def test_all_gpus_where_there_are_none() -> None:
+    with pytest.raises(CaffeError, match="--gpu all: there are 0 GPUs"):
+        cli.dispatch(["device_query"])
+
+
+def test_the_command_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.dispatch([]) == 2
+    said = capsys.readouterr().out
+    assert said.startswith("usage: caffe COMMAND [flags]")
+    assert all(f"  {command} " in said for command in cli.COMMANDS)
+    assert cli.dispatch(["-help"]) == 0
+    assert capsys.readouterr().out == said

@@ -93,3 +93,14 @@ def test_splits_are_named_as_in_the_original() -> None:
     assert [(split.name, split.tops) for split in found.values()] == [
         ("y_a_0_split", ["y_a_0_split_0", "y_a_0_split_1"])
     ]
+
+
+def test_a_net_without_blobs_has_norms_of_0(caplog: pytest.LogCaptureFixture) -> None:
+    net = """layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 } } }
+        layer { name: "sum" type: "Reduction" bottom: "x" top: "sum" loss_weight: 1 }"""
+    fields = 'base_lr: 1 lr_policy: "fixed" debug_info: true display: 1'
+    solver = nets.Solver(text.parse_solver(f"net_param {{ {net} }} {fields}"), "cpu")
+    caplog.set_level(logging.INFO, logger="caffe")
+    solver.step(1)
+    wanted = "    [Backward] All net params (data, diff): L1 norm = (0, 0); L2 norm = (0, 0)"
+    assert wanted in caplog.messages

@@ -81,3 +81,14 @@ def test_gpus_are_numbered_among_those_that_are_visible(monkeypatch: pytest.Monk
     assert launch.visible([0, 2]) == "0,2"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
     assert launch.visible([0, 2]) == "4,7"
+
+
+def test_what_a_rank_says_that_fails_as_no_other_does_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "rank $RANK" >&2\n[ "$RANK" != 1 ] || exit 3\n')
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    assert launch.launch(2, [], os.environ) == 3
+    assert capfd.readouterr().err == "rank 0\nrank 1\n"

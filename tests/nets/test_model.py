@@ -114,6 +114,38 @@ def test_python_layers_run_only_where_they_may(tmp_path):
     torch.testing.assert_close(blobs["user"], 2 * blobs["ip"])
 
 
+LONELY = """
+import caffe
+
+
+class Silent(caffe.Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+
+class Forwards(Silent):
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+"""
+
+
+def test_a_python_layer_without_a_method_is_told_when_it_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "lonely.py").write_text(LONELY)
+    monkeypatch.syspath_prepend(tmp_path)
+    user = 'layer { name: "user" type: "Python" bottom: "data" top: "user" python_param { module: "lonely" layer:'
+    silent, forwards = (
+        nets.load(text.parse_net(f'{DEPLOY} {user} "{name}" }} }}'), phase="TRAIN", allow_python=True)
+        for name in ("Silent", "Forwards")
+    )
+    x = torch.ones(2, 3, requires_grad=True)
+    with pytest.raises(NetError, match=r"layer 'user' .*Silent.forward raised NotImplementedError: it has no forward"):
+        silent(x)
+    top = forwards(x)["user"]
+    assert torch.equal(top, x)
+    with pytest.raises(NetError, match=r"Forwards.backward raised NotImplementedError: it has no backward"):
+        top.sum().backward()
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(CaffeError, match=r"nothing\.prototxt"):
         nets.load(tmp_path / "nothing.prototxt")

@@ -14,6 +14,7 @@ import nets
 from nets import draw, plot, summary
 from nets.plot import read_log
 from nets.weights import save_weights
+from protos import text
 from protos.errors import CaffeError, CaffeWarning
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -336,3 +337,41 @@ def test_weights_without_filters_are_plotted(work):
         net.layer("fc").blobs[0].normal_()
     plot.plot_weights(net, Path("fc.png"))
     assert (work / "fc.png").exists()
+
+
+def test_the_summary_counts_each_step_of_a_sequence():
+    options = "recurrent_param { num_output: 4 }"
+    net = nets.load(
+        text.parse_net(f"""
+        layer {{ name: "x" type: "Input" top: "x" top: "cont" top: "gain" input_param {{
+          shape {{ dim: [5, 2, 3] }} shape {{ dim: [5, 2] }} shape {{ dim: 3 }} }} }}
+        layer {{ name: "scale" type: "Scale" bottom: "x" bottom: "gain" top: "scale" scale_param {{ axis: 2 }} }}
+        layer {{ name: "lstm" type: "LSTM" bottom: "scale" bottom: "cont" top: "lstm" {options} }}
+        layer {{ name: "rnn" type: "RNN" bottom: "scale" bottom: "cont" top: "rnn" {options} }}""")
+    )
+    rows = {row.name: row for row in summary.rows(net)}
+    assert rows["scale"].multiply_adds == 5 * 2 * 3
+    assert rows["lstm"].parameters == 4 * 4 * (3 + 1 + 4)
+    assert rows["lstm"].multiply_adds == 5 * 2 * 4 * 4 * (3 + 4)
+    assert rows["rnn"].parameters == 4 * (3 + 1 + 4) + 4 * (4 + 1)
+    assert rows["rnn"].multiply_adds == 5 * 2 * 4 * (3 + 4 + 4)
+
+
+def test_windows_that_are_not_square_are_drawn_with_both_sides(work):
+    sides = "kernel_h: 3 kernel_w: 1 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 0"
+    (work / "sides.prototxt").write_text(
+        NET.replace("kernel_size: 3 stride: 2 pad: 1", sides).replace("global_pooling: true", sides)
+    )
+    assert draw.main(["sides.prototxt", "net.dot"]) == 0
+    said = (work / "net.dot").read_text()
+    assert "Convolution 6, 3x1 /2x1 pad 1x0" in said
+    assert "AVE pooling, 3x1 /2x1 pad 1x0" in said
+
+
+def test_a_net_without_weights_has_none_to_show(work):
+    (work / "bare.prototxt").write_text(
+        'name: "bare" layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 } } }'
+        'layer { name: "t" type: "TanH" bottom: "d" top: "t" }'
+    )
+    with pytest.raises(CaffeError, match="net 'bare' has no layers with weights to show"):
+        plot.plot_weights(nets.load("bare.prototxt"), work / "x.png")

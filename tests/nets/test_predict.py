@@ -18,10 +18,11 @@ from data.mean import write_mean
 from data.stores import create_store
 from nets.feeding import Item
 from nets.predict import main
-from nets.predictions import plan
+from nets.predictions import plan, predict
 from nets.scores import Scores
 from nets.weights import save_weights
-from protos.errors import CaffeError
+from protos import text
+from protos.errors import CaffeError, NetError
 from tests.folders import no_text
 
 TRAINED = """
@@ -397,3 +398,88 @@ def test_more_classes_than_colours_are_numbers_of_two_bytes(work):
         assert picture.mode.startswith("I")
         rows, columns = (np.arange(new) * 8 // new for new in (10, 12))
         np.testing.assert_array_equal(np.asarray(picture), best[rows][:, columns])
+
+
+ROWS = OTTO.replace("dim: 93 dim: 1 dim: 1", "dim: 93")
+
+
+def test_a_table_fits_a_net_of_rows(work):
+    net = prepare(work, ROWS)
+    otto(work, target=False)
+    run("otto.csv", "--out", "out.csv")
+    features = torch.arange(93.0) + torch.arange(12.0)[:, None]
+    np.testing.assert_allclose(scores(work / "out.csv")[2], softmaxed(net, features), atol=1e-5)
+
+
+def test_empty_lines_behind_the_labels_name_no_class(work, capsys):
+    prepare(work, DEPLOY)
+    (work / "names.txt").write_text("ant\nbee\ncat\n\n \n")
+    run("0.png", "--labels", "names.txt")
+    assert {line.split(" - ")[1] for line in capsys.readouterr().out.splitlines()[1:]} == {'"ant"', '"bee"', '"cat"'}
+
+
+SECOND = 'layer { name: "more" type: "Input" top: "more" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }'
+JOINED = 'layer { name: "sum" type: "Eltwise" bottom: "data" bottom: "more" top: "sum" }'
+MISFITS = {
+    "a folder without images": (DEPLOY, "nothing", "nothing: there are neither images nor a store in this folder"),
+    "a store without records": (DEPLOY, "empty", "there is nothing in the inputs to predict"),
+    "no records for a net of pixels": (PIXELS, "empty", "there is nothing in the inputs to predict"),
+    "a class without a number": (OTTO, "classes.csv", "classes.csv: target 'third' is neither Class_1, Class_2"),
+    "channels": (DEPLOY.replace("dim: 3", "dim: 2"), "0.png", "0.png: has 3 channels, the net's input has 2"),
+    "an image for rows": (ROWS, "0.png", "0.png: has 360 values, the net's input 93"),
+    "one axis": (
+        DEPLOY.replace("dim: 1 dim: 3 dim: 8 dim: 8", "dim: 3").replace("num_output", "axis: 0 num_output")
+        .replace("Softmax", "Sigmoid"),
+        "0.png", "its input 'data' needs a batch of at least 2 axes",
+    ),
+    "two inputs": (SECOND + DEPLOY + JOINED, "0.png", "not several or none: data, more"),
+    "scores of three axes": (
+        DEPLOY.replace("num_output: 3", "num_output: 6")
+        + 'layer { name: "r" type: "Reshape" bottom: "prob" top: "pairs" reshape_param { shape { dim: [0, 3, 2] } } }',
+        "0.png", r"the prediction has the shape \[1, 3, 2\]: it needs scores for each of 1 items",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_does_not_fit_the_net_is_named(work, name):
+    prototxt, given, message = MISFITS[name]
+    prepare(work, prototxt)
+    (work / "nothing").mkdir()
+    with create_store("empty"):
+        pass
+    (work / "classes.csv").write_text(",".join([*(f"f{i}" for i in range(93)), "target"]) + "\n" + "1," * 93 + "third")
+    with pytest.raises(CaffeError, match=message):
+        run(given)
+
+
+EXPORTED = {
+    "another prediction": (DEPLOY.replace('"prob"', '"other"'), "predicts other, the net 'prob'"),
+    "another input": (DEPLOY.replace('"data"', '"image"'), "the model's inputs are image; given: data"),
+    "another size": (DEPLOY.replace("dim: 8", "dim: 4"), "the model cannot be run: .*"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_a_model_of_another_net_is_not_compared(work, name):
+    prototxt, message = EXPORTED[name]
+    prepare(work, DEPLOY)
+    converters.export_onnx(nets.load(text.parse_net(prototxt)), "net.onnx")
+    with pytest.raises(CaffeError, match=message) as error:
+        run("0.png", "--compare", "net.onnx")
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_model_says_so(work, monkeypatch):
+    prepare(work, DEPLOY)
+    with pytest.raises(CaffeError, match=r"names.txt: onnxruntime cannot load it: \S.*$"):
+        run("0.png", "--compare", "names.txt")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(CaffeError, match="needs the onnxruntime package: pip install onnxruntime"):
+        run("0.png", "--compare", "names.txt")
+
+
+def test_a_prediction_says_which_inputs_it_cannot_do_without(work):
+    net = nets.load(text.parse_net(SECOND + DEPLOY + JOINED))
+    with pytest.raises(NetError, match=r"'sum' cannot be had without the inputs more$"):
+        predict(net, {"data": torch.zeros(1, 3, 8, 8)})

@@ -31,6 +31,9 @@ from nets.recipe.experiments import EXPERIMENTS
 from nets.recipe.process import Command
 from nets.recipe.results import Results
 from nets.recipe.sizes import Size
+from nets.recipe.source import CIFAR10, MNIST
+from nets.recipe.stage import HASHED, Stage, fingerprint
+from nets.recipe.work import Work
 from protos import text
 from protos.errors import CaffeError
 
@@ -433,3 +436,44 @@ def test_lenet_spreads_over_all_gpus_and_splits_its_batches():
         assert {store.batch_size for store in stores if "test" in store.source} == {100}
     others = [stage.command for stage in EXPERIMENTS["otto"].stages(size, Path("source"))]
     assert "python -m nets.train solver.prototxt --gpu 0" in others
+
+
+def test_an_archive_may_stand_for_the_folder(tmp_path):
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    archive.write_bytes(b"")
+    CIFAR10.check(archive)
+    assert CIFAR10.found(archive) == [archive]
+    with pytest.raises(CaffeError, match="no such folder; expected in it: train-images"):
+        MNIST.check(archive)
+
+
+def test_of_a_large_file_size_and_time_stand_for_its_content(tmp_path):
+    small, large = tmp_path / "small", tmp_path / "large"
+    for path, size in ((small, HASHED), (large, HASHED + 1)):
+        path.touch()
+        os.truncate(path, size)
+        os.utime(path, ns=(0, 10**9))
+    before = fingerprint(small), fingerprint(large)
+    for path in (small, large):
+        with path.open("r+b") as file:
+            file.write(b"x")
+        os.utime(path, ns=(0, 10**9))
+    assert fingerprint(small) != before[0]
+    assert fingerprint(large) == before[1]
+    os.utime(large, ns=(0, 2 * 10**9))
+    assert fingerprint(large) != before[1]
+
+
+def test_a_stage_has_to_make_what_it_says(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CaffeError, match=r"file/work: cannot be made: Not a directory"):
+        Work(tmp_path / "file/work", {})
+    work = Work(tmp_path / "work", {"recipe": "own"})
+    stage = Stage("convert", "data.convert", (), makes=("train", "test"))
+    (tmp_path / "work/train").touch()
+    (tmp_path / "work/test").write_text("here")
+    work.begin(stage)
+    (tmp_path / "work/test").unlink()
+    with pytest.raises(CaffeError, match=r"work: stage convert ended, but did not make test$"):
+        work.end(stage, 1.0)
+    assert not Work(tmp_path / "work", {"recipe": "own"}).is_done(stage)

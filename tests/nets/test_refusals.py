@@ -6,7 +6,7 @@ import torch
 import nets
 from protos import text
 from protos.errors import NetError
-from tests.nets import refused_forks
+from tests.nets import refused_forks, refused_lasagne
 
 # type | shapes of the bottoms | number of tops | options, and what the message says of it
 REFUSED = r"""
@@ -74,6 +74,8 @@ Deconvolution | 1x4x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 wei
     bilinear filler needs square kernels, N x C x k x k, not [4, 4, 1]
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 4 kernel_size: 1 relu: true dilation_h: 3 }
     option convolution_param.dilation_h is not supported; layer 'l' (Convolution): option convolution_param.relu
+Convolution | 1x4x5 | 1 | convolution_param { num_output: 4 kernel_size: 2 pad_t: 1 }
+    pad_t, pad_b, pad_l and pad_r go with two spatial axes
 ConvolutionDepthwise | 1x4x2x3 | 1 | convolution_param { kernel_h: 2 kernel_w: 6 stride: 2 pad_h: 0 pad_w: 0 }
     the kernel does not fit into spatial axis 1: it spans 6 of 3
 Im2col | 1x4x2x2 | 1 | convolution_param { kernel_size: 5 }
@@ -102,6 +104,8 @@ SoftmaxWithLoss | 2x4 2 | 1 | loss_param { normalization: PRE_FIXED pre_fixed_no
     option loss_param.pre_fixed_normalizer is not supported
 SoftmaxWithLoss | 2x4 2 | 1 | softmax_param { label_smooth_factor: 0.1 }
     option softmax_param.label_smooth_factor is not supported
+SoftmaxWithLoss | 2x4 2 | 1 | loss_param { normalization: PRE_FIXED }
+    normalization PRE_FIXED is not supported
 HingeLoss | 2x4 3 | 1 |
     needs one label for each item
 HingeLoss | 2x4 1x2 | 1 |
@@ -178,12 +182,16 @@ Tile | 2x5 | 1 |
     tiles must be set and positive
 Reduction | 2x5 | 1 | reduction_param { axis: 2 }
     axis 2 does not exist in a blob of 2 axes
+Reduction | 2x5 | 1 | reduction_param { operation: LOGSUM }
+    operation LOGSUM is not supported
 Eltwise | 2x5 2x4 | 1 |
     its bottoms must have one shape
 Eltwise | 2x5 2x5 | 1 | eltwise_param { coeff: 1 }
     has 2 bottoms but 1 coeff: give none, or one for each
 Eltwise | 2x5 2x5 | 1 | eltwise_param { coeff: 1 coeff: 1 operation: PROD }
     coeff goes with the operation SUM, not PROD
+Eltwise | 2x5 2x5 | 1 | eltwise_param { operation: STOCHASTIC_SUM }
+    operation STOCHASTIC_SUM is not supported
 Eltwise | 2x5 | 1 |
     has 1 bottoms where it takes at least 2
 Scale | 2x5 4 | 1 |
@@ -210,6 +218,8 @@ Log | 2 | 1 | log_param { base: 0 }
     base must be positive and not 1, or -1 for e, not 0
 Clip | 2 | 1 | clip_param { min: 2 max: 1 }
     min 2 lies above max 1
+Clip | 2 | 1 |
+    clip_param needs both min and max
 LSTM | 4x2x3 4x3 | 1 | recurrent_param { num_output: 3 }
     x must be T x N x any, and cont T x N, not 4x3
 LSTM | 4x2 4x2 | 1 | recurrent_param { num_output: 3 }
@@ -236,6 +246,8 @@ SPP | 1x1x5x5 | 1 | spp_param { pyramid_height: 2 pool: STOCHASTIC }
     2 bins need padding around 5x5 pixels, which goes with MAX and AVE only
 SPP | 1x1x3x3 | 1 |
     pyramid_height must be at least 1
+SPP | 1x3x3 | 1 | spp_param { pyramid_height: 1 }
+    its bottom needs 4 axes, N x C x H x W
 Parameter |  | 1 | parameter_param { shape { dim: 0 } }
     shape 0 must be positive
 HDF5Output | 4x3 4x1 | 0 |
@@ -244,6 +256,8 @@ HDF5Output | 4x3 4x0 | 0 | hdf5_output_param { file_name: "o.h5" }
     its bottoms need 1 to 4 axes, and values in each item
 HDF5Output | 4x3x1x1x1 4 | 0 | hdf5_output_param { file_name: "o.h5" }
     its bottoms need 1 to 4 axes, and values in each item
+HDF5Output | 4x3 5x1 | 0 | hdf5_output_param { file_name: "o.h5" }
+    its bottoms hold 4 and 5 items
 Split | 4x3 | 0 |
     has 0 tops where it takes at least 1
 Silence | 4x3 | 1 |
@@ -260,6 +274,8 @@ Python | 4x3 | 1 | python_param { layer: "X" }
     python_param needs module and layer
 Python | 4x3 | 1 | python_param { module: "nope" layer: "X" }
     its module 'nope' cannot be imported: No module named 'nope'; add its folder to PYTHONPATH
+Python | 4x3 | 1 | python_param { module: "data.nope" layer: "X" }
+    its module 'data.nope' cannot be imported: No module named 'data.nope'
 Python | 4x3 | 1 | python_param { module: "tests.nets.user_layers" layer: "X" }
     module 'tests.nets.user_layers' has no class 'X'
 Python | 4x3 4x3 | 1 | python_param { module: "tests.nets.user_layers" layer: "Scaled" param_str: '{"factor": 2}' }
@@ -271,9 +287,12 @@ REFUSED_VALUES = [
     ("SoftmaxWithLoss", (torch.zeros(1, 0).tolist(), [0.0]), "label 0 is out of range: there are 0 classes"),
     ("SoftmaxWithLoss", ([[0.0, 1]], [2.0]), "label 2 is out of range: there are 2 classes, counted from 0"),
     ("SoftmaxWithLoss", ([[0.0, 1]], [-1.0]), "label -1 is out of range: there are 2 classes, counted from 0"),
+    ("SoftmaxWithLossOHEM", ([[0.0, 1]], [2.0]), "label 2 is out of range: there are 2 classes, counted from 0"),
     ("InfogainLoss", ([[0.0, 1]], [2.0], [[1.0, 0], [0, 1]]), "label 2 is out of range"),
     ("MultinomialLogisticLoss", ([[0.5, 0.5]], [2.0]), "label 2 is out of range"),
     ("HingeLoss", ([[0.5, 0.5]], [-3.0]), "label -3 is out of range"),
+    ("CenterLoss", ([[0.5, 0.5]], [3.0]), "label 3 is out of range: there are 3 classes"),
+    ("MarginInnerProduct", ([[0.5, 0.5]], [3.0]), "label 3 is out of range: there are 3 classes"),
     ("Accuracy", ([[0.5, 0.5]], [5.0]), "label 5 is out of range"),
     ("BatchReindex", ([[1.0], [2]], [0.0, 2]), "index 2 is out of range: there are 2 items"),
     ("CtcLoss", ([[[0.0, 1]]], [[2.0]]), "label 2 is out of range: there are 2 classes, counted from 0"),
@@ -282,8 +301,10 @@ REFUSED_VALUES = [
     ("Python", ([1.0],), "Broken.forward raised KeyError: 'no such thing'"),
 ]
 OPTIONS = {
+    "CenterLoss": "center_loss_param { num_output: 3 }",
     "CtcLoss": "ctc_loss_param { alphabet_size: 2 time_step: 1 }",
     "Embed": "embed_param { input_dim: 6 num_output: 2 }",
+    "MarginInnerProduct": 'margin_inner_product_param { num_output: 3 weight_filler { type: "xavier" } }',
     "Python": 'python_param { module: "tests.nets.user_layers" layer: "Broken" }',
 }
 
@@ -320,7 +341,8 @@ def load(kind: str, shapes: list[tuple[int, ...]], tops: int = 1, options: str =
 
 
 def refused() -> list[tuple[str, str, str]]:
-    lines = f"{REFUSED.strip()}\n{refused_forks.REFUSED.strip()}".splitlines()
+    tables = (REFUSED, refused_forks.REFUSED, refused_lasagne.REFUSED)
+    lines = "\n".join(table.strip() for table in tables).splitlines()
     return [
         (case.split(" | ")[0].strip(), case, said.strip()) for case, said in zip(lines[::2], lines[1::2], strict=True)
     ]
@@ -344,6 +366,25 @@ def test_a_layer_that_does_not_fit_is_refused(kind, case, message):
     if " with bottoms " in said:
         assert f" with bottoms {', '.join(f'x{i} {s}' for i, s in enumerate(shapes.split()))}: {message}" in said
     assert "\n" not in said
+
+
+def test_beside_the_label_that_is_ignored_none_is_out_of_range():
+    for kind in ("SoftmaxWithLoss", "InfogainLoss", "Accuracy"):
+        matrix = [(2, 2)] * (kind == "InfogainLoss")
+        options = {"Accuracy": "accuracy_param { ignore_label: 255 }"}.get(kind, "loss_param { ignore_label: 255 }")
+        net = load(kind, [(2, 2), (2,), *matrix], 1, options)
+        bottoms = [torch.zeros(2, 2), torch.tensor([255.0, 7]), *(torch.eye(2) for _ in matrix)]
+        with pytest.raises(NetError, match="label 7 is out of range: there are 2 classes"):
+            net(*bottoms)
+        bottoms[1][1] = 1
+        assert net(*bottoms)["y0"].isfinite()
+
+
+@pytest.mark.parametrize("kind", ["MultinomialLogisticLoss", "CenterLoss", "MarginInnerProduct", "Accuracy"])
+def test_labels_of_more_items_than_there_are_name_the_layer_and_the_shapes(kind):
+    net = load(kind, [(2, 4), (2,)], 1, OPTIONS.get(kind, ""))
+    with pytest.raises(NetError, match=rf"layer 'l' \({kind}\) with bottoms x0 2x4, x1 3"):
+        net(torch.full((2, 4), 0.25), torch.zeros(3))
 
 
 @pytest.mark.parametrize(("kind", "values", "message"), REFUSED_VALUES)

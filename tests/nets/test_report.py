@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import nets
+from nets.plot import filter_tiles
 from nets.report import Figure, Report, Weights, machine, write_report
-from nets.report.chart import Axis, Line, lines
+from nets.report.chart import Axis, Line, lines, number
 from nets.weights import save_weights
 from protos.errors import CaffeError, DataError, WeightsError
 
@@ -416,3 +418,41 @@ def test_a_browser_shows_it_at_all_widths_without_a_complaint(folder):
         assert line == f"width {width}: {width} {width}"
     assert complaints == []
     assert chromium(folder, folder / "report.html")[1] == []
+
+
+def test_a_class_without_records_is_left_out_of_the_accuracies(folder):
+    labels, shares = zip(*[record for record in RECORDS if record[0] != 1], strict=True)
+    np.savez(folder / "two.npz", labels=labels, probabilities=shares, class_names=NAMES)
+    page = written(folder, predictions=folder / "two.npz")
+    assert "6 of 7 are right: an accuracy of 85.71%" in page.texts["classes"]
+    table = page.source.split('class="classes"')[1].split("</table>")[0]
+    assert ">cat</th>" in table
+    assert ">dog</th>" not in table
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "648 values, mean 0, deviation 0, 1 are no numbers"), (648, "fc: no weight is a number")]
+)
+def test_weights_that_are_no_numbers_are_told(folder, count, said):
+    net = nets.load(folder / "net.prototxt")
+    with torch.no_grad():
+        net.layer("fc").blobs[0].zero_().view(-1)[:count] = np.inf
+    save_weights(net, folder / "net.caffemodel")
+    page = written(folder, weights=Weights(folder / "net.prototxt", folder / "net.caffemodel"))
+    assert said in page.texts["weights"]
+
+
+def test_weights_that_are_missing_are_named(folder):
+    (folder / "net.prototxt").write_text(NET.replace('"fc"', '"other"'))
+    with pytest.raises(WeightsError, match=r"net.caffemodel: there are no weights for other$"):
+        written(folder, weights=Weights(folder / "net.prototxt", folder / "net.caffemodel"))
+
+
+def test_weights_that_are_no_numbers_have_the_colour_of_0():
+    weight = np.array([[-1, np.nan, np.inf, 1]], np.float32).reshape(1, 1, 2, 2)
+    assert filter_tiles(weight)[0].ravel().tolist() == [0, 0.5, 0.5, 1]
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "nan"), (-np.inf, "-inf"), (3e13, "3e+13"), (-2.5e6, "-2.5 M")])
+def test_figures_that_are_no_or_large_numbers(value, said):
+    assert number(value) == said

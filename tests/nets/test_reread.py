@@ -41,3 +41,29 @@ def test_a_later_layer_in_place_changes_the_gradient():
     x = torch.zeros(1, 1, requires_grad=True)
     net(x)["t"].backward()
     assert x.grad == 1 - 2**2  # 1 - y^2 with the y that Bias left
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("power: 3 scale: 2 shift: 1", 30),
+        ("power: 3 scale: 2", 18),
+        ("power: 3", 12.75),
+        ("power: 0.5 scale: 2 shift: 3", 1),
+        ("power: 2 scale: 2 shift: 1", 8),
+        ("power: 1 scale: 3", 3),
+        ("power: 0 shift: 1", 0),
+    ],
+)
+def test_power_reads_its_top_again_unless_its_power_is_0_1_or_2(options, wanted):
+    """The numbers are the original's."""
+    net = nets.load(
+        text.parse_net(f"""
+        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: 1 }} }} }}
+        layer {{ name: "p" type: "Power" bottom: "x" top: "t" power_param {{ {options} }} }}
+        layer {{ name: "b" type: "Bias" bottom: "t" top: "t" bias_param {{ filler {{ value: 2 }} }} }}"""),
+        phase="TRAIN",
+    )
+    x = torch.tensor([[0.5]], requires_grad=True)
+    net(x)["t"].backward()
+    assert x.grad.item() == pytest.approx(wanted)

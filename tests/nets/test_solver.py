@@ -12,6 +12,9 @@ import pytest
 import torch
 
 import nets
+from data.labelled import LabelledSource
+from nets.graph import build
+from nets.inputs import Inputs
 from nets.settings import choose_device, snapshot_prefix
 from nets.solver import Action
 from nets.step import Options
@@ -416,3 +419,59 @@ def test_trace_wraps_around() -> None:
     assert trace.last(2) == [4.0, 5.0]
     assert trace.first_bad(4) == 4
     assert trace.first_bad(3) is None
+
+
+def test_the_loss_of_a_test_is_said_where_asked_for(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="caffe")
+    solver = make(test_iter=[3], test_compute_loss=True)
+    (means,) = solver.test()
+    (said,) = [line for line in caplog.messages if line.startswith("Test loss: ")]
+    assert float(said.split()[-1]) == pytest.approx(means["loss"], rel=1e-4)
+
+
+def test_a_snapshot_asked_for_in_a_test_is_written_and_the_test_goes_on(make: Make) -> None:
+    solver = make(test_iter=[2])
+    solver.step(1)
+    wishes = iter([Action.SNAPSHOT, Action.NONE])
+    solver.poll = lambda: next(wishes)
+    assert len(solver.test()) == 1
+    assert Path("out/snap_iter_1.solverstate").exists()
+
+
+def test_a_solver_is_made_of_a_message_as_of_a_file(work: Path) -> None:
+    path = "adam/solver.prototxt"
+    one, other = (nets.Solver.load(each, "cpu") for each in (path, text.read_solver(path)))
+    one.step(2)
+    other.step(2)
+    assert list(one.losses) == list(other.losses)
+
+
+def test_a_state_with_other_test_nets_is_refused(make: Make) -> None:
+    solver = make("adam")
+    state = solver.snapshot()
+    with pytest.raises(WeightsError, match=r"snap_iter_0.solverstate: its data cursors do not fit this solver: "):
+        make("adam", test_iter=[], test_interval=0).restore(state)
+
+
+def test_a_test_net_whose_blobs_have_other_shapes_is_refused(work: Path) -> None:
+    param = text.read_solver("adam/solver.prototxt")
+    param.ClearField("net")
+    param.train_net_param.CopyFrom(text.read_net("adam/net.prototxt"))
+    param.test_net_param.add().CopyFrom(param.train_net_param)
+    (layer,) = [layer for layer in param.test_net_param[0].layer if layer.name == "ip1"]
+    layer.inner_product_param.num_output = 12
+    there = r"test net: layer 'ip1' \(InnerProduct\) has weight 12x100 where the training net has 10x100"
+    with pytest.raises(NetError, match=there):
+        nets.Solver(param, "cpu")
+
+
+def test_when_a_source_cannot_be_opened_the_others_are_closed(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[list[str]] = []
+    monkeypatch.setattr(LabelledSource, "close", lambda source: closed.append(list(source.shapes)))
+    net = text.read_net("adam/net.prototxt")
+    other = net.layer.add(name="other", type="Data", top=["other"])
+    other.data_param.source, other.data_param.batch_size, other.data_param.shuffle = "digits_lmdb", 1, True
+    graph = build(net, "TRAIN", input_shapes={"data": (16, 1, 8, 8), "label": (16,), "other": (1, 1, 8, 8)})
+    with pytest.raises(CaffeError, match="needs a common seed"):
+        Inputs(graph, torch.device("cpu"), None, rank=0, world_size=2)
+    assert closed == [["data", "label"]]

@@ -186,6 +186,18 @@ def test_features_are_what_the_net_makes_of_its_data(job, capsys):
     assert f"Extracted features of {len(wanted)} query images for feature blob ip1\n" in capsys.readouterr().err
 
 
+def test_axes_behind_the_fourth_are_joined_to_it(job):
+    text_of = Path("net.prototxt").read_text()
+    shape = "reshape_param { shape { dim: [0, 2, 2, 5, 5] } }"
+    Path("net.prototxt").write_text(f'{text_of} layer {{ name: "r" type: "Reshape" bottom: "pool1" top: "r" {shape} }}')
+    assert tools.extract_features([*job, "pool1,r", "a,b", "1", "lmdb"]) == 0
+    for (_, whole), (_, parted) in zip(records("a"), records("b"), strict=True):
+        wanted, found = datum.parse(whole), datum.parse(parted)
+        assert (wanted.channels, wanted.height, wanted.width) == (4, 5, 5)
+        assert (found.channels, found.height, found.width) == (2, 2, 25)
+        assert found.float_data == wanted.float_data
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,5 +1,6 @@
 """The commands as users run them: in processes of their own, killed, interrupted, and with mistakes."""
 
+import io
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import nets
 from nets import cli, console, inputs, snapshot, train
 from nets import test as score
 from protos import lens, text
@@ -268,6 +270,11 @@ MISTAKES = {
         ["nets.train", "solver.prototxt"],
         "solver of type 'Adam': needs momentum from 0 to below 1, not 1",
     ),
+    "no iterations": (
+        lambda work: None,
+        ["nets.test", "--model", "net.prototxt", "--weights", "adam/init.caffemodel", "--iterations", "0"],
+        "--iterations must be at least 1",
+    ),
     "weights and a state": (
         lambda work: None,
         ["nets.train", "-solver=solver.prototxt", "-weights=a", "-snapshot=b"],
@@ -328,3 +335,18 @@ def test_full_disk_is_one_line_and_a_failure_when_nothing_is_saved_at_the_end(
     assert last.endswith("cannot be written: file too large")
     assert done.stderr.count("no snapshot, training goes on") == (3 if fields else 0)
     assert not list((work / "out").iterdir())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal_shows_the_loss_now_and_then(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "LOSS_SHOWN_EVERY", 2)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    solver = nets.Solver.load(job(work, max_iter=3), "cpu")
+    train._solve(solver, bar=True)
+    assert isinstance(sys.stderr, Terminal)
+    assert "3/3 [" in sys.stderr.getvalue()
+    assert f"loss={solver.losses[1]:.4g}]" in sys.stderr.getvalue()

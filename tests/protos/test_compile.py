@@ -46,3 +46,22 @@ def test_without_the_compiler_the_remedy_is_named(monkeypatch, capsys):
         schema_compile.outputs()
     assert schema_compile.main() == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_command_writes_what_is_compiled(outputs, monkeypatch, tmp_path, capsys):
+    (tmp_path / "caffe.proto").write_bytes((schema_compile.HERE / "caffe.proto").read_bytes())
+    monkeypatch.setattr(schema_compile, "HERE", tmp_path)
+    assert schema_compile.main() == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'caffe.desc'}\n{tmp_path / 'schema.pyi'}\n"
+    for name, (_, content) in outputs.items():
+        assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_schema_that_does_not_compile_writes_nothing(monkeypatch, tmp_path, capfd):
+    (tmp_path / "caffe.proto").write_text('syntax = "proto2";\nmessage Broken { optional strin name = 1; }\n')
+    monkeypatch.setattr(schema_compile, "HERE", tmp_path)
+    assert schema_compile.main() == 2
+    said = capfd.readouterr().err
+    assert "caffe.proto:2" in said
+    assert said.endswith(f"{tmp_path / 'caffe.proto'}: does not compile; protoc says why above\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["caffe.proto"]

@@ -133,3 +133,10 @@ def test_errors_name_the_remedy(build, message):
     n.data = L.Input()
     with pytest.raises(NetError, match=message):
         build(n)
+
+
+def test_what_python_asks_every_object_for_is_no_top():
+    net = NetSpec()
+    assert not hasattr(net, "__array__")
+    with pytest.raises(NetError, match="no top 'array' in the net so far"):
+        net.array  # noqa: B018  # what asks is tested

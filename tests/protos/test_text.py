@@ -7,7 +7,7 @@ from google.protobuf import text_format
 
 from protos import text
 from protos.errors import CaffeError, CaffeWarning, ParseError, UnknownFieldError
-from protos.schema import NetParameter, SolverParameter
+from protos.schema import NetParameter, PoolingParameter, SolverParameter
 
 RELU = 'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }'
 
@@ -52,6 +52,22 @@ def save(tmp_path, content):
         ("layer { name: 'a' name: 'b' }", "prototxt:1:19: 'name' stands twice in one LayerParameter"),
         ("force_backward: maybe", "prototxt:1:17: force_backward takes true or false, not 'maybe'"),
         ("input_dim: 1.5", "prototxt:1:12: input_dim takes a whole number, not '1.5'"),
+        (
+            "layer { pooling_param { pool: 'MAX' } }",
+            "prototxt:1:31: pool takes a name without quotes, not \"'MAX'\"",
+        ),
+        (
+            "layer { pooling_param { pool: 1.5 } }",
+            "prototxt:1:31: Enum type \"PoolingParameter.PoolMethod\" has no value named 1.5, at '1.5'",
+        ),
+        (
+            "layer { inner_product_param { num_output: [1, 2] } }",
+            "prototxt:1:43: num_output takes one value, not a list",
+        ),
+        (
+            "layer { inner_product_param [{ num_output: 1 }] }",
+            "prototxt:1:29: inner_product_param takes one value, not a list",
+        ),
         ("layer { batch_norm_param { eps: tiny } }", "prototxt:1:33: eps takes a number, not 'tiny'"),
         ('layer {\n  name: "x"', "prototxt:2:12: expected a field or '}', found the end of the text"),
         ('layer { name: "x }', "prototxt:1:15: '\"x }' lacks its closing quote"),
@@ -426,7 +442,16 @@ def test_several_devices():
     assert text.parse_solver(text.to_text(solver)) == solver
 
 
+def test_strings_side_by_side_are_one():
+    net = text.parse_net("name: 'a' \"b\"\n'c' layer { name: 'd' 'e' }")
+    assert (net.name, net.layer[0].name) == ("abc", "de")
+    mended = text.parse_net("layer { name: 'd' \"e\" 'f' type: CONVOLUTION }").layer[0]
+    assert (mended.name, mended.type) == ("def", "Convolution")
+
+
 def test_enum_by_number():
+    mended = text.parse_net("layer { type: POOLING pooling_param { pool: 1 } }").layer[0]
+    assert mended.pooling_param.pool == PoolingParameter.AVE
     assert text.parse_net("layer { phase: 1 }").layer[0].phase == 1
     assert text.parse_net("layers { type: 4 }").layer[0].type == "Convolution"
 

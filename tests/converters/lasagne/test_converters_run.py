@@ -109,6 +109,18 @@ def test_a_script_that_is_not_there_is_one_line(capsys):
     assert "nowhere.py: cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("given", "status"), [([], 2), (["-h"], 0), (["--help"], 0)])
+def test_the_command_says_how_it_is_used(given, status, capsys):
+    assert main(given) == status
+    assert capsys.readouterr().err == "usage: python -m converters.run SCRIPT.py [args]\n"
+
+
+def test_a_script_of_python_2_needs_fissix(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fissix", None)
+    with pytest.raises(CaffeError, match=r"old\.py: it is written for Python 2: pip install fissix"):
+        modernise("print 3\n", "old.py")
+
+
 CHECK = """
 from theano import function, config, shared, tensor
 import numpy
@@ -210,6 +222,7 @@ names = map(lambda i: "layer%d" % i, [1, 2])
 first, number = names[0], len(names)
 pairs = [a + b for a, b in zip([1, 2], [3, 4])]
 listed = list(zip("ab", "cd"))
+names.append("last")
 half = 64 / 4
 conv = Conv2DLayer(InputLayer((None, 1, 56 / 2, 28)), half, 3, pad=2 / 2)
 net = DenseLayer(ReshapeLayer(MaxPool2DLayer(conv, 2), ([0], half * 7, 28)), half / 2 + 1)
@@ -221,6 +234,7 @@ def test_a_script_that_both_pythons_read_has_sizes_and_lists_of_either(tmp_path)
     found = run(script(tmp_path, BOTH))
     assert (found["first"], found["number"], found["pairs"]) == ("layer1", 2, [4, 6])
     assert found["listed"] == [("a", "c"), ("b", "d")]
+    assert list(found["names"]) == ["layer1", "layer2", "last"]
     assert str(found["half"]) == "16.0"
     assert [16] * found["half"] == [16] * 16
     assert (found["third"], found["ratio"]) == (1 / 3, 2.0)

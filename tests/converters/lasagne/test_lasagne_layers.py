@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from converters.lasagne import layers
+from converters.lasagne.layers import corrmm, dnn
 from converters.lasagne.theano import function, grad, shared
 from converters.lasagne.theano import tensor as T
 from converters.lasagne.theano.config import config
@@ -154,3 +155,125 @@ def test_large_products_go_through_onednn_on_amd(kind, monkeypatch):
     assert calls.products == 1
     if values is not None:
         np.testing.assert_allclose(found.detach().numpy(), x.astype(float) @ values, rtol=1e-5, atol=1e-4)
+
+
+def windows(x, w, dilation=(1, 1)):
+    """The correlation of images with filters (out x in x h x w), value by value."""
+    steps = [slice(None, None, d) for d in dilation]
+    reach = [(n - 1) * d + 1 for n, d in zip(w.shape[2:], dilation, strict=True)]
+    parts = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))[..., steps[0], steps[1]]
+    return np.einsum("nchwij,kcij->nkhw", parts, w)
+
+
+def test_a_dilated_convolution_has_holes():
+    rng = np.random.RandomState(0)
+    x, w, b = rng.normal(size=(2, 3, 8, 9)), rng.normal(size=(3, 4, 3, 2)), rng.normal(size=(4, 4, 6))
+    net = layers.DilatedConv2DLayer(layers.InputLayer((None, 3, 8, 9)), 4, (3, 2), (2, 3), "valid", True, w, b, None)
+    assert net.output_shape == (None, 4, 4, 6)
+    assert not hasattr(net, "stride")
+    wanted = windows(x, w.transpose(1, 0, 2, 3), (2, 3)) + b
+    np.testing.assert_allclose(layers.get_output(net, x).eval(), wanted)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_local_filter_is_turned_unless_told_not_to(flip):
+    rng = np.random.RandomState(0)
+    x, w = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 3, 1, 4, 5))
+    net = layers.LocallyConnected2DLayer(
+        layers.InputLayer((None, 3, 4, 5)), 2, (3, 1), W=w, nonlinearity=None, flip_filters=flip
+    )
+    padded, wanted = np.pad(x, [(0, 0), (0, 0), (1, 1), (0, 0)]), 0
+    for i in range(3):
+        wanted = wanted + np.einsum("nchw,kchw->nkhw", padded[:, :, i : i + 4], w[:, :, 2 - i if flip else i, 0])
+    np.testing.assert_allclose(layers.get_output(net, x).eval(), wanted)
+
+
+DNN = {
+    "Pool2D": (dnn.Pool2DDNNLayer, layers.Pool2DLayer, (2, (2, 1), (1, 0), True, "average_exc_pad"), 4),
+    "MaxPool2D": (dnn.MaxPool2DDNNLayer, layers.MaxPool2DLayer, ((2, 3),), 4),
+    "Pool3D": (dnn.Pool3DDNNLayer, layers.Pool3DLayer, (2, 1, 1, True, "sum"), 5),
+    "MaxPool3D": (dnn.MaxPool3DDNNLayer, layers.MaxPool3DLayer, (3, 2), 5),
+    "SpatialPyramid": (dnn.SpatialPyramidPoolingDNNLayer, layers.SpatialPyramidPoolingLayer, ([3, 1],), 4),
+    "Conv3D": (dnn.Conv3DDNNLayer, layers.Conv3DLayer, (2, 3, 2, 1), 5),
+    "Conv2D": (corrmm.Conv2DMMLayer, layers.Conv2DLayer, (2, 3, (1, 2), "same"), 4),
+}
+
+
+@pytest.mark.parametrize("name", DNN)
+def test_layers_for_a_gpu_are_the_others_without_flipped_filters(name):
+    kind, plain, given, ndim = DNN[name]
+    x = np.random.RandomState(0).normal(size=(2, 2, 6, 5, 6)[:ndim])
+    source = layers.InputLayer((None, *x.shape[1:]))
+    first, second = kind(source, *given), plain(source, *given)
+    layers.set_all_param_values(second, [np.flip(v, range(2, v.ndim)) for v in layers.get_all_param_values(first)])
+    assert first.output_shape == second.output_shape
+    np.testing.assert_allclose(layers.get_output(first, x).eval(), layers.get_output(second, x).eval())
+
+
+def test_lengths_along_an_axis():
+    """As NumPy has them for a convolution of 7 values with 3; as many windows of 3 as fit, or as begin."""
+    for pad, length in (("valid", 5), ("same", 7), ("full", 9)):
+        assert len(np.convolve(np.ones(7), np.ones(3), pad)) == layers.conv.conv_output_length(7, 3, 1, pad) == length
+        assert layers.conv.conv_input_length(length, 3, 1, pad) == 7
+    assert [layers.pool.pool_output_length(7, 3, 2, pad, True) for pad in (0, 1)] == [3, 4]
+    assert [layers.pool.pool_output_length(n, 3, 3, 0, False) for n in (7, None)] == [3, None]
+    assert layers.conv.conv_output_length(None, 3, 1) is layers.conv.conv_input_length(None, 3, 1) is None
+
+
+def test_pooling_as_functions():
+    x, cube = np.random.RandomState(0).normal(size=(1, 2, 5, 4)), np.random.RandomState(1).normal(size=(1, 1, 4, 4, 4))
+    found = layers.pool.pool_2d(x, ws=2, stride=(1, 2), mode="sum", ignore_border=True).eval()
+    parts = np.lib.stride_tricks.sliding_window_view(x, (2, 2), (2, 3))[:, :, :, ::2]
+    np.testing.assert_allclose(found, parts.sum((4, 5)))
+    found = layers.pool.pool_3d(shared(cube), ws=(2, 2, 4)).eval()
+    np.testing.assert_allclose(found, cube.reshape(1, 1, 2, 2, 2, 2, 1, 4).max((3, 5, 7)))
+
+
+def test_a_bias_may_be_left_out():
+    net = layers.BiasLayer(layers.InputLayer((None, 3)), b=None)
+    assert layers.get_all_params(net) == []
+    assert layers.get_output(net, [[1.0, 2.0, 3.0]]).eval().tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_a_slope_is_drawn_for_what_shares_it():
+    x = -torch.ones(40, 50, 3, dtype=torch.float64)
+    net = layers.rrelu(layers.DenseLayer(layers.InputLayer((None, 50, 3)), 3, num_leading_axes=2), lower=0.2, upper=0.6)
+    net.input_layer.W.set_value(np.eye(3))
+    slopes = -layers.get_output(net, x)
+    assert 0.2 <= slopes.min() < 0.23
+    assert 0.57 < slopes.max() <= 0.6
+    assert slopes.std(1).min() > 0.1
+    assert not slopes.std(2).any()
+    assert not slopes.std(0).any()
+    np.testing.assert_allclose(layers.get_output(net, x, deterministic=True).detach(), 0.4 * x)
+
+
+class Twice(layers.Layer):
+    """A layer that says nothing of its shape."""
+
+    def get_output_for(self, input, **kwargs):
+        return 2 * input
+
+
+def test_shapes_of_layers_of_the_scripts_own():
+    source = layers.InputLayer((None, 6))
+    assert Twice(source).output_shape == (None, 6)
+    positive = layers.ExpressionLayer(source, lambda x: x[T.nonzero(x >= 0)].reshape((-1, 2)), output_shape="auto")
+    assert positive.output_shape == (None, 2)
+    wide = layers.ConcatLayer(
+        [source, Twice(layers.InputLayer((4, 3)))], axis=0
+    )  # which does not fit, until it is told
+    x, y = T.matrix(), T.matrix()
+    joined = layers.get_output(wide, {source: x, wide.input_layers[1]: y})
+    np.testing.assert_array_equal(joined.eval({x: np.ones((1, 6)), y: np.zeros((1, 6))}), [[1.0] * 6, [0.0] * 6])
+
+
+def test_options_that_no_layer_knows_are_named():
+    net = layers.DropoutLayer(layers.InputLayer((None, 3)))
+    with pytest.warns(UserWarning, match=r"unused kwargs:\n\tdeterministc \(perhaps you meant deterministic\), other"):
+        layers.get_output(net, deterministc=True, other=1)
+
+
+def test_layers_that_are_none_are_passed_over():
+    source = layers.InputLayer((None, 3))
+    assert layers.get_all_layers([source, None]) == [source]

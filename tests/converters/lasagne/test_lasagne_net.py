@@ -7,7 +7,7 @@ import torch
 import nets
 from converters.lasagne import layers, objectives, save_net, to_net
 from converters.lasagne.layers import DenseLayer, ExpressionLayer, InputLayer, get_all_params, get_output
-from converters.lasagne.nonlinearities import SELU, ScaledTanH, sigmoid, softmax, softplus
+from converters.lasagne.nonlinearities import SELU, LeakyRectify, ScaledTanH, sigmoid, softmax, softplus
 from converters.lasagne.theano.config import config
 from protos.errors import NetError
 from tests.converters.lasagne.test_lasagne_cases import CASES, build, stored
@@ -101,6 +101,15 @@ def test_a_loss_is_the_layer_of_caffe_with_the_same_value(loss, nonlinearity, ta
         lambda x: layers.ElemwiseMergeLayer([x, layers.SliceLayer(x, slice(0, 1), axis=1)], layers.merge.ops.sub),
         lambda x: layers.DimshuffleLayer(layers.SliceLayer(x, slice(1, 2), axis=2), (3, "x", 0, 1)),
         lambda x: layers.NINLayer(layers.FlattenLayer(x), 2),
+        lambda x: layers.BiasLayer(x, b=None),
+        lambda x: layers.NonlinearityLayer(x, LeakyRectify(0.25)),
+        lambda x: layers.BatchNormLayer(x, beta=None, gamma=None),
+        lambda x: layers.DilatedConv2DLayer(x, 2, (2, 3), dilation=(3, 2), untie_biases=True),
+        lambda x: layers.DilatedConv2DLayer(x, 2, (2, 3), dilation=(3, 2)),
+        lambda x: layers.TransposedConv2DLayer(x, 2, 3, stride=(3, 2), output_size=(13, 12)),
+        lambda x: layers.TransposedConv2DLayer(
+            x, 2, 2, stride=3, crop=1, output_size=(11, 13), b=None, flip_filters=True
+        ),
     ],
 )
 def test_what_caffe_has_in_parts_is_made_of_them(make, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sklearn.model_selection  # compiled modules are imported once in a process
 import torch
+from PIL import Image
 
 import converters.lasagne as L
 from converters.lasagne.python2_signs import is_old
@@ -190,6 +191,67 @@ def test_strings_of_python_2_are_text_and_bytes(tmp_path, monkeypatch):
     assert found["own"] == ("own", 2, 3, 4, True, 0)
 
 
+MORE = r"""
+import os, hashlib, cPickle, theano.tensor as T
+import numpy as np
+class Thing: pass
+things = [Thing(), Thing()]
+found = cmp(Thing(), Thing()) in (-1, 1), cmp(things[0], things[0]), cmp([1, 'a'], [1, None]), cmp({}, [1]) < 0
+with open('raw', 'wb') as f:
+    f.write(bytes(bytearray([255, 97])))
+raw = open('raw', 'rb').read()
+shown = repr(raw), (raw + '%d')[1:] % 3, sorted([raw, 'b'])[0]
+pairs = zip([3, 1], 'ab')
+pairs.sort()
+pairs.append((9, 'z'))
+v = T.ivector()
+half = v
+half /= 2
+divided = half.eval({v: [3, 5]}).tolist()
+loaded = cPickle.loads(open('old.pkl', 'rb').read())
+with open(os.open('raw', os.O_RDONLY), 'rb') as f:
+    descriptor = f.read()
+with open('words', 'w') as f:
+    f.write('a')
+named = open('words', encoding='utf-8').read()
+try:
+    hashlib.md5(3)
+except TypeError:
+    refused = True
+try:
+    np.array([None, 1]) < np.array([1, 'a'])
+except TypeError:
+    arrays = True
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_more_of_python_2(tmp_path, monkeypatch):
+    pytest.importorskip("fissix")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.pkl").write_bytes(b"S'\\xe9'\n.")
+    found = ran(tmp_path, MORE)
+    assert found["found"] == (True, 0, 1, True)
+    assert found["shown"] == (r"'\xffa'", "a3", "b")
+    assert list(found["pairs"]) == [(1, "b"), (3, "a"), (9, "z")]
+    assert (found["divided"], found["loaded"]) == ([1, 2], "\xe9")
+    assert (found["descriptor"], found["named"]) == (b"\xffa", "a")
+    assert found["refused"]
+    assert found["arrays"]
+
+
+def test_modules_of_an_old_package_find_those_beside_and_all_others(tmp_path):
+    pytest.importorskip("fissix")
+    package = tmp_path / "thing"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .part import f\n")
+    text = "import os, other\nfrom . import other as again\n"
+    text += "def f():\n    print 'called'\n    return os.sep, other.x + again.x\n"
+    (package / "part.py").write_text(text)
+    (package / "other.py").write_text("x = 3\n")
+    assert ran(tmp_path, "import thing\nvalue = thing.f()\n")["value"] == ("/", 6)
+
+
 IMAGES = """
 import numpy as np
 import scipy.misc
@@ -218,6 +280,21 @@ def test_images_of_the_old_scipy(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found["doubled"][0], gray.repeat(2, 0).repeat(2, 1))
     np.testing.assert_array_equal(found["doubled"][1], [[1.5, 1.5]])
     np.testing.assert_array_equal(found["turned"], color[::-1, ::-1])
+
+
+def test_images_of_few_colours_are_read_as_of_many(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    black = Image.new("1", (2, 1))
+    black.putpixel((1, 0), 1)
+    black.save("black.png")
+    color = Image.new("RGB", (2, 1), (10, 20, 30))
+    color.quantize(2).save("palette.png")
+    color.quantize(2).save("clear.png", transparency=0)
+    text = "from scipy.misc import imread\nread = [imread(n + '.png') for n in ('black', 'palette', 'clear')]\n"
+    read = ran(tmp_path, text)["read"]
+    np.testing.assert_array_equal(read[0], [[0, 255]])
+    np.testing.assert_array_equal(read[1], [[[10, 20, 30]] * 2])
+    np.testing.assert_array_equal(read[2], [[[10, 20, 30, 0]] * 2])
 
 
 def test_a_script_of_python_3_keeps_its_strings_and_its_order(tmp_path):

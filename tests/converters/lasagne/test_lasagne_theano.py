@@ -8,9 +8,21 @@ import threading
 import numpy as np
 import pytest
 
-from converters.lasagne.theano import Out, Param, clone, dnn, function, grad, scan, shared
+from converters.lasagne.theano import (
+    Out,
+    Param,
+    clone,
+    compile,
+    dnn,
+    function,
+    grad,
+    loops,
+    printing,
+    scan,
+    shared,
+)
 from converters.lasagne.theano import tensor as T
-from converters.lasagne.theano.config import config
+from converters.lasagne.theano.config import Config, config
 from converters.lasagne.theano.ifelse import ifelse
 from converters.lasagne.theano.loops import until
 from converters.lasagne.theano.shared import TensorSharedVariable
@@ -380,3 +392,96 @@ def test_threads_evaluate_apart():
         done.set()
         thread.join()
     assert found == [2.0]
+
+
+# ---- what scripts ask for besides
+
+
+def test_second_derivatives_and_directions():
+    """Of f(x) = sum(x^3), whose Hessian is diagonal, and of a product with a matrix."""
+    x, values, way = T.vector(), np.array([1.0, 2.0]), RNG.normal(size=3)
+    np.testing.assert_allclose(T.hessian((x**3).sum(), x).eval({x: values}), np.diag(6 * values))
+    matrix = RNG.normal(size=(2, 3))
+    np.testing.assert_allclose(T.Lop(T.dot(x, matrix), x, way).eval({x: values}), matrix @ way)
+
+
+def test_what_counts_as_constant_lets_no_gradient_through():
+    x = T.vector()
+    square = x**2
+    slope = grad((x * square).sum(), x, consider_constant=[square])
+    np.testing.assert_allclose(slope.eval({x: np.array([1.0, 3.0])}), [1.0, 9.0])
+    known = grad(None, x, consider_constant=[square], known_grads={x * square: T.ones_like(x)})
+    np.testing.assert_allclose(known.eval({x: np.array([1.0, 3.0])}), [1.0, 9.0])
+
+
+def test_branches_may_be_lists():
+    x = T.vector()
+    first, second = ifelse(T.gt(x.sum(), 0), [x, 2 * x], (3 * x, 4 * x))
+    for values, factors in (([1.0, 2.0], (1, 2)), ([-1.0, -2.0], (3, 4))):
+        found = function([x], [first, second])(values)
+        np.testing.assert_array_equal(found, np.outer(factors, values))
+
+
+def test_a_fold_of_two_outputs():
+    x = T.vector()
+    step = lambda a, total, product: (total + a, product * a)  # noqa: E731
+    for fold in (loops.foldl, loops.foldr):
+        (total, product), _ = fold(step, x, [T.constant(0.0), T.constant(1.0)])
+        assert function([x], [total, product])([2.0, 3.0, 4.0]) == [9.0, 24.0]
+    (last, _), _ = loops.foldr(lambda a, kept, count: (a, count + 1), x, [T.constant(0.0), T.constant(0.0)])
+    assert last.eval({x: np.array([2.0, 3.0])}) == 2.0
+
+
+def test_a_value_is_printed_when_it_is_worked_out(capsys):
+    x = T.vector("x")
+    seen = printing.Print("seen", attrs=["shape", "__str__"])(x) * 2
+    assert capsys.readouterr().out == ""
+    assert seen.eval({x: np.array([1.0, 2.0])}).tolist() == [2, 4]
+    assert capsys.readouterr().out == "seen shape = (2,)\nseen __str__ = [1. 2.]\n"
+    assert printing.pprint(x) == "x"
+    printing.debugprint(x + T.vector("y"))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["Input", "x"],
+        ["Input", "y"],
+        ["Apply", "add"],
+    ]
+
+
+def test_modes_are_taken_and_change_nothing():
+    x = T.scalar()
+    for mode in (compile.get_default_mode().excluding("fusion").including("fast"),
+                 compile.MonitorMode(pre_func=print, post_func=print), "FAST_COMPILE"):  # fmt: skip
+        assert function([x], x * 2, mode=mode)(3) == 6
+
+
+def test_the_steps_of_a_function_are_those_of_the_cpu():
+    """As the script of Theano's documentation that looks for a GPU asks."""
+    x = shared(np.ones(3))
+    steps = function([], T.exp(x)).maker.fgraph.toposort()
+    assert str(steps) == "[Elemwise{exp}]"
+    assert all(isinstance(step.op, T.Elemwise) and "Gpu" not in type(step.op).__name__ for step in steps)
+
+
+def test_a_shared_variable_may_be_an_input_and_change_its_size():
+    w = shared(np.ones(3), "w")
+    assert function([w], w * 2)(np.arange(2.0)).tolist() == [0, 2]
+    w.set_value(np.arange(5))
+    assert (w.get_value().tolist(), w.dtype) == ([0, 1, 2, 3, 4], "float64")
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    made = Config()
+    made.read({"THEANO_FLAGS": "device=cuda0"}, tmp_path)
+    assert made.torch_device == "cpu"
+    assert "device=cuda0: there is no GPU here, the CPU is used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted"), [("gpu", "cuda"), ("gpu1", "cuda:1"), ("cuda0", "cuda:0"), ("cpu", "cpu")]
+)
+def test_a_gpu_is_chosen_by_its_old_name(device, wanted, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    made = Config()
+    made.device = device
+    assert made.torch_device == wanted

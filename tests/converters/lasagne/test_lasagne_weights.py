@@ -1,8 +1,10 @@
 """Weights files of Lasagne, honest and hostile."""
 
 import gzip
+import io
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from converters.lasagne.layers import (
     Conv2DLayer,
     DenseLayer,
     InputLayer,
+    LSTMLayer,
     batch_norm,
     get_all_param_values,
     get_output,
@@ -267,9 +270,6 @@ def test_a_list_of_arrays_saved_as_one_object(save, tmp_path):
 
 
 def test_a_header_that_promises_too_much(tmp_path, monkeypatch):
-    import io  # noqa: PLC0415
-    import zipfile  # noqa: PLC0415
-
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
     with zipfile.ZipFile(tmp_path / "w.npz", "w") as file:
@@ -286,3 +286,107 @@ def test_arrays_of_a_gpu_are_arrays(function, tmp_path):
     (tmp_path / "w.pkl").write_bytes(b"\x80\x02](" + b"".join(parts) + b"e.")
     for found, wanted in zip(read(tmp_path / "w.pkl"), WANTED, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def damaged(**members):
+    """An .npz of these files."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return made.getvalue()
+
+
+def saved(value):
+    made = io.BytesIO()
+    np.save(made, value, allow_pickle=True)
+    return made.getvalue()
+
+
+OBJECTS = saved(np.array([{}, 1], object))
+BROKEN = {
+    "an unknown opcode": (b"\x80\x02\xff.", r"not a readable pickle \(no opcode at byte 2\)"),
+    "gzip cut off": (gzip.compress(pickle.dumps(WANTED))[:-20], "cannot be read: Compressed file ended before"),
+    "arrays of objects": (damaged(arr_0=OBJECTS, arr_1=saved(WANTED[1])), "it holds objects where arrays are expected"),
+    "objects that are none": (OBJECTS[:128] + pickle.dumps("text"), "it holds objects where arrays are expected"),
+    "a header of nothing": (b"\x93NUMPY\x01\x00\x02\x00{}", "cannot be read: Header does not contain the correct keys"),
+    "an object of no net": (b"\x80\x02cmy\nThing\n)\x81}X\x01\x00\x00\x00aK\x01sb.", "no weights in it: neither"),
+    "deep and damaged": (b"\x80\x02N" + b"\x85" * 20_000 + b"h\x63.", "not a readable pickle"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_files_that_hold_no_weights(name, tmp_path, monkeypatch):
+    assert_refused(*BROKEN[name], tmp_path, monkeypatch)
+
+
+def test_files_that_are_not_there(tmp_path):
+    for target in (small(), nets.load(to_net(small()))):
+        with pytest.raises(WeightsError, match=r"(?i)no such file or directory"):
+            converters.load_weights(target, tmp_path / "w.pkl")
+    with pytest.raises(WeightsError, match=r"cannot be read: .*No such file"):
+        read_pickle(tmp_path / "w.pkl")
+    with pytest.raises(TypeError, match="a Lasagne net takes one file"):
+        converters.load_weights(small(), [tmp_path / "a.pkl", tmp_path / "b.pkl"])
+
+
+def test_what_a_net_of_caffe_does_not_take_is_listed(tmp_path):
+    net = nets.load(to_net(small()))
+    by_layer = OrderedDict(cnv=WANTED[:2], dense=WANTED[2:3])
+    (tmp_path / "w.pickle").write_bytes(pickle.dumps(by_layer, -1))
+    with pytest.raises(
+        WeightsError, match=r"(?s)'cnv' is not in the net.*'conv' is not in the file.*'dense' has 1 arrays"
+    ):
+        converters.load_weights(net, tmp_path / "w.pickle")
+    np.savez(tmp_path / "w.npz", *WANTED, WANTED[0])
+    with pytest.raises(WeightsError, match="1 arrays too many in the file: 2x1x3x3"):
+        converters.load_weights(net, tmp_path / "w.npz")
+    lstm = LSTMLayer(InputLayer((2, 3, 4), name="x"), 5, name="lstm")
+    deep = nets.load(to_net(lstm))
+    np.savez(tmp_path / "lstm.npz", *[blob.detach() for blob in deep.layer("lstm").blobs])
+    with pytest.raises(WeightsError, match=r"'lstm' \(PeepholeLSTM\): load the file into the Lasagne net"):
+        converters.load_weights(deep, tmp_path / "lstm.npz")
+
+
+def test_a_net_of_caffe_takes_layers_by_name(tmp_path):
+    net = nets.load(to_net(small()))
+    (tmp_path / "w.pickle").write_bytes(pickle.dumps(OrderedDict(dense=WANTED[2:], input=[], conv=WANTED[:2]), -1))
+    converters.load_weights(net, tmp_path / "w.pickle")
+    np.testing.assert_array_equal(net.layer("dense").weight.detach(), WANTED[2].T)
+    np.testing.assert_array_equal(net.layer("conv").weight.detach(), WANTED[0][:, :, ::-1, ::-1])
+
+
+class Numbers(list):
+    """A list of the script's own; pickled with the module's name, which the reader does not know."""
+
+
+class Named(dict):
+    """A dict of the script's own."""
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+def test_objects_of_unknown_classes_keep_what_they_hold(protocol, tmp_path):
+    held = [Numbers(WANTED), Numbers(WANTED[:1]), Named(a=WANTED[1])]
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(held, protocol))
+    found = list(unpickling.arrays_in(read_pickle(tmp_path / "w.pkl")))
+    for one, wanted in zip(found, [*WANTED, WANTED[0], WANTED[1]], strict=True):
+        np.testing.assert_array_equal(one, wanted)
+
+
+def test_what_is_called_and_added_to_in_a_pickle_is_kept(tmp_path):
+    array = pickle.dumps(WANTED[1], 4)[2:-1]
+    thing = b"cmy\nThing\n)\x81"
+    (tmp_path / "w.pkl").write_bytes(b"\x80\x04(" + thing + array + b"\x85R" + thing + b"(" + array + b"\x90l.")
+    for one in unpickling.arrays_in(read_pickle(tmp_path / "w.pkl")):
+        np.testing.assert_array_equal(one, WANTED[1])
+    called, added = read_pickle(tmp_path / "w.pkl")
+    assert (len(called.arguments), len(added.listed)) == (2, 1)
+
+
+def test_plain_values_are_read(tmp_path):
+    values = {"rate": np.float32(0.25), "name": "net", "raw": bytearray(b"ab"), "flags": {1, 2}}
+    for protocol in (2, 4, 5):
+        (tmp_path / "w.pkl").write_bytes(pickle.dumps(values, protocol))
+        assert read_pickle(tmp_path / "w.pkl") == values
+    (tmp_path / "w.pkl").write_bytes(b"\x80\x02cbuiltins\nstr\nX\x02\x00\x00\x00ab\x85R.")
+    assert read_pickle(tmp_path / "w.pkl") == "ab"

@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ import converters.lasagne as L
 from converters.lasagne import installing, layers
 from converters.lasagne.nolearn import NeuralNet, TrainSplit
 from converters.lasagne.nonlinearities import softmax
+from converters.lasagne.optimizers import optimizer
 from converters.lasagne.theano import tensor as T
 from converters.lasagne.theano.config import config
 from converters.lasagne.updates import sgd
@@ -178,3 +180,81 @@ def test_layers_by_place():
     made.initialize()
     assert made.layers_[0] is made.layers_["input"]
     assert list(made.layers_[-1:]) == ["output"]
+
+
+class OwnInput(layers.InputLayer):
+    """An input of the script's own."""
+
+
+def test_layers_take_those_that_they_name():
+    made = NeuralNet(
+        [("x", OwnInput), ("mask", layers.InputLayer), ("rnn", layers.RecurrentLayer), ("last", layers.SliceLayer),
+         ("all", layers.ConcatLayer), ("output", layers.DenseLayer)],
+        x_shape=(None, 3, 4), mask_shape=(None, 3), rnn_incoming="x", rnn_mask_input="mask", rnn_num_units=5,
+        last_indices=-1, last_axis=1, all_incomings=["last", "last"], output_num_units=2, update=sgd,
+        update_learning_rate=0.1,
+    )  # fmt: skip
+    made.initialize()
+    rnn = made.layers_["rnn"]
+    assert rnn.input_layers[:2] == [made.layers_["x"], made.layers_["mask"]]
+    assert made.layers_["last"].input_layer is rnn
+    assert made.layers_["all"].input_layers == [made.layers_["last"]] * 2
+
+
+def test_a_net_may_be_a_list_of_its_last_layers():
+    source = layers.InputLayer((None, 4), name="in")
+    ends = [layers.DenseLayer(source, 3, name="side"), layers.DenseLayer(source, 2, nonlinearity=softmax, name="out")]
+    made = NeuralNet(ends, update=sgd, update_learning_rate=0.1)
+    assert made.output_layers() is ends
+    assert list(made.layers_) == ["in", "side", "out"]
+
+
+def test_arguments_may_be_added_and_changed():
+    made = net()
+    made.initialize()
+    made.set_params(output_b=None, max_epochs=1)
+    assert len(made.fit(X, Y).train_history_) == 1
+    assert made.layers_["output"].b is None
+    assert made.get_params()["output_b"] is None
+    assert [kind._estimator_type for kind in (made, net(regression=True))] == ["classifier", "regressor"]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        (lambda: NeuralNet([("a", layers.ConcatLayer)]).initialize(), NetError, "layer 'a' needs incomings"),
+        (lambda: NeuralNet([("x", layers.InputLayer), ("d", layers.DenseLayer)], x_shape=(None, 4), d_num_units=2,
+                           d_incoming="y").initialize(), NetError, "no layer 'y' before the one that names it"),
+        (lambda: NeuralNet(layers.DenseLayer(layers.InputLayer((None, 4), name="a"), 2, name="a")).initialize(),
+         ValueError, "NeuralNet has two layers named 'a'"),
+        (lambda: net(objective_aggregate=T.mean).to_solver(), NetError, "objective_aggregate has no place in a solver"),
+        (lambda: optimizer(sgd, []), NetError, "update sgd needs a learning_rate"),
+        (lambda: optimizer(print, [], learning_rate=1), NetError, "update print is none of lasagne.updates"),
+    ],
+)  # fmt: skip
+def test_what_a_net_cannot_be_built_of_is_named(make, kind, words):
+    with pytest.raises(kind, match=words):
+        make()
+
+
+def test_an_input_of_ones_own_class_has_no_layer_in_front_of_it():
+    class Own(layers.InputLayer):
+        pass
+
+    made = NeuralNet(
+        [("a", layers.InputLayer), ("b", Own), ("both", layers.ConcatLayer)],
+        a_shape=(None, 2), b_shape=(None, 3), both_incomings=["a", "b"], update=sgd, update_learning_rate=1,
+    )  # fmt: skip
+    made.initialize()
+    assert made.layers_["both"].output_shape == (None, 5)
+
+
+def test_a_solver_gets_numbers_for_labels_and_no_test_without_samples(tmp_path):
+    names = np.array(["no", "yes"])[Y]
+    made = net(use_label_encoder=True, train_split=TrainSplit(0))
+    solver = made.to_solver(tmp_path / "job", X, names)
+    assert (solver.max_iter, list(solver.test_iter), solver.HasField("test_interval")) == (2, [], False)
+    with h5py.File(tmp_path / "job_train.h5") as file:
+        np.testing.assert_array_equal(file["label"], Y)
+        np.testing.assert_allclose(file["input"], X, rtol=1e-6)
+    assert not (tmp_path / "job_valid.h5").exists()

@@ -196,3 +196,35 @@ def test_pictures_say_what_they_need(monkeypatch):
         visualize.plot_loss(small())
     with pytest.raises(CaffeError, match="needs the pygraphviz package"):
         visualize.draw_to_notebook(small())
+
+
+@pytest.mark.parametrize(("options", "epochs"), [({"only_best": True}, "125"), ({"every_n_epochs": 2}, "24")])
+def test_weights_of_some_epochs_are_saved(options, epochs, tmp_path):
+    net, save, history = small(), SaveWeights(str(tmp_path / "{epoch}_{loss:.1f}"), **options), []
+    net.initialize()
+    for epoch, loss in enumerate((3.0, 2.0, 2.5, 2.1, 1.0), 1):
+        history.append({"epoch": epoch, "valid_loss": loss})
+        save(net, history)
+    assert "".join(path.name[3] for path in sorted(tmp_path.iterdir())) == epochs
+    assert (tmp_path / "0002_2.0").exists()
+
+
+def test_a_loss_that_is_no_number_is_no_worse(tmp_path):
+    net, save, history = small(), SaveWeights(str(tmp_path / "{epoch}"), only_best=True), []
+    net.initialize()
+    for loss in (float("nan"), 2.0, 3.0):
+        history.append({"epoch": len(history) + 1, "valid_loss": loss})
+        save(net, history)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["0001", "0002", "0003"]
+
+
+def test_the_layers_of_a_list_are_drawn(tmp_path):
+    net = convnet()
+    net.initialize()
+    for given in (net.layers_, [net.layers_["p1"], net.layers_["out"]]):
+        assert visualize.draw_to_notebook(given).to_string().count("->") == 4
+
+
+def test_an_occlusion_is_of_one_image():
+    with pytest.raises(ValueError, match="requires the input data to be of shape 1 x C x H x W"):
+        visualize.occlusion_heatmap(convnet(), images()[0], 1)

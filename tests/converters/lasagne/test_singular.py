@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from converters.lasagne.singular import orthonormal
+from converters.lasagne.singular import _vectors, orthonormal
 
 # The signs of the first row (of wide matrices: column), from NumPy 1.16 and 1.23 with OpenBLAS.
 SIGNS = {
@@ -60,10 +60,12 @@ def test_scale_does_not_matter(shape, scale):
     [
         np.zeros((4, 4)), np.zeros((5, 3)), np.eye(4), np.eye(3, 5), np.ones((4, 6)), np.diag([3.0, 0, 2, 0]),
         np.diag([1.0, 1e-20, 1e-200]) + np.diag([1.0, 1.0], 1), np.tri(7), np.vander(np.arange(1.0, 9)),
+        [[1.0, 1e20], [0, 0.5]], [[3.0, 1e20], [0, 2]], [[1.0, 1e-170], [0, 0]],
         np.outer(np.arange(9.0), np.arange(5.0)), -np.eye(3)[::-1], np.diag([0.0, 0, 0]) + np.diag([1.0, 2], 1),
     ],
 )  # fmt: skip
 def test_singular_and_ill_conditioned_matrices_give_orthonormal_vectors_that_make_them(a):
+    a = np.array(a)
     q = orthonormal(a)
     assert q.shape == a.shape
     tall = a.shape[0] >= a.shape[1]
@@ -71,6 +73,16 @@ def test_singular_and_ill_conditioned_matrices_give_orthonormal_vectors_that_mak
     squares = np.diag((a.T @ q).T @ (a.T @ q)) if tall else np.diag((a @ q.T).T @ (a @ q.T))
     wanted = np.linalg.svd(a, compute_uv=False) ** 2
     np.testing.assert_allclose(squares, wanted, rtol=1e-8, atol=1e-10 * max(1.0, wanted[0]))
+
+
+@pytest.mark.parametrize(
+    "a", [[[1.0, -1e20], [0, 0.5]], [[-3.0, 1e20], [0, 2]], [[1.0, 1e-170], [0, 0]], [[2.0, -3], [0, -1]]]
+)
+def test_the_vectors_of_both_sides_go_together(a):
+    left, right = _vectors(np.array(a))
+    found = np.diag(left.T @ a @ right.T)
+    np.testing.assert_allclose(found[0], np.linalg.norm(a, 2))
+    assert found[1] > -1e-10 * found[0]
 
 
 @pytest.mark.parametrize("seed", range(200))

@@ -60,6 +60,7 @@ def test_crops_that_cannot_be(caffe):
         (up(caffe, conv(caffe, data, pad=9, stride=2), 2), "offsets of 19/2 pixels are not possible"),
         (caffe.layers.InnerProduct(data, num_output=3), "no blob is above both tops"),
         (caffe.layers.Pooling(data, global_pooling=True), "no blob is above both tops"),
+        (caffe.layers.Crop(conv(caffe, data), data, axis=1), "no blob is above both tops"),
     ):
         with pytest.raises(NetError, match=message):
             crop(made, data)

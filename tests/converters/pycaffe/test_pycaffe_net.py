@@ -424,3 +424,33 @@ for name, blobs in net.params.iteritems():
     )
     assert main([str(script)]) == 0
     assert capsys.readouterr().out == "(3, 3)\nip (3, 4)\n"
+
+
+def test_the_phase_may_be_named(caffe, small, tmp_path):
+    first = caffe.Net(small, phase=caffe.TEST)
+    first.save(str(tmp_path / "net.caffemodel"))
+    second = caffe.Net(small, str(tmp_path / "net.caffemodel"), phase=caffe.TRAIN)
+    np.testing.assert_array_equal(second.params["ip"][0].data, first.params["ip"][0].data)
+
+
+def test_losses_have_weights_for_each_blob(caffe, tmp_path):
+    path = tmp_path / "net.prototxt"
+    loss = 'layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "prob" top: "loss" loss_weight: 3 }'
+    path.write_text(f"{NET}\n{loss}")
+    net = caffe.Net(str(path), caffe.TRAIN)
+    assert dict(zip(net._blob_names, net._blob_loss_weights, strict=True))["loss"] == 3
+
+
+def test_statistics_of_a_normalisation_may_be_another_net_s(caffe, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(NET + '\nlayer { name: "bn" type: "BatchNorm" bottom: "ip" top: "bn" }')
+    first, second = caffe.Net(str(path), caffe.TEST), caffe.Net(str(path), caffe.TEST)
+    for blob, values in zip(first.params["bn"], (0, 4, 1), strict=True):
+        blob.data[...] = values
+    for i in range(3):
+        second.params["bn"][i] = first.params["bn"][i]
+    second.blobs["data"].data[...] = 1
+    for mean in ([1.0, 2.0, 3.0], [5.0, 0.0, 7.0]):
+        first.params["bn"][0].data[...] = mean
+        found = second.forward()["bn"]
+        np.testing.assert_allclose(found, (second.blobs["ip"].data - mean) / np.sqrt(4 + 1e-5), rtol=1e-5)

@@ -32,3 +32,15 @@ def test_what_is_missing_and_what_is_wrong(caffe):
     ):
         with pytest.raises(NetError, match=message):
             wrong()
+
+
+def test_a_layer_by_its_type_and_options(caffe):
+    n = caffe.NetSpec()
+    n.data = caffe.layers.Input(shape={"dim": [1, 3]})
+    options = {"ntop": 2, "slice_param": {"slice_point": 1}}
+    n.first, n.second = caffe.net_spec.Function("Slice", (n.data,), options).tops
+    n.relu = caffe.net_spec.Function("ReLU", (n.first,), {"in_place": True}).tops[0]
+    slice_, relu = n.to_proto().layer[1:]
+    assert (slice_.type, list(slice_.top), list(slice_.slice_param.slice_point)) == ("Slice", ["first", "second"], [1])
+    assert (list(relu.bottom), list(relu.top)) == (["first"], ["first"])
+    assert options["ntop"] == 2
