@@ -13,6 +13,8 @@ from nets.layers.plain import is_plain
 
 # Below this many multiplications, or rows or columns of a matrix, oneDNN takes longer to set up than it saves.
 ENOUGH, THIN = 2_500_000, 4
+# ... and beside the many small steps of a sequence, where its code and what it packs have left the caches.
+ENOUGH_BESIDE_STEPS = 40_000_000
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -39,9 +41,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if x.dim() == 2 else y.reshape(*x.shape[:-1], -1)
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """a b for matrices, by what has gradients of its own: this has none."""
-    return _multiplied(a, b.t()) if _is_faster(a, b.t()) else a @ b
+def linear_beside_steps(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same, in front of or behind the small steps of a sequence."""
+    return (linear if x.numel() * weight.shape[0] >= ENOUGH_BESIDE_STEPS else F.linear)(x, weight, bias)
+
+
+def matmul(a: Tensor, b: Tensor, enough: int = ENOUGH) -> Tensor:
+    """a b for matrices, by what has gradients of its own: this has none. *enough*: multiplications for oneDNN."""
+    return _multiplied(a, b.t()) if _is_faster(a, b.t(), enough=enough) else a @ b
 
 
 def add_matmul_(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -49,15 +56,13 @@ def add_matmul_(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return total.add_(_multiplied(a, b.t())) if _is_faster(a, b.t()) else total.addmm_(a, b)
 
 
-def _is_faster(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+def _is_faster(x: Tensor, weight: Tensor, bias: Tensor | None = None, enough: int = ENOUGH) -> bool:
     """Whether oneDNN takes x W^T + b, and in less time."""
-    return WITH_ONEDNN and is_plain(x, weight, bias) and _is_large(x, weight) and bool(torch.backends.mkldnn.enabled)
-
-
-def _is_large(x: Tensor, weight: Tensor) -> bool:
+    if not (WITH_ONEDNN and is_plain(x, weight, bias) and torch.backends.mkldnn.enabled):
+        return False
     columns = x.shape[-1]
     rows, units = x.numel() // max(columns, 1), weight.shape[0]
-    return min(rows, columns, units) >= THIN and rows * columns * units >= ENOUGH
+    return min(rows, columns, units) >= THIN and rows * columns * units >= enough
 
 
 def _dense(x: Tensor) -> Tensor:

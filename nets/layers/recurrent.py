@@ -8,19 +8,16 @@ from math import inf
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nets.emitter import Dim, Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, shape_text
-from nets.layers.product import linear
+from nets.layers.product import linear_beside_steps
 from nets.layers.unrolled import BENDS, kept_lstm, kept_rnn
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
-# Behind the many small steps of a sequence oneDNN takes longer to set up than it saves below this many multiplications.
-ENOUGH = 40_000_000
 States = tuple[Tensor, ...]
 
 
@@ -117,7 +114,7 @@ class _Recurrent(Layer):
         """The hidden outputs of all steps, and the states behind them."""
         stretches, outputs = segments(cont), []
         several = len(stretches) > 1
-        if several and _is_stepped(steps) and len(steps) < self.long * len(stretches):
+        if _is_compiled() or (several and _is_stepped(steps) and len(steps) < self.long * len(stretches)):
             return self.run(steps, first, *weights, cont)
         for start, end, fresh in stretches:
             if fresh:
@@ -226,6 +223,11 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
     return [(a, b, a in fresh) for a, b in zip(starts, [*starts[1:], steps], strict=True)]
 
 
+def _is_compiled() -> bool:
+    """Whether machine code is made of the net, which spells its steps out."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
 def _is_stepped(x: Tensor) -> bool:
     """Whether this project's own operators run the steps: on a CPU, unless the net is compiled or exported."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -292,12 +294,12 @@ class LSTM(_Recurrent):
         self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, States]:
         last: Sequence[Tensor]
-        if keep is None:
+        if keep is None and not _is_compiled():  # PyTorch 2.13 compiles no training through its own
             params = _packed(weight, recurrent, bias)
             y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         else:
             h, c = first
-            y, *last = kept_lstm(linear(x, weight, bias), recurrent.t(), (h[0], c[0]), keep)
+            y, *last = kept_lstm(linear_beside_steps(x, weight, bias), recurrent.t(), (h[0], c[0]), keep)
         return y, tuple(state.reshape(first[0].shape) for state in last)  # PyTorch 2.12 traces an axis too many
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
@@ -362,16 +364,15 @@ class RNN(_Recurrent):
     def run(
         self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, States]:
-        if _is_stepped(x):
-            y, h = kept_rnn(linear(x, weight, bias), recurrent.t(), first[0][0], keep, BENDS["TANH"])
+        if keep is not None or _is_stepped(x):
+            y, h = kept_rnn(linear_beside_steps(x, weight, bias), recurrent.t(), first[0][0], keep, BENDS["TANH"])
             return y, (h[None],)
         params = _packed(weight, recurrent, bias)
         y, h = torch.rnn_tanh(x, first[0], params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         return y, (h,)
 
     def read_out(self, hidden: Tensor) -> Tensor:
-        product = linear if hidden.numel() * self.weight_o.shape[0] > ENOUGH else F.linear
-        return torch.tanh(product(hidden, self.weight_o, self.bias_o))
+        return torch.tanh(linear_beside_steps(hidden, self.weight_o, self.bias_o))
 
     def emit_step(self, g: Emitter, gates: Value, *others: Value) -> tuple[Value, ...]:
         return (g.op("Tanh", gates),)

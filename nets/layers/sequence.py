@@ -12,7 +12,7 @@ from nets.emitter import Emitter, Value
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.clipping import Clipped
-from nets.layers.product import linear
+from nets.layers.product import linear_beside_steps
 from nets.layers.unrolled import BENDS, Way, gru, lstm, rnn
 from protos.errors import NetError
 from protos.schema import LayerParameter, SequenceParameter
@@ -93,7 +93,7 @@ class _Sequence(Layer):
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         flat, mask, given = x.flatten(2), *self._others(others)
-        inputs = linear(flat, self.weight.to(flat.dtype), self.bias.to(flat.dtype))
+        inputs = linear_beside_steps(flat, self.weight.to(flat.dtype), self.bias.to(flat.dtype))
         kind = inputs.dtype
         states: States = tuple(
             given[i].to(kind) if i in given else row.to(kind).expand(x.shape[0], -1) for i, row in enumerate(self.first)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nets.layers.clipping import Clipped
-from nets.layers.product import add_matmul_, matmul
+from nets.layers.product import ENOUGH_BESIDE_STEPS, add_matmul_, matmul
 
 # x times the slope of a sigmoid or tanh that is y.
 sigmoid_slope, tanh_slope = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
@@ -87,6 +87,9 @@ def kept_lstm(
     *inputs*: T x N x 4D; *keep*: T x N, by which the states in front of each step are multiplied; else as ``lstm``.
     """
     scale = None if keep is None else keep[..., None]
+    if torch.compiler.is_compiling():
+        made, states = _each(inputs, None, scale, first, _lstm_step(recurrent, None, 0.0))
+        return made, states[0].detach(), states[1].detach()
     made, cell = _run(_LSTM, inputs, recurrent, None, *first, None, scale, 0.0)
     return made, made[-1].detach(), cell
 
@@ -96,7 +99,10 @@ def kept_rnn(
 ) -> tuple[Tensor, Tensor]:
     """The outputs of all steps, T x N x D, and the last, without a gradient. *inputs*: T x N x D; see ``kept_lstm``."""
     scale = None if keep is None else keep[..., None]
-    made: Tensor = _run(_RNN, inputs, recurrent, first, None, scale, bend, 0.0)
+    if torch.compiler.is_compiling():
+        made, (last,) = _each(inputs, None, scale, (first,), lambda x, h: (bend.apply(x + h @ recurrent),))
+        return made, last.detach()
+    made = _run(_RNN, inputs, recurrent, first, None, scale, bend, 0.0)
     return made, made[-1].detach()
 
 
@@ -314,7 +320,7 @@ class _RNN(torch.autograd.Function):
 
 def _of_recurrent(seen: Tensor, reached: Tensor) -> Tensor:
     """The gradient of the recurrent weights, from the outputs that the steps got and their products' gradients."""
-    return matmul(seen.flatten(0, 1).t(), reached.flatten(0, 1))
+    return matmul(seen.flatten(0, 1).t(), reached.flatten(0, 1), ENOUGH_BESIDE_STEPS)
 
 
 def _differentiable(
@@ -338,14 +344,18 @@ def _lstm_steps(
     keep: Tensor | None,
     clip: float,
 ) -> Tensor:
-    look = inputs.new_zeros(3, 1) if peephole is None else peephole
+    return _each(inputs, mask, keep, (h, c), _lstm_step(recurrent, peephole, clip))[0]
 
+
+def _lstm_step(recurrent: Tensor, peephole: Tensor | None, clip: float) -> Callable[..., tuple[Tensor, ...]]:
     def step(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         i, f, g, o = _bounded(x + h @ recurrent, clip).chunk(4, 1)
-        new = torch.sigmoid(f + look[1] * c) * c + torch.sigmoid(i + look[0] * c) * torch.tanh(g)
-        return torch.sigmoid(o + look[2] * new) * torch.tanh(new), new
+        if peephole is not None:
+            i, f = i + peephole[0] * c, f + peephole[1] * c
+        new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o if peephole is None else o + peephole[2] * new) * torch.tanh(new), new
 
-    return _each(inputs, mask, keep, (h, c), step)
+    return step
 
 
 def _gru_steps(inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, clip: float) -> Tensor:
@@ -354,13 +364,13 @@ def _gru_steps(inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None
         z, r = (torch.sigmoid(into[k] + around[k]) for k in range(2))
         return ((1 - z) * h + z * torch.tanh(_bounded(into[2] + r * around[2], clip)),)
 
-    return _each(inputs, mask, None, (h,), step)
+    return _each(inputs, mask, None, (h,), step)[0]
 
 
 def _rnn_steps(
     inputs: Tensor, recurrent: Tensor, h: Tensor, mask: Tensor | None, keep: Tensor | None, bend: Bend, clip: float
 ) -> Tensor:
-    return _each(inputs, mask, keep, (h,), lambda x, h: (bend.apply(_bounded(x + h @ recurrent, clip)),))
+    return _each(inputs, mask, keep, (h,), lambda x, h: (bend.apply(_bounded(x + h @ recurrent, clip)),))[0]
 
 
 def _each(
@@ -369,8 +379,8 @@ def _each(
     keep: Tensor | None,
     states: tuple[Tensor, ...],
     step: Callable[..., tuple[Tensor, ...]],
-) -> Tensor:
-    """The outputs of steps that PyTorch differentiates."""
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The outputs of steps that PyTorch differentiates, and the last states."""
     made = []
     for t, now in enumerate(inputs.unbind()):
         after = step(now, *(state if keep is None else state * keep[t] for state in states))
@@ -378,7 +388,7 @@ def _each(
             after = tuple(torch.where(mask[t], new, old) for new, old in zip(after, states, strict=True))
         states = after
         made.append(states[0])
-    return torch.stack(made)
+    return torch.stack(made), states
 
 
 def _bounded(x: Tensor, bound: float) -> Tensor:

@@ -342,6 +342,20 @@ def test_generated_code_gives_the_same_numbers(case):
     compare(case, net, bottoms(case), slack=3, run=torch.compile(net.activations))
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
+@ids(case for case in CASES if case.name in {"lstm_segments", "lstm_fork"})
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Guards may run slower")  # torch's own
+def test_generated_code_learns_from_inputs_without_gradients(case):
+    torch._dynamo.reset()
+    nets_, made = [make(case), make(case)], []
+    inputs = {name: x.detach() for name, x in bottoms(case).items()}
+    for net, run in zip(nets_, (nets_[0], torch.compile(nets_[1])), strict=True):
+        tops = run(**inputs)
+        sum(top.square().sum() for top in tops.values()).backward()
+        made.append([*tops.values(), *(blob.grad for blob in net.parameters())])
+    torch.testing.assert_close(made[1], made[0], rtol=1e-4, atol=1e-6)
+
+
 @ids(CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)])
 def test_autocast_keeps_losses_and_normalisations_in_float32(case, dtype, tolerance):

@@ -16,7 +16,7 @@ from converters.lasagne.layers.input import GivenLayer, InputLayer
 from converters.lasagne.theano.gradient import grad_clip
 from converters.lasagne.theano.tensor.nnet import relu
 from converters.lasagne.theano.variable import Input, Variable, ancestors
-from nets.layers.product import linear
+from nets.layers.product import linear_beside_steps
 from nets.layers.unrolled import BENDS, RECTIFY, Way, gru, lstm, rnn
 
 States = tuple[Tensor, ...]
@@ -294,7 +294,7 @@ class _Gated(_Sequence):
             for kind in ("W_in_to", "W_hid_to", "b")
         )
         flat, w_in, w_hid, b = matched(flat, w_in, w_hid, b)
-        return linear(flat, w_in.t(), b), w_hid
+        return linear_beside_steps(flat, w_in.t(), b), w_hid
 
 
 class LSTMLayer(_Gated):
