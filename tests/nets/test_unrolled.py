@@ -7,19 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nets.layers.unrolled import (
-    BENDS,
-    RECTIFY,
-    Way,
-    _gru_steps,
-    _lstm_steps,
-    _rnn_steps,
-    gru,
-    kept_lstm,
-    kept_rnn,
-    lstm,
-    rnn,
-)
+from nets.layers.unrolled import BENDS, RECTIFY, Way, gru, kept_lstm, kept_rnn, lstm, rnn
+from nets.layers.unrolled.gru import gru_steps
+from nets.layers.unrolled.lstm import lstm_steps
+from nets.layers.unrolled.rnn import rnn_steps
 
 ALL = {**BENDS, "RECTIFY": RECTIFY}
 KINDS = ["lstm", "lstm without peepholes", "gru", *ALL]
@@ -47,11 +38,11 @@ def at_once(kind: str, mask: Tensor | None, way: Way) -> Callable[..., Tensor]:
 def one_by_one(kind: str, mask: Tensor | None, clip: float = 0.0) -> Callable[..., Tensor]:
     on = None if mask is None else (mask != 0).t()[..., None]
     steps = {
-        "lstm": lambda x, r, p, h, c: _lstm_steps(x, r, p, h, c, on, None, clip),
-        "lstm without peepholes": lambda x, r, h, c: _lstm_steps(x, r, None, h, c, on, None, clip),
-        "gru": lambda x, r, h: _gru_steps(x, r, h, on, clip),
+        "lstm": lambda x, r, p, h, c: lstm_steps(x, r, p, h, c, on, None, clip),
+        "lstm without peepholes": lambda x, r, h, c: lstm_steps(x, r, None, h, c, on, None, clip),
+        "gru": lambda x, r, h: gru_steps(x, r, h, on, clip),
     }
-    run = steps.get(kind, lambda x, r, h: _rnn_steps(x, r, h, on, None, ALL[kind], clip))
+    run = steps.get(kind, lambda x, r, h: rnn_steps(x, r, h, on, None, ALL[kind], clip))
     return lambda x, *others: run(x.transpose(0, 1), *others).transpose(0, 1)
 
 
@@ -121,7 +112,7 @@ def test_states_that_are_kept_in_part(kind):
         )
 
     def theirs(x: Tensor, recurrent: Tensor, *first: Tensor) -> Tensor:
-        steps = _rnn_steps if kind == "TANH" else _lstm_steps
+        steps = rnn_steps if kind == "TANH" else lstm_steps
         options = {"bend": ALL[kind]} if kind == "TANH" else {"peephole": None}
         names = dict(zip(("h", "c"), first, strict=False))
         return steps(x.transpose(0, 1), recurrent, mask=None, keep=keep[..., None], clip=0.0, **names, **options)
