@@ -137,7 +137,7 @@ def test_a_look_at_the_form_of_an_expression_moves_no_average():
 def test_large_products_go_through_onednn_on_amd(kind, monkeypatch):
     monkeypatch.setattr(config, "floatX", "float32")
     monkeypatch.setattr(product, "WITH_ONEDNN", True)
-    rows, columns, units = 64, 300, 200
+    rows, columns, units = 192, 300, 200
     x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
     if kind == "DenseLayer":
         layer = layers.DenseLayer(layers.InputLayer((None, columns)), units, nonlinearity=None)
