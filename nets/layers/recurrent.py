@@ -113,8 +113,8 @@ class _Recurrent(Layer):
     ) -> tuple[Tensor, States]:
         """The hidden outputs of all steps, and the states behind them."""
         stretches, outputs = segments(cont), []
-        several = len(stretches) > 1
-        if _is_compiled() or (several and _is_stepped(steps) and len(steps) < self.long * len(stretches)):
+        several, compiled = len(stretches) > 1, torch.compiler.is_dynamo_compiling()
+        if compiled or (several and _is_stepped(steps) and len(steps) < self.long * len(stretches)):
             return self.run(steps, first, *weights, cont)
         for start, end, fresh in stretches:
             if fresh:
@@ -223,11 +223,6 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
     return [(a, b, a in fresh) for a, b in zip(starts, [*starts[1:], steps], strict=True)]
 
 
-def _is_compiled() -> bool:
-    """Whether machine code is made of the net, which spells its steps out."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-
-
 def _is_stepped(x: Tensor) -> bool:
     """Whether this project's own operators run the steps: on a CPU, unless the net is compiled or exported."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -294,7 +289,7 @@ class LSTM(_Recurrent):
         self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, States]:
         last: Sequence[Tensor]
-        if keep is None and not _is_compiled():  # PyTorch 2.13 compiles no training through its own
+        if keep is None and not torch.compiler.is_dynamo_compiling():  # PyTorch compiles no training through its own
             params = _packed(weight, recurrent, bias)
             y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         else:

@@ -153,7 +153,7 @@ def test_an_inner_product_multiplies_so(transpose):
 @pytest.mark.parametrize(
     ("kind", "options", "shapes"),
     [
-        ("SimpleRNN", f"sequence_param {{ num_output: {UNITS} }}", [(4, 16, COLUMNS)]),
+        ("SimpleRNN", f"sequence_param {{ num_output: {UNITS} }}", [(16, 48, COLUMNS)]),
         ("RNN", "recurrent_param { num_output: 256 }", [(40, 16, 9), (40, 16)]),  # what it reads out of its states
     ],
 )
