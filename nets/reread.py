@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nets.layer import Layer
+from nets.layers.plain import applied
 
 
 class Reread:
@@ -34,7 +35,7 @@ class Reread:
 
 def joined(x: Tensor, y: Tensor, reread: Reread) -> Tensor:
     """The top *y* with the gradient to *x* that the original gives."""
-    top: Tensor = _Reread.apply(x, y.detach(), reread)  # type: ignore[no-untyped-call]
+    top: Tensor = applied(_Reread, x, y.detach(), reread)
     return top
 
 

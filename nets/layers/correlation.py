@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Layer, Shape
+from nets.layers.plain import applied
 from protos.errors import NetError
 from protos.schema import CorrelationParameter, LayerParameter
 
@@ -77,7 +78,7 @@ class Correlation(Layer):
                 pair = still * moved
             else:
                 slopes = part(signs, row, column), part(signs, self.reach, self.reach)
-                pair = _Apart.apply(still, moved, *slopes)  # type: ignore[no-untyped-call]
+                pair = applied(_Apart, still, moved, *slopes)
             alike.append(pair.mean(1))
         return F.avg_pool2d(torch.stack(alike, 1), self.kernel, self.stride)
 

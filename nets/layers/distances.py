@@ -10,6 +10,7 @@ from torch import Tensor
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape, canonical_axis
 from nets.layers.loss import Loss, check_alike, check_items, check_labels
+from nets.layers.plain import applied
 from protos.errors import NetError
 from protos.schema import CenterLossParameter, LayerParameter, MarginInnerProductParameter
 
@@ -164,7 +165,7 @@ class CenterLoss(Loss):
         index = label.reshape(-1).long()
         check_items(x.shape, index.shape)
         try:
-            loss = _Centered.apply(x.flatten(1), self.center, index, self.squared)  # type: ignore[no-untyped-call]
+            loss = applied(_Centered, x.flatten(1), self.center, index, self.squared)
         except (IndexError, RuntimeError):
             check_labels(index, len(self.center), None)
             raise

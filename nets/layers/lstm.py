@@ -11,6 +11,7 @@ from nets.emitter import Emitter, Value, cast, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape
 from nets.layers.clipping import Clipped
+from nets.layers.plain import applied
 from nets.layers.recurrent import LSTM
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -86,9 +87,9 @@ class Lstm(LSTM):
         hidden = []
         for t, step in enumerate(F.linear(x, weight, bias)):
             keep = x.new_full((1, 1), t > 0) if kept is None else kept[t, :, None]
-            gates = step + _Fed.apply(h, keep, recurrent, t == 0)  # type: ignore[no-untyped-call]
+            gates = step + applied(_Fed, h, keep, recurrent, t == 0)
             if self.clipping:
-                gates = Clipped.apply(gates, -self.clipping, self.clipping)  # type: ignore[no-untyped-call]
+                gates = applied(Clipped, gates, -self.clipping, self.clipping)
             i, f, g, o = gates.chunk(4, 1)
             c = torch.sigmoid(f) * (keep * c) + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)

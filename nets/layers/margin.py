@@ -10,6 +10,7 @@ from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.distances import check_classes
 from nets.layers.loss import check_items, check_labels
+from nets.layers.plain import applied
 from protos.schema import LayerParameter, MarginInnerProductParameter
 
 TIMES = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "QUADRUPLE": 4}  # a type's m
@@ -85,7 +86,7 @@ class MarginInnerProduct(Layer):
         with torch.no_grad():
             self.weight.copy_(self.weight / self.weight.norm(dim=1, keepdim=True))
         try:
-            y: Tensor = _Margin.apply(x, self.weight, index, share, self.times)  # type: ignore[no-untyped-call]
+            y: Tensor = applied(_Margin, x, self.weight, index, share, self.times)
         except (IndexError, RuntimeError):
             check_labels(index, len(self.weight), None)
             raise

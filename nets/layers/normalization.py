@@ -13,6 +13,7 @@ from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.elementwise import Scale
 from nets.layers.layout import settled
+from nets.layers.plain import applied
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
 
@@ -206,7 +207,7 @@ class LRN(Layer):
             return x * (1 + self.alpha * mean) ** -self.beta
         if torch.compiler.is_compiling():
             return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
-        return _AcrossChannels.apply(x, self)  # type: ignore[no-any-return, no-untyped-call]
+        return applied(_AcrossChannels, x, self)  # type: ignore[no-any-return]
 
     def gradient(self, x: Tensor, seen: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
         if self.within_channel:  # in the original a net of its own, which keeps its blobs
@@ -375,7 +376,7 @@ class Normalize(Layer):
         axes = self._axes(x.dim())
         scale = None if self.scale is None else self.scale.reshape(self._scale_shape(self.scale, x.dim()))
         if self.scale is not None and self.scale.dim():
-            return _ScaledLast.apply(x, scale, axes, self.eps)  # type: ignore[no-any-return, no-untyped-call]
+            return applied(_ScaledLast, x, scale, axes, self.eps)  # type: ignore[no-any-return]
         y = x * ((x * x).sum(axes, keepdim=True) + self.eps).rsqrt()
         return y if scale is None else y * scale
 

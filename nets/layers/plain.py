@@ -1,14 +1,39 @@
 """Whether an operator runs on the CPU as it is called, so that another one may take its place."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
+def is_followed() -> bool:
+    """Whether PyTorch compiles, exports or traces what is done, which is to consist of its own operators then."""
+    return torch.compiler.is_compiling() or _is_traced()
+
+
+def _is_traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+
+
 def is_plain(*values: Tensor | None) -> bool:
     """Whether *values*, of any shapes, are in float32 on a CPU, and nothing casts, compiles or traces what is done."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if is_followed():
         return False
     for value in values:
         if value is not None and (value.dtype != torch.float32 or value.device.type != "cpu"):
             return False
     return not torch.is_autocast_enabled("cpu")
+
+
+def applied(function: type[torch.autograd.Function], *given: Any) -> Any:
+    """``function.apply(*given)``. In a trace, whose gradients are PyTorch's own, what its forward pass consists of."""
+    if _is_traced():
+        return function.forward(_Forgetful(), *given)
+    return function.apply(*given)  # type: ignore[no-untyped-call]  # torch's
+
+
+class _Forgetful:
+    """The context of a forward pass without a backward one."""
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep nothing."""

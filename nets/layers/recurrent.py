@@ -13,6 +13,7 @@ from torch import Tensor
 from nets.emitter import Dim, Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, shape_text
+from nets.layers.plain import is_followed
 from nets.layers.product import linear_beside_steps
 from nets.layers.unrolled import BENDS, kept_lstm, kept_rnn
 from protos.errors import NetError
@@ -224,8 +225,8 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
 
 
 def _is_stepped(x: Tensor) -> bool:
-    """Whether this project's own operators run the steps: on a CPU, unless the net is compiled or exported."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether this project's own operators run the steps."""
+    return x.device.type == "cpu" and not is_followed()
 
 
 def _packed(weight: Tensor, recurrent: Tensor, bias: Tensor) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ from nets.emitter import Emitter, Value
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.clipping import Clipped
+from nets.layers.plain import applied, is_followed
 from nets.layers.product import linear_beside_steps
 from nets.layers.unrolled import BENDS, Way, gru, lstm, rnn
 from protos.errors import NetError
@@ -98,7 +99,7 @@ class _Sequence(Layer):
         states: States = tuple(
             given[i].to(kind) if i in given else row.to(kind).expand(x.shape[0], -1) for i, row in enumerate(self.first)
         )
-        if self.is_usual and not (self.run.steps or inputs.is_meta or torch.compiler.is_compiling()):
+        if self.is_usual and not (self.run.steps or inputs.is_meta or is_followed()):
             return self.at_once(inputs, self.recurrent.t().to(kind), states, mask)
         order = list(range(x.shape[1]))
         tops: list[Tensor] = []
@@ -132,7 +133,7 @@ class _Sequence(Layer):
     def clip(self, x: Tensor) -> Tensor:
         """*x*, with its gradient clipped."""
         bound = self.run.clip
-        clipped: Tensor = Clipped.apply(x, -bound, bound) if bound else x  # type: ignore[no-untyped-call]  # torch's
+        clipped: Tensor = applied(Clipped, x, -bound, bound) if bound else x
         return clipped
 
     def step(self, inputs: Tensor, states: States) -> States:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Shape
+from nets.layers.plain import applied
 from nets.layers.resampling import Size, Upsample
 from protos.errors import NetError
 from protos.schema import LayerParameter, UnpoolingParameter
@@ -75,7 +76,7 @@ class Unpooling(Upsample):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.how == "MAX":
             return super().forward(x, self.table.expand_as(x) if mask is None else mask)
-        x = x / self.table if self.how == "AVE" else _Tiled.apply(x, self.table)  # type: ignore[no-untyped-call]
+        x = x / self.table if self.how == "AVE" else applied(_Tiled, x, self.table)
         y = F.conv_transpose2d(x, x.new_ones(x.shape[1], 1, *self.kernel), stride=self.stride, groups=x.shape[1])
         return F.pad(y, (0, self.top[1] - y.shape[3], 0, self.top[0] - y.shape[2]))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Layer, Shape
+from nets.layers.plain import applied
 from protos.errors import NetError
 from protos.schema import LayerParameter, WindowPoolingParameter
 
@@ -30,7 +31,7 @@ def window_count(length: int, size: int, stride: int, pad: int, partial: bool) -
 def maxima(x: Tensor, size: Sequence[int], stride: Sequence[int], pad: Sequence[int], counts: Sequence[int]) -> Tensor:
     """The maximum of every window along the last axes; its gradient goes to each value that reaches it, as Theano's."""
     framed = _framed(x, size, stride, pad, counts, -math.inf)
-    made: Tensor = _Maxima.apply(framed, tuple(size), tuple(stride), tuple(counts))  # type: ignore[no-untyped-call]
+    made: Tensor = applied(_Maxima, framed, tuple(size), tuple(stride), tuple(counts))
     return made
 
 
@@ -175,7 +176,7 @@ class WindowPooling(Layer):
         return cls(WindowPoolingParameter.Method.Name(p.pool), size, stride, pad, p.partial)
 
     def _counts(self, shape: Sequence[int]) -> list[int]:
-        sizes = zip(shape, self.size, self.stride, self.pad, strict=True)
+        sizes = zip(map(int, shape), self.size, self.stride, self.pad, strict=True)
         counts = [window_count(*axis, self.partial) for axis in sizes]
         if not all(counts):
             raise NetError("the kernel does not fit into its bottom")

@@ -1,6 +1,7 @@
 """Every layer, by one table of cases: the same numbers, however it is run, stored, converted or compiled."""
 
 import copy
+import io
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -77,6 +78,8 @@ COMPILED_TOO = {"inplace_bnll", "overwritten_lrn_tanh", "lstm_segments", "lrn_ac
 BROKEN_UP = {
     "DetectionEvaluate", "DetectionOutput", "MultiBoxLoss", "YoloDetectionOutput", "Yolov3DetectionOutput",
 }  # fmt: skip
+# What a trace cannot hold: Python itself, and what depends on values.
+UNTRACED = {"Python", "DetectionEvaluate", "Lstm", "MarginInnerProduct"}
 # Compiled to machine code, which takes seconds each: where torch's generated code is known to have been wrong.
 GENERATED = {"pool_ave_ceil", "lasagne_maxpool3d"}
 OVERWRITTEN = "a later layer overwrites, in place, what the original's backward pass reads"
@@ -354,6 +357,20 @@ def test_generated_code_learns_from_inputs_without_gradients(case):
         sum(top.square().sum() for top in tops.values()).backward()
         made.append([*tops.values(), *(blob.grad for blob in net.parameters())])
     torch.testing.assert_close(made[1], made[0], rtol=1e-4, atol=1e-6)
+
+
+@ids(case for case in first_of_each_type() if not types(case) & UNTRACED)
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_is_a_file_of_pytorchs_own_operators(case):
+    net, inputs, file = make(case), {name: x.detach() for name, x in bottoms(case).items()}, io.BytesIO()
+    given = tuple(inputs[name] for name in net.graph.inputs)
+    torch.jit.save(torch.jit.trace(make(case), given, check_trace=False, strict=False), file)
+    file.seek(0)
+    made = []
+    for run in (net, torch.jit.load(file)):
+        torch.manual_seed(0)
+        made.append(run(*given))
+    torch.testing.assert_close(*reversed(made), rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 @ids(CASES)

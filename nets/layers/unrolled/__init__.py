@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.layers.plain import applied
 from nets.layers.unrolled.gru import GRU
 from nets.layers.unrolled.lstm import LSTM, lstm_step
 from nets.layers.unrolled.rnn import BENDS, RECTIFY, RNN, Bend
@@ -39,7 +40,9 @@ def lstm(
     i, f and o see of the cells; *first*: output and cell in front of the first step, N x D; *mask*: N x T, 0 where a
     step leaves the states. i, f and o are sigmoids, g and the output's activation tanh.
     """
-    return _in_order(inputs, mask, way, lambda x, on: _run(LSTM, x, recurrent, peephole, *first, on, None, way.clip)[0])
+    return _in_order(
+        inputs, mask, way, lambda x, on: applied(LSTM, x, recurrent, peephole, *first, on, None, way.clip)[0]
+    )
 
 
 def gru(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, way: Way) -> Tensor:
@@ -47,7 +50,7 @@ def gru(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, w
 
     z and r are sigmoids. *inputs*: N x T x 3D, for z, r and n; *recurrent*: D x 3D; the others as for ``lstm``.
     """
-    return _in_order(inputs, mask, way, lambda x, on: _run(GRU, x, recurrent, first, on, way.clip))
+    return _in_order(inputs, mask, way, lambda x, on: applied(GRU, x, recurrent, first, on, way.clip))
 
 
 def rnn(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, bend: Bend, way: Way) -> Tensor:
@@ -55,7 +58,7 @@ def rnn(inputs: Tensor, recurrent: Tensor, first: Tensor, mask: Tensor | None, b
 
     *inputs*: N x T x D; *recurrent*: D x D; the others as for ``lstm``.
     """
-    return _in_order(inputs, mask, way, lambda x, on: _run(RNN, x, recurrent, first, on, None, bend, way.clip))
+    return _in_order(inputs, mask, way, lambda x, on: applied(RNN, x, recurrent, first, on, None, bend, way.clip))
 
 
 def kept_lstm(
@@ -69,7 +72,7 @@ def kept_lstm(
     if torch.compiler.is_compiling():
         made, states = each_step(inputs, None, scale, first, lstm_step(recurrent, None, 0.0))
         return made, states[0].detach(), states[1].detach()
-    made, cell = _run(LSTM, inputs, recurrent, None, *first, None, scale, 0.0)
+    made, cell = applied(LSTM, inputs, recurrent, None, *first, None, scale, 0.0)
     return made, made[-1].detach(), cell
 
 
@@ -81,7 +84,7 @@ def kept_rnn(
     if torch.compiler.is_compiling():
         made, (last,) = each_step(inputs, None, scale, (first,), lambda x, h: (bend.apply(x + h @ recurrent),))
         return made, last.detach()
-    made = _run(RNN, inputs, recurrent, first, None, scale, bend, 0.0)
+    made = applied(RNN, inputs, recurrent, first, None, scale, bend, 0.0)
     return made, made[-1].detach()
 
 
@@ -94,7 +97,3 @@ def _in_order(inputs: Tensor, mask: Tensor | None, way: Way, run: Callable[[Tens
     if way.last_only:
         return made[-1]
     return (made.flip(0) if way.backwards else made).transpose(0, 1)
-
-
-def _run(function: type[torch.autograd.Function], *given: Any) -> Any:
-    return function.apply(*given)  # type: ignore[no-untyped-call]  # torch's

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nets.layers.clipping import Clipped
+from nets.layers.plain import applied
 
 
 def each_step(
@@ -29,7 +30,7 @@ def each_step(
 
 def bounded(x: Tensor, bound: float) -> Tensor:
     """*x*, with its gradient clipped."""
-    clipped: Tensor = Clipped.apply(x, -bound, bound) if bound else x  # type: ignore[no-untyped-call]  # torch's
+    clipped: Tensor = applied(Clipped, x, -bound, bound) if bound else x
     return clipped
 
 
