@@ -13,7 +13,7 @@ from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.elementwise import Scale
 from nets.layers.layout import settled
-from nets.layers.plain import applied
+from nets.layers.plain import applied, is_followed
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
 
@@ -205,7 +205,7 @@ class LRN(Layer):
         if self.within_channel:
             mean = F.avg_pool2d(x * x, self.size, 1, self.size // 2)
             return x * (1 + self.alpha * mean) ** -self.beta
-        if torch.compiler.is_compiling():
+        if is_followed():
             return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
         return applied(_AcrossChannels, x, self)  # type: ignore[no-any-return]
 

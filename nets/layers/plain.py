@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def is_followed() -> bool:
-    """Whether PyTorch compiles, exports or traces what is done, which is to consist of its own operators then."""
-    return torch.compiler.is_compiling() or _is_traced()
+    """Whether PyTorch compiles, exports, traces or transforms (torch.func) what is done: by its own operators then."""
+    return torch.compiler.is_compiling() or _is_traced() or torch._C._are_functorch_transforms_active()
 
 
 def _is_traced() -> bool:

@@ -114,8 +114,8 @@ class _Recurrent(Layer):
     ) -> tuple[Tensor, States]:
         """The hidden outputs of all steps, and the states behind them."""
         stretches, outputs = segments(cont), []
-        several, compiled = len(stretches) > 1, torch.compiler.is_dynamo_compiling()
-        if compiled or (several and _is_stepped(steps) and len(steps) < self.long * len(stretches)):
+        several = len(stretches) > 1
+        if _is_spelled_out() or (several and _is_stepped(steps) and len(steps) < self.long * len(stretches)):
             return self.run(steps, first, *weights, cont)
         for start, end, fresh in stretches:
             if fresh:
@@ -224,6 +224,11 @@ def segments(cont: Tensor) -> list[tuple[int, int, bool]]:
     return [(a, b, a in fresh) for a, b in zip(starts, [*starts[1:], steps], strict=True)]
 
 
+def _is_spelled_out() -> bool:
+    """Whether small operators make each step: PyTorch neither compiles training through its LSTM nor transforms it."""
+    return torch.compiler.is_dynamo_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def _is_stepped(x: Tensor) -> bool:
     """Whether this project's own operators run the steps."""
     return x.device.type == "cpu" and not is_followed()
@@ -290,7 +295,7 @@ class LSTM(_Recurrent):
         self, x: Tensor, first: States, weight: Tensor, recurrent: Tensor, bias: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, States]:
         last: Sequence[Tensor]
-        if keep is None and not torch.compiler.is_dynamo_compiling():  # PyTorch compiles no training through its own
+        if keep is None and not _is_spelled_out():
             params = _packed(weight, recurrent, bias)
             y, *last = torch.lstm(x, first, params, True, 1, 0.0, torch.is_grad_enabled(), False, False)
         else:

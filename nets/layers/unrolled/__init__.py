@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from nets.layers.plain import applied
+from nets.layers.plain import applied, is_followed
 from nets.layers.unrolled.gru import GRU
 from nets.layers.unrolled.lstm import LSTM, lstm_step
 from nets.layers.unrolled.rnn import BENDS, RECTIFY, RNN, Bend
@@ -69,7 +68,7 @@ def kept_lstm(
     *inputs*: T x N x 4D; *keep*: T x N, by which the states in front of each step are multiplied; else as ``lstm``.
     """
     scale = None if keep is None else keep[..., None]
-    if torch.compiler.is_compiling():
+    if is_followed():
         made, states = each_step(inputs, None, scale, first, lstm_step(recurrent, None, 0.0))
         return made, states[0].detach(), states[1].detach()
     made, cell = applied(LSTM, inputs, recurrent, None, *first, None, scale, 0.0)
@@ -81,7 +80,7 @@ def kept_rnn(
 ) -> tuple[Tensor, Tensor]:
     """The outputs of all steps, T x N x D, and the last, without a gradient. *inputs*: T x N x D; see ``kept_lstm``."""
     scale = None if keep is None else keep[..., None]
-    if torch.compiler.is_compiling():
+    if is_followed():
         made, (last,) = each_step(inputs, None, scale, (first,), lambda x, h: (bend.apply(x + h @ recurrent),))
         return made, last.detach()
     made = applied(RNN, inputs, recurrent, first, None, scale, bend, 0.0)
