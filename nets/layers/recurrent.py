@@ -113,9 +113,11 @@ class _Recurrent(Layer):
         self, steps: Tensor, cont: Tensor, first: States, weights: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, States]:
         """The hidden outputs of all steps, and the states behind them."""
+        if _is_spelled_out():
+            return self.run(steps, first, *weights, cont)
         stretches, outputs = segments(cont), []
         several = len(stretches) > 1
-        if _is_spelled_out() or (several and _is_stepped(steps) and len(steps) < self.long * len(stretches)):
+        if several and _is_stepped(steps) and len(steps) < self.long * len(stretches):
             return self.run(steps, first, *weights, cont)
         for start, end, fresh in stretches:
             if fresh:
