@@ -121,5 +121,6 @@ def test_states_that_are_kept_in_part(kind):
     torch.testing.assert_close(made, theirs(*leaves))
     torch.testing.assert_close(last, made[-1])
     assert not last.requires_grad
+    assert last.untyped_storage().nbytes() == last.nbytes
     assert torch.autograd.gradcheck(lambda *values: ours(*values)[0], leaves)
     assert torch.autograd.gradgradcheck(lambda *values: ours(*values)[0], leaves)

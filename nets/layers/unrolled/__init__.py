@@ -72,7 +72,7 @@ def kept_lstm(
         made, states = each_step(inputs, None, scale, first, lstm_step(recurrent, None, 0.0))
         return made, states[0].detach(), states[1].detach()
     made, cell = applied(LSTM, inputs, recurrent, None, *first, None, scale, 0.0)
-    return made, made[-1].detach(), cell
+    return made, _alone(made[-1]), cell
 
 
 def kept_rnn(
@@ -84,7 +84,12 @@ def kept_rnn(
         made, (last,) = each_step(inputs, None, scale, (first,), lambda x, h: (bend.apply(x + h @ recurrent),))
         return made, last.detach()
     made = applied(RNN, inputs, recurrent, first, None, scale, bend, 0.0)
-    return made, made[-1].detach()
+    return made, _alone(made[-1])
+
+
+def _alone(state: Tensor) -> Tensor:
+    """*state* without a gradient, and without the memory of the other steps, which outlives the pass with it."""
+    return state.detach().clone()
 
 
 def _in_order(inputs: Tensor, mask: Tensor | None, way: Way, run: Callable[[Tensor, Tensor | None], Any]) -> Tensor:
