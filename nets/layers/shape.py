@@ -92,11 +92,7 @@ class Slice(Layer):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         size = x.shape[self.axis]
-        if size != sum(self.sizes):
-            if torch.compiler.is_compiling() and not self.points:  # for any batch: it is not to be asked for its size
-                return x.chunk(self.count, self.axis)
-            return torch.split(x, self._sizes(size), self.axis)
-        return torch.split(x, self.sizes, self.axis)
+        return torch.split(x, self.sizes if size == sum(self.sizes) else self._sizes(size), self.axis)
 
     def emit(self, g: Emitter, x: Value) -> tuple[Value, ...]:
         if len(self.sizes) == 1:

@@ -26,6 +26,15 @@ def test_a_batch_of_another_size_is_sliced_at_the_points_or_refused():
         load("Slice", [(4, 3)], 2, "slice_param { axis: 0 }")(torch.zeros(5, 3))
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
+def test_compiled_slices_of_other_batches_are_the_same_or_refused():
+    torch._dynamo.reset()
+    run = torch.compile(load("Slice", [(4, 3)], 2, "slice_param { axis: 0 }"), backend="aot_eager", dynamic=True)
+    assert [len(top) for top in run(torch.zeros(6, 3)).values()] == [3, 3]
+    with pytest.raises(NetError, match="axis 0 of size 5 does not divide into 2 equal tops"):
+        run(torch.zeros(5, 3))
+
+
 @pytest.mark.parametrize("layer", [Scale((3,), 0, learned=False), Bias((3,), 0, learned=False)])
 def test_what_is_not_learned_must_be_given(layer):
     with pytest.raises(NetError, match="needs its second bottom"):
