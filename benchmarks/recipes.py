@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
+from benchmarks.samples import normalized, picture, to_tensor  # noqa: E402
 from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
 from data.build import Arrays, Options, build  # noqa: E402
 from nets.recipe.experiments import EXPERIMENTS  # noqa: E402
@@ -53,21 +54,15 @@ class Tutorial:
 
 
 def colour(pixels: Pixels) -> Tensor:
-    """An image as the usual data set hands it out, through PIL, to a tensor, and to [-1, 1]."""
-    image = Image.fromarray(pixels.transpose(1, 2, 0))
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
-    mean = torch.tensor([0.5, 0.5, 0.5]).view(-1, 1, 1)
-    return tensor.sub_(mean).div_(torch.tensor([0.5, 0.5, 0.5]).view(-1, 1, 1))
+    return normalized(to_tensor(picture(pixels)))
 
 
 def digit(pixels: Pixels) -> Tensor:
-    image = Image.fromarray(pixels[0], "L")
-    return torch.from_numpy(np.array(image))[None].float().div(255)
+    return to_tensor(picture(pixels))
 
 
 def large_digit(pixels: Pixels) -> Tensor:
-    image = Image.fromarray(pixels[0], "L").resize((32, 32), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image))[None].float().div(255)
+    return to_tensor(picture(pixels).resize((32, 32), Image.Resampling.BILINEAR))
 
 
 def product(features: Pixels) -> Tensor:

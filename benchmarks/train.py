@@ -3,8 +3,9 @@
     python benchmarks/train.py [--nets lenet,mlp] [--seconds 5] [--device cpu] [--precision fp32]
 
 plain: a hand-written module, torch.optim.SGD, eager, batches sliced from float tensors that are on the device already.
-tutorial: the same module fed by a DataLoader with 2 workers and a transform for each sample.
+tutorial: the same module fed by a DataLoader with 2 workers, which makes a tensor of each picture and normalises it.
 ours: nets.Solver on an LMDB store of the same records, from prototxts.
+All bring the bytes of the records to [-1, 1].
 All compute at the same precision. They take turns of about a second, each in its own process, and the median speed
 counts, so that a busy machine slows all alike.
 """
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 sys.path[0] = str(Path(__file__).parents[1])  # a neighbour of this file is called as a package
 
 import nets  # noqa: E402
+from benchmarks.samples import Pixels, normalized, picture, to_tensor  # noqa: E402
 from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
 from data.stores import create_store  # noqa: E402
 from nets.step import PRECISIONS, Options  # noqa: E402
@@ -202,9 +204,9 @@ JOBS = {
 
 
 class Samples(Dataset[tuple[Tensor, int]]):
-    """What a tutorial writes: an image at a time, to float, scaled."""
+    """What a tutorial writes: an image at a time, through PIL, to a tensor, normalised."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, images: Pixels, labels: np.ndarray) -> None:
         self.images = images
         self.labels = labels
 
@@ -212,10 +214,12 @@ class Samples(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self.images[index]).float().div(256), int(self.labels[index])
+        image = self.images[index]
+        tensor = to_tensor(picture(image)) if image.shape[-1] > 1 else torch.from_numpy(image).float().div(255)
+        return normalized(tensor), int(self.labels[index])
 
 
-def records(job: Job) -> tuple[np.ndarray, np.ndarray]:
+def records(job: Job) -> tuple[Pixels, np.ndarray]:
     """Random images and labels, the same for each contender."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (job.records, *job.shape), dtype=np.uint8)
@@ -225,7 +229,7 @@ def records(job: Job) -> tuple[np.ndarray, np.ndarray]:
 def plain_steps(net: str, device: torch.device, precision: str = "fp32") -> Steps:
     job = JOBS[net]
     images, labels = records(job)
-    x = torch.from_numpy(images).float().div(256).to(device)
+    x = torch.from_numpy(images).float().div(127.5).sub(1).to(device)
     y = torch.from_numpy(labels).to(device)
     step = _module_step(job, device, precision)
     position = 0
@@ -301,7 +305,8 @@ def write_job(name: str, folder: Path) -> Path:
             datum = Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=int(label))
             writer.put(b"%08d" % i, datum.SerializeToString())
     (folder / "net.prototxt").write_text(
-        'layer { name: "in" type: "Data" top: "data" top: "label" transform_param { scale: 0.00390625 } '
+        'layer { name: "in" type: "Data" top: "data" top: "label" '
+        f"transform_param {{ mean_value: 127.5 scale: {1 / 127.5} }} "
         f'data_param {{ source: "{store}" batch_size: {job.batch} backend: LMDB }} }}\n{job.layers}'
         'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "out" bottom: "label" top: "loss" }'
     )
