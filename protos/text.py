@@ -37,7 +37,8 @@ _OTHER: dict[str, Descriptor] = {
     "NetParameter": descriptor_of(SolverParameter),
     "SolverParameter": descriptor_of(NetParameter),
 }
-_ESCAPES = "\\\"'?abfnrtvxXuU01234567"  # what may stand after a backslash
+# What may stand behind a backslash.
+_ESCAPE = re.compile(r"[\\\"'?abfnrtv0-7]|[xX][0-9a-fA-F]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 
 
@@ -176,12 +177,17 @@ def _parse(text: str, kind: type[M], path: Path | None, allow_unknown: bool) -> 
 
 
 def _escaped(text: str) -> str:
-    """*text* with every backslash doubled that begins no escape, so that it stands for itself."""
+    """*text* with every backslash doubled that begins no escape, so that it stands for itself.
+
+    Hexadecimal digits behind an X go behind an x, as protobuf's parser for Python knows no other.
+    """
 
     def doubled(match: re.Match[str]) -> str:
-        return match[0] if match[1] in _ESCAPES else "\\" + match[0]
+        if not _ESCAPE.match(text, match.start() + 1):
+            return "\\" + match[0]
+        return match[0].replace("X", "x")
 
-    return re.sub(r"\\(.)", doubled, text, flags=re.DOTALL)
+    return re.sub(r"\\.", doubled, text, flags=re.DOTALL)
 
 
 def _parse_mended(text: str, kind: type[M], path: Path | None, allow_unknown: bool) -> M:
@@ -278,6 +284,6 @@ def _as_it_stood(message: Message, indent: int, as_one_line: bool) -> str | None
         return None
     body = list(tokens(message.text))[:-1]
     starts_like_ours = [token.text for token in body[:2]] == ["text", ":"]
-    if starts_like_ours or not balanced(body) or plain(body) != message.text:
+    if starts_like_ours or not balanced(body) or plain(body) != message.text or _escaped(message.text) != message.text:
         return None
     return message.text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor as Field
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from protos import text
@@ -152,6 +152,7 @@ def test_damage_is_one_line_or_nothing(data):
 
 
 @given(st.text("ab:{}<>[]\"'\\\n#1 ", max_size=12))
+@example("'\\:'")  # no escape
 def test_any_verbatim_text_comes_back(content):
     net = NetParameter(layer=[LayerParameter(multi_stage_meanfield_param={"text": content})])
     assert text.parse_net(text.to_text(net)) == net

@@ -396,6 +396,21 @@ def test_a_backslash_of_windows():
     assert text.parse_net(text.to_text(net)) == net
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"C:\Users\me", r"C:\Users\me"),
+        (r"\users\xylo\Xray", r"\users\xylo\Xray"),
+        (r"\X41\x41\u0041\U00000041\u12", r"AAAA\u12"),
+        (r"\\X41\\u0041", r"\X41\u0041"),
+    ],
+)
+def test_escapes_without_their_digits_stand_for_themselves(written, read):
+    net = text.parse_net(f'layer {{ name: "{written}" }}')
+    assert net.layer[0].name == read
+    assert text.parse_net(text.to_text(net)) == net
+
+
 def test_byte_order_mark_in_a_string():
     assert text.parse_net("\ufeff" + RELU) == text.parse_net(RELU)
 
