@@ -1,8 +1,9 @@
 """Forward and backward of each layer against the fastest plain-torch expression of the same operation.
 
-``python benchmarks/layers.py [--only NAME ...] [--device cuda] [--repeat 7]`` prints a line a layer: milliseconds of
-both, and their ratio. The two run in turn, and the best of all repeats counts, so that a busy machine disturbs both
-alike.
+``python benchmarks/layers.py [--only NAME ...] [--device cuda] [--repeat 7] [--channels-last]`` prints a line a layer:
+milliseconds of both, and their ratio. The two run in turn, and the best of all repeats counts, so that a busy machine
+disturbs both alike. With --channels-last blobs of four axes lie so, as behind a convolution on a CPU, and the time
+includes that of a ReLU in front, which shows how the gradient lies that reaches it.
 """
 
 import argparse
@@ -257,25 +258,35 @@ def step(run: Callable[..., object], bottoms: tuple[Tensor, ...], gradients: lis
     return time.perf_counter() - start
 
 
-def measure(case: Case, device: str, repeat: int, budget: float = 1.0) -> tuple[float, float]:
+def behind_relu(run: Callable[..., object]) -> Callable[..., object]:
+    return lambda *bottoms: run(*(torch.relu(x) if x.requires_grad else x for x in bottoms))
+
+
+def measure(case: Case, device: str, repeat: int, last: bool = False, budget: float = 1.0) -> tuple[float, float]:
     net = layer_of(case).to(device)
     layer = net.layer("l")
+    if last:
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's
     for blob in net.parameters():
         torch.nn.init.normal_(blob, std=0.05)
     fixed = {i % len(case.bottoms) for i in layer.labels} if case.bottoms else set()
+    layouts = {4: torch.channels_last} if last else {}
     bottoms = tuple(
-        x.to(device).clone().requires_grad_(i not in fixed and layer.differentiable) for i, x in enumerate(case.bottoms)
+        x.to(device)
+        .clone(memory_format=layouts.get(x.dim(), torch.preserve_format))
+        .requires_grad_(i not in fixed and layer.differentiable)
+        for i, x in enumerate(case.bottoms)
     )
-    plain = case.plain(layer)
+    ours_runs, plain = (behind_relu(run) if last else run for run in (layer, case.plain(layer)))
     given: tuple[list[Tensor], list[Tensor]] = ([], [])
-    step(layer, bottoms, given[0])
+    step(ours_runs, bottoms, given[0])
     once = step(plain, bottoms, given[1])
     rounds = max(repeat, min(300, int(budget / (2 * once + 1e-6))))
     ours = theirs = float("inf")
     for _ in range(rounds):
         for x in (*bottoms, *net.parameters()):
             x.grad = None
-        ours = min(ours, step(layer, bottoms, given[0]))
+        ours = min(ours, step(ours_runs, bottoms, given[0]))
         for x in (*bottoms, *net.parameters()):
             x.grad = None
         theirs = min(theirs, step(plain, bottoms, given[1]))
@@ -287,12 +298,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="these types alone")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--channels-last", action="store_true", help="layers of images, with blobs that lie so")
     options = parser.parse_args()
     keep_freed_memory()  # for both
     print(f"{'layer':<24} {'ours ms':>9} {'torch ms':>9} {'ratio':>6}")
     for case in CASES:
-        if not options.only or case.name in options.only:
-            ours, theirs = measure(case, options.device, options.repeat)
+        images = any(x.dim() == 4 for x in case.bottoms)
+        if (not options.only or case.name in options.only) and (images or not options.channels_last):
+            ours, theirs = measure(case, options.device, options.repeat, options.channels_last)
             print(f"{case.name:<24} {ours:9.3f} {theirs:9.3f} {ours / theirs:6.2f}  {case.options}")
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.layer import LAYERS, Layer, Shape, shape_text
+from nets.layers.layout import led_back
 from nets.layers.loss import (
     LOSS_OPTIONS,
     MOST_SURPRISED,
@@ -65,7 +66,7 @@ class SmoothL1Loss(Loss):
         return cls(sigma)
 
     def forward(self, a: Tensor, b: Tensor, inside: Tensor | None = None, outside: Tensor | None = None) -> Tensor:
-        apart = a - b.reshape(a.shape)
+        apart = led_back(a - b.reshape(a.shape))
         if inside is not None:
             weighted = inside.detach().reshape(a.shape) * apart
             apart = worth(apart, weighted) if outside is None else weighted
@@ -127,7 +128,7 @@ class SmoothL1LossOHEM(Loss):
         return cls(Normalizer.from_proto(proto.loss_param), len(proto.top) == 2)
 
     def forward(self, a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        apart = a - b.reshape(a.shape)
+        apart = led_back(a - b.reshape(a.shape))
         losses = smooth_l1(apart if weights is None else worth(apart, weights.reshape(a.shape) * apart))
         loss = self.normalizer.apply(losses.sum(), a.shape[0], a.shape[0] * a.shape[2:].numel())
         return (loss, losses.detach().sum(1, keepdim=True)) if self.with_losses else loss

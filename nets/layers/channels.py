@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Layer, Shape, not_in_place, shape_text
+from nets.layers.plain import is_plain
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -71,6 +72,8 @@ class ShuffleChannel(Layer):
         return cls(bottoms[0][1], proto.shuffle_channel_param.group)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 4 and is_plain(x):  # in either layout
+            return torch.channel_shuffle(x, self.group)
         return torch.unflatten(x, 1, (self.group, -1)).transpose(1, 2).flatten(1, 2)
 
     def emit(self, g: Emitter, x: Value) -> Value:

@@ -10,6 +10,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, cast, reshaped
 from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
+from nets.layers.layout import led_back
 from nets.layers.product import linear
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -59,7 +60,7 @@ class InnerProduct(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != self.axis + 1:
-            x = x.flatten(self.axis)
+            x = led_back(x).flatten(self.axis)
         return linear(x, self.weight.t() if self.transpose else self.weight, self.bias)
 
     def emit(self, g: Emitter, x: Value) -> Value:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nets.fillers import Filler
 from nets.layer import LAYERS, Shape, canonical_axis
+from nets.layers.layout import led_back
 from nets.layers.loss import Loss, check_alike, check_items, check_labels
 from nets.layers.plain import applied
 from protos.errors import NetError
@@ -32,6 +33,7 @@ class EuclideanLoss(_Apart):
     """
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        a, b = led_back(a), led_back(b)
         return F.mse_loss(a, b if b.shape == a.shape else b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from data.transform import read_blob
 from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
+from nets.layers.layout import led_back, pixels, softmax
 from protos.errors import CaffeError, NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
@@ -147,10 +148,10 @@ class SoftmaxLoss(Loss):
 
     def outputs(self, loss: Tensor, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The loss, and the probabilities where there is a second top for them."""
-        return (loss, torch.softmax(x, self.axis)) if self.with_prob else loss
+        return (loss, softmax(x, self.axis)) if self.with_prob else loss
 
     def predict(self, x: Tensor) -> Tensor:
-        return torch.softmax(x, self.axis)
+        return softmax(x, self.axis)
 
     def emit(self, g: Emitter, x: Value, *labels: Value) -> Value:
         return g.op("Softmax", x, axis=self.axis)
@@ -221,11 +222,13 @@ class SoftmaxWithLoss(SoftmaxLoss):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows, index = self.logits(x, label)
+        together = pixels(rows)
+        rows, wanted = (led_back(rows), index) if together is None else (together, index.flatten())
         logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
         mean = self._by_labels and index.numel() > 0
         try:
             weights = self._weights_for(logs, index) if self._weighted else None
-            loss = F.nll_loss(logs, index, weights, ignore_index=self._skip, reduction="mean" if mean else "sum")
+            loss = F.nll_loss(logs, wanted, weights, ignore_index=self._skip, reduction="mean" if mean else "sum")
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
@@ -488,7 +491,7 @@ class Softmax(Layer):
         return cls(canonical_axis(proto.softmax_param.axis, len(bottoms[0])))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.softmax(x, self.axis)
+        return softmax(x, self.axis)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return g.op("Softmax", x, axis=self.axis)

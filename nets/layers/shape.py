@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed, reshaped, times
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, not_in_place, shape_text
+from nets.layers.layout import led_back
 from protos.errors import NetError
 from protos.schema import LayerParameter, ReductionParameter
 
@@ -168,6 +169,7 @@ class Flatten(Layer):
         return not_in_place(proto)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = led_back(x)
         return x.unsqueeze(self.axis) if self.end_axis < self.axis else x.flatten(self.axis, self.end_axis)
 
     def emit(self, g: Emitter, x: Value) -> Value:
@@ -211,7 +213,7 @@ class Reshape(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if self._last is None or self._last[0] != x.shape:
             self._last = (x.shape, self._target(x.shape))
-        return x.reshape(self._last[1])
+        return led_back(x).reshape(self._last[1])
 
     def _target(self, shape: Sequence[int]) -> Shape:
         end = len(shape) if self.num_axes == -1 else self.axis + self.num_axes
@@ -253,7 +255,7 @@ class Tile(Layer):
         return cls(p.tiles, canonical_axis(p.axis, len(bottoms[0])))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.repeat([self.tiles if i == self.axis else 1 for i in range(x.dim())])
+        return led_back(x).repeat([self.tiles if i == self.axis else 1 for i in range(x.dim())])
 
     def emit(self, g: Emitter, x: Value) -> Value:
         repeats = [self.tiles if i == self.axis else 1 for i in range(len(x.shape))]
@@ -290,6 +292,7 @@ class Crop(Layer):
         return cls(axis, offsets)
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        x = led_back(x)
         for i, offset in enumerate(self.offsets, self.axis):
             if offset + like.shape[i] > x.shape[i]:
                 raise NetError(f"offset {offset} and size {like.shape[i]} go beyond the {x.shape[i]} of axis {i}")
@@ -334,13 +337,13 @@ class Reduction(Layer):
         return cls(operation, canonical_axis(p.axis, len(bottoms[0])), p.coeff)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(*x.shape[: self.axis], -1)
+        x, axes = led_back(x), tuple(range(self.axis, x.dim()))
         if self.operation == "MEAN":
-            y = rows.mean(-1)
+            y = x.mean(axes)
         elif self.operation == "ASUM":
-            y = rows.abs().sum(-1)
+            y = x.abs().sum(axes)
         else:
-            y = (rows * rows if self.operation == "SUMSQ" else rows).sum(-1)
+            y = (x * x if self.operation == "SUMSQ" else x).sum(axes)
         return y if self.coeff == 1 else y * self.coeff
 
     def emit(self, g: Emitter, x: Value) -> Value:
@@ -365,7 +368,7 @@ class BatchReindex(Layer):
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         rows = index.long()
         check_indices(rows, x.shape[0], "index {} is out of range: there are {} items")
-        return x.index_select(0, rows)
+        return led_back(x).index_select(0, rows)
 
     def emit(self, g: Emitter, x: Value, index: Value) -> Value:
         return g.op("Gather", x, cast(g, index, "int64"), axis=0)
@@ -396,7 +399,7 @@ class Filter(Layer):
 
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         chosen = xs[-1].reshape(-1).nonzero()[:, 0]
-        return tuple(x.index_select(0, chosen) for x in xs[:-1])
+        return tuple(led_back(x).index_select(0, chosen) for x in xs[:-1])
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The most that can be chosen; how many are shows only with values."""
