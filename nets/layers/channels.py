@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Layer, Shape, not_in_place, shape_text
+from nets.layers.layout import led_back
 from nets.layers.plain import is_plain
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -128,7 +129,7 @@ class Reorg(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         read, order, top = self._shapes(x.shape[1:])
-        return x.reshape(x.shape[0], *read).permute(0, *order).reshape(x.shape[0], *top)
+        return led_back(x).reshape(x.shape[0], *read).permute(0, *order).reshape(x.shape[0], *top)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         read, order, top = self._shapes(fixed(x, (1, 2, 3)))

@@ -12,7 +12,7 @@ from nets.emitter import Emitter, Value, plus, times
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.elementwise import Scale
-from nets.layers.layout import settled
+from nets.layers.layout import led_back, settled
 from nets.layers.plain import applied, is_followed
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
@@ -298,7 +298,7 @@ class MVN(Layer):
         return cls(p.normalize_variance, p.across_channels, p.eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = self._rows(x)
+        rows = self._rows(led_back(x))
         rows = rows - rows.mean(-1, keepdim=True)
         if self.normalize_variance:
             # The norm has a finite gradient where all values are equal; the square root of the variance has not.

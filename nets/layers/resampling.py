@@ -11,6 +11,8 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed
 from nets.layer import LAYERS, Layer, Shape, check_indices, not_in_place, shape_text
+from nets.layers.layout import is_last, repeated
+from nets.layers.plain import is_plain
 from protos.errors import NetError
 from protos.schema import InterpParameter, LayerParameter, ResampleParameter, UpsampleParameter
 
@@ -256,12 +258,20 @@ class Upsample(Layer):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:
-            return x.repeat_interleave(self.scale[0], 2).repeat_interleave(self.scale[1], 3)
+            return repeated(x, self.scale)
         size = self.sizes(x.shape[2:])
-        places, planes = mask.flatten(2).long(), x.new_zeros((*x.shape[:2], size[0] * size[1]))
+        if not is_last(x) or not is_plain(x):
+            return torch.unflatten(self._spread(x.flatten(2), mask.flatten(2), 2, size), 2, size)
+        values, places = (blob.permute(0, 2, 3, 1).flatten(1, 2) for blob in (x, mask))
+        return torch.unflatten(self._spread(values, places, 1, size), 1, size).permute(0, 3, 1, 2)
+
+    def _spread(self, values: Tensor, mask: Tensor, axis: int, size: Size) -> Tensor:
+        """*values* at their places along *axis*, which the planes of the top, *size*, are."""
+        places, count = mask.long(), size[0] * size[1]
         lacking = f"place {{}} of its mask is out of range: the top, {shape_text(size)}, has {{}} places"
-        check_indices(places, planes.shape[2], lacking)
-        return torch.unflatten(planes.scatter(2, places, x.flatten(2)), 2, size)
+        check_indices(places, count, lacking)
+        shape = [count if i == axis else length for i, length in enumerate(values.shape)]
+        return values.new_zeros(shape).scatter(axis, places, values)
 
     def emit(self, g: Emitter, x: Value, mask: Value | None = None) -> Value:
         if mask is None:

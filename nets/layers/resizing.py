@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Layer, Shape, not_in_place
+from nets.layers.layout import led_back
 from protos.errors import NetError
 from protos.schema import LayerParameter, ResizeBilinearParameter, ResizeNearestNeighborParameter
 
@@ -71,7 +72,7 @@ class _Resize(Layer):
         return height, width
 
     def forward(self, x: Tensor) -> Tensor:
-        first = 1 if self.last else 2
+        x, first = led_back(x), 1 if self.last else 2
         for axis, size in zip((first, first + 1), self.sizes(x.shape[first : first + 2]), strict=True):
             x = self.resized(x, axis, size)
         return x

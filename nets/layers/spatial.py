@@ -10,6 +10,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, fixed
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis
+from nets.layers.layout import repeated
 from nets.layers.windows import around
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -44,8 +45,7 @@ class Upscale(Layer):
         return mask
 
     def forward(self, x: Tensor) -> Tensor:
-        for i, factor in enumerate(self.scale):
-            x = x.repeat_interleave(factor, 2 + i)
+        x = repeated(x, self.scale)
         return x * self._mask(x.shape[2:], x) if self.dilate else x
 
     def emit(self, g: Emitter, x: Value) -> Value:

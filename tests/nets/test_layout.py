@@ -11,6 +11,7 @@ CHANNELS = 24  # so many go along the channels at once
 SHAPE = (3, CHANNELS, 5, 4)
 LABELS = torch.randint(CHANNELS, (3, 1, 5, 4), generator=torch.Generator().manual_seed(0)).float()
 SKIPPED = LABELS.masked_fill(LABELS < 6, 255)
+MASK = torch.randint(80, SHAPE, generator=torch.Generator().manual_seed(3)).float()
 
 # Layers by type, options and what they take besides; those that leave the layout as it is come last.
 CASES = [
@@ -31,6 +32,15 @@ CASES = [
     ("EuclideanLoss", "", (torch.ones(SHAPE),)),
     ("SmoothL1Loss", "", (torch.ones(SHAPE),)),
     ("SmoothL1LossOHEM", "", (torch.ones(SHAPE),)),
+    ("Upsample", "upsample_param { scale: 3 }", ()),
+    ("Upsample", "upsample_param { scale_h: 2 scale_w: 3 }", (MASK,)),
+    ("Upsample", "upsample_param { scale: 2 }", (MASK.contiguous(memory_format=torch.channels_last),)),
+    ("UpsampleDarknet", "upsample_darknet_param { stride: 2 }", ()),
+    ("Upscale", "upscale_param { scale: 2 scale: 5 }", ()),
+    ("Upscale", "upscale_param { scale: 2 scale: 1 dilate: true }", ()),
+    ("Reorg", "reorg_param { stride: 2 reverse: true }", ()),
+    ("ResizeBilinear", 'resize_bilinear_param { output_height: 7 output_width: 9 data_format: "NCHW" }', ()),
+    ("MVN", "", ()),
     ("ShuffleChannel", "shuffle_channel_param { group: 4 }", ()),
     ("Pooling", "pooling_param { pool: AVE global_pooling: true }", ()),
     ("Softmax", "", ()),

@@ -10,6 +10,7 @@ from converters.lasagne.layers.base import Computed, call
 from converters.lasagne.theano.tensor import calls, ops
 from converters.lasagne.utils import as_tuple
 from converters.lasagne.windows import pool, pooled_length
+from nets.layers.layout import repeated
 
 
 def pool_output_length(input_length: Any, pool_size: int, stride: int, pad: int, ignore_border: bool) -> Any:
@@ -186,9 +187,7 @@ class _Upscale(Computed):
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """Every value *scale_factor* times along each axis, or once with zeros behind it."""
         if self.mode == "repeat":
-            for i, factor in enumerate(self.scale_factor):
-                x = x.repeat_interleave(factor, 2 + i)
-            return x
+            return repeated(x, self.scale_factor)
         sizes = [n * factor for n, factor in zip(x.shape[2:], self.scale_factor, strict=True)]
         y = x.new_zeros([*x.shape[:2], *sizes])
         y[(slice(None), slice(None), *(slice(None, None, factor) for factor in self.scale_factor))] = x
