@@ -23,7 +23,9 @@ def led_back(x: Tensor) -> Tensor:
     For what gives its gradient in the usual layout whatever it takes: on a CPU PyTorch's backward passes of ReLU and
     pooling take four to eight times as long where the two differ, many times what the copy takes.
     """
-    if not (torch.is_grad_enabled() and x.requires_grad and is_last(x)) or x.device.type != "cpu" or is_followed():
+    if x.dim() != 4 or not x.requires_grad or x.device.type != "cpu" or is_followed():
+        return x
+    if not is_last(x) or not torch.is_grad_enabled():
         return x
     y = x.view_as(x)  # a hook on *x* itself would stay with it
     y.register_hook(_last)  # type: ignore[no-untyped-call]  # torch's
@@ -41,7 +43,7 @@ def pixels(x: Tensor) -> Tensor | None:
 
     None where they do not, or are so few that what goes along them is quicker in the usual layout.
     """
-    if x.dim() != 4 or x.stride(1) != 1 or x.shape[1] < ABREAST or x.is_contiguous() or not is_plain(x):
+    if x.dim() != 4 or not is_plain(x) or x.stride(1) != 1 or x.shape[1] < ABREAST or x.is_contiguous():
         return None
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
@@ -57,7 +59,7 @@ def softmax(x: Tensor, axis: int) -> Tensor:
 
 def repeated(x: Tensor, factors: Sequence[int]) -> Tensor:
     """*x*, N x C x spatial, each value as many times along each spatial axis as *factors* say."""
-    if is_last(x) and max(factors) <= EXACT and is_plain(x):  # in a tenth of the time
+    if is_plain(x) and is_last(x) and max(factors) <= EXACT:  # in a tenth of the time
         return F.interpolate(x, scale_factor=[float(factor) for factor in factors])
     for axis, factor in enumerate(factors, 2):
         x = x.repeat_interleave(factor, axis)

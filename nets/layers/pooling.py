@@ -197,7 +197,7 @@ class Pooling(Layer):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.axes is None and self.method == "AVE":
-            if is_last(x) and x.shape[2] * x.shape[3] <= FEW and is_plain(x):  # the gradient lies so then
+            if is_plain(x) and is_last(x) and x.shape[2] * x.shape[3] <= FEW:  # the gradient lies so then
                 return F.avg_pool2d(x, (x.shape[2], x.shape[3]))
             return x.mean((2, 3), keepdim=True)
         windows = self._windows(x)

@@ -260,7 +260,7 @@ class Upsample(Layer):
         if mask is None:
             return repeated(x, self.scale)
         size = self.sizes(x.shape[2:])
-        if not is_last(x) or not is_plain(x):
+        if not is_plain(x) or not is_last(x):
             return torch.unflatten(self._spread(x.flatten(2), mask.flatten(2), 2, size), 2, size)
         values, places = (blob.permute(0, 2, 3, 1).flatten(1, 2) for blob in (x, mask))
         return torch.unflatten(self._spread(values, places, 1, size), 1, size).permute(0, 3, 1, 2)
