@@ -11,6 +11,8 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, cast, plus, times
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, not_in_place
+from nets.layers.choice import clamped
+from nets.layers.drops import dropout
 from protos.errors import NetError
 from protos.schema import LayerParameter
 
@@ -370,7 +372,7 @@ class Clip(Layer):
         return cls(p.min, p.max)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(self.low, self.high)
+        return clamped(x, self.low, self.high)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return g.op("Clip", x, g.constant(self.low, "min"), g.constant(self.high, "max"))
@@ -430,7 +432,7 @@ class Dropout(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or self.sample_test:
-            y = F.dropout(x, self.ratio, training=True)
+            y = dropout(x, self.ratio)
             return y if self.scale_train else y * (1 - self.ratio)
         return x if self.scale_train else x * (1 - self.ratio)
 

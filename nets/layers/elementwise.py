@@ -11,6 +11,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, times
 from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, shape_text
+from nets.layers.choice import larger
 from protos.errors import NetError
 from protos.schema import EltwiseParameter, LayerParameter
 
@@ -79,9 +80,9 @@ def _product(*xs: Tensor) -> Tensor:
 
 
 def _maximum(first: Tensor, second: Tensor, *others: Tensor) -> Tensor:
-    y = torch.where(first > second, first, second)
+    y = larger(first, second)
     for x in others:
-        y = torch.where(x > y, x, y)
+        y = larger(x, y)
     return y
 
 

@@ -27,6 +27,28 @@ def test_dropout(ratio):
     torch.testing.assert_close(x.grad, kept / (1 - ratio))
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.75, 0.2, 0.001, 0.9999])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_values_drop_each_by_itself(ratio, layout):
+    layer = make("Dropout", f"dropout_param {{ dropout_ratio: {ratio} }}", "100x16x25x50").layer("l")
+    x = torch.rand(100, 16, 25, 50).add(1).contiguous(memory_format=layout)
+    y = layer(x)
+    assert y.stride() == x.stride()
+    kept = y != 0
+    torch.testing.assert_close(y[kept], x[kept] / (1 - layer.ratio))
+    deviation = (ratio * (1 - ratio) / x.numel()) ** 0.5
+    assert kept.float().mean() == pytest.approx(1 - ratio, abs=4 * deviation)
+    neighbours = kept.permute(0, 2, 3, 1).reshape(-1, 16) if layout is torch.channels_last else kept.view(-1, 16)
+    together = torch.cov(neighbours.T.float()) / (ratio * (1 - ratio))
+    assert together.fill_diagonal_(0).abs().max() < 0.02
+    assert not torch.equal(layer(x), y)
+
+
+def test_dropout_of_nothing():
+    layer = make("Dropout", "", "2x3").layer("l")
+    assert layer(torch.zeros(0, 3)).shape == (0, 3)
+
+
 def test_dropout_of_forks():
     x = torch.ones(100, 100)
     unscaled = "dropout_param { dropout_ratio: 0.25 scale_train: false }"

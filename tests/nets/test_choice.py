@@ -1,0 +1,93 @@
+"""Choices that do not jump are those of PyTorch."""
+
+import pytest
+import torch
+
+import nets
+from nets.layers.choice import ENOUGH, clamped, larger
+from protos import text
+
+SPECIAL = torch.tensor([0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf"), float("nan"), 1e-42])
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+def many(*factors: int) -> torch.Tensor:
+    """Random values and all special ones, enough of them."""
+    x = torch.randn(4, 16, 32, 16, generator=torch.Generator().manual_seed(factors[0]))
+    x.view(-1)[:64] = SPECIAL.repeat_interleave(8) if factors[0] else SPECIAL.repeat(8)
+    x[1] = 0.5  # ties
+    assert x.numel() >= ENOUGH
+    return x
+
+
+def plainly(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.where(a > b, a, b)
+
+
+def bits(x: torch.Tensor) -> torch.Tensor:
+    """Its values bit by bit, every NaN as one."""
+    return torch.where(x.isnan(), torch.tensor(float("nan")), x).contiguous().view(torch.int32)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_larger(layout):
+    upstream = many(2)
+    passes = []
+    for run in (larger, plainly):
+        a, b = (many(i).contiguous(memory_format=layout).requires_grad_() for i in (0, 1))
+        y = run(a, b)
+        assert y.stride() == a.stride()
+        passes.append([y, *torch.autograd.grad(y, [a, b], upstream)])
+    assert all(torch.equal(bits(mine), bits(torchs)) for mine, torchs in zip(*passes, strict=True))
+    assert "Larger" in type(larger(many(0).requires_grad_(), many(1)).grad_fn).__name__
+
+
+def test_the_larger_of_slices():
+    x = many(0).requires_grad_()
+    first, second = x.split(8, 1)
+    upstream = torch.randn(first.shape)
+    (found,) = torch.autograd.grad(larger(first, second), x, upstream, retain_graph=True)
+    (wanted,) = torch.autograd.grad(plainly(first, second), x, upstream)
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 0.5), (0.5, 6.0), (0.0, 0.0)])
+def test_what_is_clamped(layout, low, high):
+    upstream = many(2)
+    passes = []
+    for run in (clamped, torch.clamp):
+        x = many(0).contiguous(memory_format=layout).requires_grad_()
+        y = run(x, low, high)
+        passes.append([y, *torch.autograd.grad(y, x, upstream)])
+    assert all(torch.equal(bits(mine), bits(torchs)) for mine, torchs in zip(*passes, strict=True))
+
+
+@pytest.mark.parametrize("run", [larger, lambda a, b: clamped(a, -0.5, 0.5) * clamped(b, -1.0, 0.25)])
+def test_second_gradients(run):
+    found = []
+    for way in (run, plainly if run is larger else lambda a, b: a.clamp(-0.5, 0.5) * b.clamp(-1.0, 0.25)):
+        a, b = (torch.randn(4, 16, 32, 16, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (0, 1))
+        first = torch.autograd.grad(way(a, b).square().sum(), [a, b], create_graph=True)
+        found.append(torch.autograd.grad(sum(one.pow(3).sum() for one in first), [a, b]))
+    torch.testing.assert_close(*found)
+
+
+def test_the_largest_of_three():
+    ends = "".join(
+        f'layer {{ name: "in{i}" type: "Input" top: "x{i}" '
+        "input_param { shape { dim: 4 dim: 16 dim: 32 dim: 16 } } }"
+        for i in range(3)
+    )
+    layer = (
+        'layer { name: "l" type: "Eltwise" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" '
+        "eltwise_param { operation: MAX } }"
+    )
+    net = nets.load(text.parse_net(ends + layer))
+    xs = [torch.randn(4, 16, 32, 16).requires_grad_() for _ in range(3)]
+    y = net.layer("l")(*xs)
+    torch.testing.assert_close(y, torch.stack(xs).amax(0))
+    y.sum().backward()
+    winners = torch.stack(xs).argmax(0)
+    for i, x in enumerate(xs):
+        assert torch.equal(x.grad, (winners == i).float())
