@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.layers.plain import applied, is_plain
+from nets.layers.plain import applied, is_followed, is_plain
 
 ENOUGH = 2**14  # values, for the calls to pay
 
@@ -27,6 +27,13 @@ def clamped(x: Tensor, low: float, high: float) -> Tensor:
         return x.clamp(low, high)
     y: Tensor = applied(_Clamped, x, low, high)
     return y
+
+
+def either(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Of whole numbers (int32) those of *a* where *mask* is true, and of *b* elsewhere."""
+    if mask.numel() < ENOUGH or mask.device.type != "cpu" or is_followed():
+        return torch.where(mask, a, b)
+    return (a ^ b).bitwise_and_(_bits(mask)).bitwise_xor_(b)
 
 
 def _bits(mask: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nets.emitter import Emitter, Value, cast, fixed, plus, times
 from nets.layer import LAYERS, Layer, Shape, check_indices, shape_text
+from nets.layers.choice import either
 from nets.layers.suppression import column
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -176,13 +177,13 @@ def _doubled(values: Tensor, places: Tensor, axis: int, step: int) -> tuple[Tens
     """The maxima of squares and those *step* behind them along *axis*, of a tie the first, and their places."""
     size = values.shape[axis] - step
     a, b = values.narrow(axis, 0, size), values.narrow(axis, step, size)
-    return torch.maximum(a, b), torch.where(b > a, places.narrow(axis, step, size), places.narrow(axis, 0, size))
+    return torch.maximum(a, b), either(b > a, places.narrow(axis, step, size), places.narrow(axis, 0, size))
 
 
 def _greater(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The greater of values with places, of a tie the lower place."""
     second = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]))
-    return torch.maximum(a[0], b[0]), torch.where(second, b[1], a[1])
+    return torch.maximum(a[0], b[0]), either(second, b[1], a[1])
 
 
 def sums_before(x: Tensor) -> Tensor:

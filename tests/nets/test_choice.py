@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import nets
-from nets.layers.choice import ENOUGH, clamped, larger
+from nets.layers.choice import ENOUGH, clamped, either, larger
 from protos import text
 
 SPECIAL = torch.tensor([0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf"), float("nan"), 1e-42])
@@ -91,3 +91,14 @@ def test_the_largest_of_three():
     winners = torch.stack(xs).argmax(0)
     for i, x in enumerate(xs):
         assert torch.equal(x.grad, (winners == i).float())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_whole_numbers_of_either(layout):
+    a, b = (torch.randint(-(2**31), 2**31 - 1, (4, 16, 32, 16), dtype=torch.int32) for _ in range(2))
+    a, b = a.contiguous(memory_format=layout), b.contiguous(memory_format=layout)
+    mask = torch.rand(a.shape) < 0.3
+    assert torch.equal(either(mask, a, b), torch.where(mask, a, b))
+    assert torch.equal(
+        either(mask[:1], a[:1, :1].expand(1, 16, 32, 16), b[:1]), torch.where(mask[:1], a[:1, :1], b[:1])
+    )
