@@ -20,19 +20,20 @@ def dropout(x: Tensor, ratio: float) -> Tensor:
     """
     if ratio == 0 or not is_plain(x):
         return F.dropout(x, ratio, training=True)
-    factors = _factors(x.numel(), 1 - ratio)
+    factors = drawn(x.numel(), 1 - ratio, 1 / (1 - ratio))
     if is_last(x):
         batch, channels, height, width = x.shape
         return x * factors.view(batch, height, width, channels).permute(0, 3, 1, 2)
     return x * factors.view(x.shape)
 
 
-def _factors(count: int, share: float) -> Tensor:
-    """*count* numbers, 1 / *share* with the probability *share* and otherwise 0."""
-    bits = 8 if (share * 2**8).is_integer() else 32
-    words = torch.empty(-(-count * bits // WHOLE), dtype=torch.int64).random_(-(2**63), None)
+def drawn(count: int, share: float, value: float, generator: torch.Generator | None = None) -> Tensor:
+    """*count* numbers of float32 on the CPU, *value* with the probability *share*, from 0 to 1, and otherwise 0."""
+    bits = 8 if share < 1 and (share * 2**8).is_integer() else 32
+    words = torch.empty(-(-count * bits // WHOLE), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
     below = min(round(share * 2**bits), 2**bits - 1) - 2 ** (bits - 1)
     kept = (words.view(LANES[bits])[:count] < below).to(torch.int32)
     # A 1 times the bits of a float are that float, in a tenth of the time that a choice between floats takes.
-    factors: Tensor = kept.mul_(int(np.float32(1 / share).view(np.int32))).view(torch.float32)
+    factors: Tensor = kept.mul_(int(np.float32(value).view(np.int32))).view(torch.float32)
     return factors

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import nets
+from nets.layers.drops import drawn
 from protos import text
 
 
@@ -42,6 +43,12 @@ def test_values_drop_each_by_itself(ratio, layout):
     together = torch.cov(neighbours.T.float()) / (ratio * (1 - ratio))
     assert together.fill_diagonal_(0).abs().max() < 0.02
     assert not torch.equal(layer(x), y)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 3.0), (1.0, 3.0), (1 - 1e-13, 0.5), (1e-13, 0.5)])
+def test_certain_draws(share, value):
+    found = drawn(100_001, share, value)
+    assert (found == (value if share > 0.5 else 0)).all()
 
 
 def test_dropout_of_nothing():

@@ -1,6 +1,7 @@
 """``DropoutLayer`` and ``GaussianNoiseLayer``. Their streams are seeded by the common one."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from converters.lasagne.layers.base import Computed, number
 from converters.lasagne.random import get_rng
 from converters.lasagne.utils import as_tuple
+from nets.layers.drops import drawn
+from nets.layers.plain import is_plain
 
 
 class Stream:
@@ -23,6 +26,12 @@ class Stream:
     def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Between 0 and 1."""
         return torch.rand(tuple(shape), generator=self._on(like), dtype=like.dtype, device=like.device)
+
+    def chosen(self, shape: Sequence[int], like: Tensor, share: float) -> Tensor:
+        """1 with the probability *share*, and otherwise 0."""
+        if is_plain(like) and 0 <= share <= 1:
+            return drawn(prod(shape), share, 1.0, self.generator).view(tuple(shape))
+        return (self.uniform(shape, like) < share).to(like.dtype)
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Around 0, with deviation 1."""
@@ -49,7 +58,7 @@ class DropoutLayer(Computed):
         """1 for what stays, 0 for what goes; size 1 along the shared axes."""
         shared = {axis % x.ndim for axis in self.shared_axes}
         shape = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
-        return (self._srng.uniform(shape, x) >= number(self.p)).to(x.dtype)
+        return self._srng.chosen(shape, x, 1 - number(self.p))
 
     def forward(self, x: Tensor, deterministic: bool = False, **kwargs: Any) -> Any:
         """*x*, or what the mask leaves of it."""
