@@ -11,7 +11,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, cast, plus, times
 from nets.fillers import Filler
 from nets.layer import LAYERS, Layer, Shape, not_in_place
-from nets.layers.choice import clamped
+from nets.layers.choice import clamped, sloped
 from nets.layers.drops import dropout
 from protos.errors import NetError
 from protos.schema import LayerParameter
@@ -101,7 +101,7 @@ class PReLU(Layer):
         return cls(bottoms[0][1], p.channel_shared, filler)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.prelu(x, self.weight.reshape(-1).to(x.dtype))
+        return sloped(x, self.weight)
 
     def emit(self, g: Emitter, x: Value) -> Value:
         return g.op("PRelu", x, g.blob("weight", (self.weight.numel(),) + (1,) * (len(x.shape) - 2)))

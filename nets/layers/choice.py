@@ -6,6 +6,7 @@ PyTorch's own jump at each value on a CPU, and where to no processor can foresee
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nets.layers.plain import applied, is_followed, is_plain
@@ -26,6 +27,15 @@ def clamped(x: Tensor, low: float, high: float) -> Tensor:
     if x.numel() < ENOUGH or not is_plain(x):
         return x.clamp(low, high)
     y: Tensor = applied(_Clamped, x, low, high)
+    return y
+
+
+def sloped(x: Tensor, slope: Tensor) -> Tensor:
+    """*x*, N x C x any, where it is positive, and elsewhere *slope* x: a slope for each channel, or one for all."""
+    slope = slope.reshape(-1).to(x.dtype)
+    if x.numel() < ENOUGH or not is_plain(x, slope):
+        return F.prelu(x, slope)
+    y: Tensor = applied(_Sloped, x, slope)
     return y
 
 
@@ -66,6 +76,22 @@ class _Clamped(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         (x,), (low, high) = ctx.saved_tensors, ctx.bounds
         return applied(_Kept, upstream[0], _bits((x >= low) & (x <= high))), None, None
+
+
+class _Sloped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return F.prelu(x, slope)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:
+        x, slope = ctx.saved_tensors
+        positive = torch.ops.aten.threshold_backward(upstream[0], x, 0)  # that of a ReLU, which does not jump
+        rest = upstream[0] - positive
+        total = (rest * x).sum([axis for axis in range(x.dim()) if axis != 1 or len(slope) == 1])
+        along = slope.view(-1, *(1,) * (x.dim() - 2))
+        return torch.addcmul(positive, rest, along), total.view(slope.shape)
 
 
 class _Kept(torch.autograd.Function):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import nets
-from nets.layers.choice import ENOUGH, clamped, either, larger
+from nets.layers.choice import ENOUGH, clamped, either, larger, sloped
 from protos import text
 
 SPECIAL = torch.tensor([0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf"), float("nan"), 1e-42])
@@ -71,6 +71,32 @@ def test_second_gradients(run):
         first = torch.autograd.grad(way(a, b).square().sum(), [a, b], create_graph=True)
         found.append(torch.autograd.grad(sum(one.pow(3).sum() for one in first), [a, b]))
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(4, 16, 32, 16), (300, 64), (3, 8, 9, 10, 11)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_sloped(shape, layout, shared):
+    generator = torch.Generator().manual_seed(0)
+    passes = []
+    slope = torch.randn((() if shared else shape[1]), generator=generator).requires_grad_()
+    values, upstream = (torch.randn(shape, generator=generator) for _ in range(2))
+    for run in (sloped, lambda x, slope: torch.nn.functional.prelu(x, slope.reshape(-1))):
+        x = (values.contiguous(memory_format=layout) if len(shape) == 4 else values.clone()).requires_grad_()
+        y = run(x, slope)
+        first = torch.autograd.grad(y, [x, slope], upstream, create_graph=True)
+        second = torch.autograd.grad(sum(one.square().sum() for one in first), [x, slope])
+        passes.append([y, *first, *second])
+        assert y.stride() == x.stride()
+    torch.testing.assert_close(*passes, rtol=1e-4, atol=1e-4)
+    assert torch.equal(passes[0][1], passes[1][1])
+
+
+def test_at_zero_the_slope_is_that_below():
+    x, slope = torch.zeros(4, 16, 32, 16, requires_grad=True), torch.linspace(-1, 1, 16, requires_grad=True)
+    gradients = torch.autograd.grad(sloped(x, slope).sum(), [x, slope])
+    assert torch.equal(gradients[0], slope.detach().view(-1, 1, 1).expand_as(x))
+    assert not gradients[1].any()
 
 
 def test_the_largest_of_three():
