@@ -18,7 +18,7 @@ def larger(a: Tensor, b: Tensor) -> Tensor:
     """*a* where it is larger than *b*, and *b* elsewhere; the gradient goes to what was chosen."""
     if a.numel() < ENOUGH or a.shape != b.shape or not is_plain(a, b):
         return torch.where(a > b, a, b)
-    y: Tensor = applied(_Larger, a, b)
+    y: Tensor = applied(_Joined, a, b, _bits(a > b))
     return y
 
 
@@ -43,7 +43,7 @@ def either(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Of whole numbers (int32) those of *a* where *mask* is true, and of *b* elsewhere."""
     if mask.numel() < ENOUGH or mask.device.type != "cpu" or is_followed():
         return torch.where(mask, a, b)
-    return (a ^ b).bitwise_and_(_bits(mask)).bitwise_xor_(b)
+    return _joined(a, b, _bits(mask))
 
 
 def _bits(mask: Tensor) -> Tensor:
@@ -51,18 +51,38 @@ def _bits(mask: Tensor) -> Tensor:
     return mask.to(torch.int32).neg_()
 
 
-class _Larger(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        mask = _bits(a > b)
-        ctx.save_for_backward(mask)
-        y = b.view(torch.int32) & ~mask
-        return y.bitwise_or_(a.view(torch.int32) & mask).view(torch.float32)
+def _joined(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """The bits of *a* where *mask* has them, and of *b* elsewhere (int32)."""
+    return (a ^ b).bitwise_and_(mask).bitwise_xor_(b)
+
+
+class _Joined(torch.autograd.Function):
+    """A value of *a* where *mask* has all bits, and of *b* where it has none."""
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:
-        (mask,) = ctx.saved_tensors
-        return applied(_Kept, upstream[0], mask), applied(_Kept, upstream[0], ~mask)
+    def forward(ctx: Any, a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return _joined(a.view(torch.int32), b.view(torch.int32), mask).view(torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        first, second = applied(_Parted, upstream[0], *ctx.saved_tensors)
+        return first, second, None
+
+
+class _Parted(torch.autograd.Function):
+    """A value where *mask* has all bits, 0 elsewhere, and the other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(mask)
+        bits = x.view(torch.int32)
+        first = bits & mask
+        return first.view(torch.float32), (bits ^ first).view(torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        return applied(_Joined, *upstream, *ctx.saved_tensors), None
 
 
 class _Clamped(torch.autograd.Function):
@@ -95,7 +115,7 @@ class _Sloped(torch.autograd.Function):
 
 
 class _Kept(torch.autograd.Function):
-    """A value of float32 where *mask* has all bits, 0 where it has none."""
+    """A value where *mask* has all bits, 0 where it has none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
