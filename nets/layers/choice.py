@@ -3,6 +3,7 @@
 PyTorch's own jump at each value on a CPU, and where to no processor can foresee: they take up to ten times as long.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,19 @@ def larger(a: Tensor, b: Tensor) -> Tensor:
     if a.numel() < ENOUGH or a.shape != b.shape or not is_plain(a, b):
         return torch.where(a > b, a, b)
     y: Tensor = applied(_Joined, a, b, _bits(a > b))
+    return y
+
+
+def best_of_both(choose: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """What *choose*, torch.maximum or minimum, takes of *a* and *b*, of one shape; of a tie both have the gradient."""
+    best = choose(a, b)
+    if not best.requires_grad:
+        return best
+    if a.numel() < ENOUGH or not is_plain(a, b):
+        zero = torch.zeros((), dtype=best.dtype, device=best.device)
+        flow = torch.where(a == best, a, zero) + torch.where(b == best, b, zero)
+        return flow + (best - flow).detach()
+    y: Tensor = applied(_Both, a, b, best.detach())
     return y
 
 
@@ -83,6 +97,18 @@ class _Parted(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         return applied(_Joined, *upstream, *ctx.saved_tensors), None
+
+
+class _Both(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, best: Tensor) -> Tensor:
+        ctx.save_for_backward(_bits(a == best), _bits(b == best))
+        return best.view_as(best)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        first, second = ctx.saved_tensors
+        return applied(_Kept, upstream[0], first), applied(_Kept, upstream[0], second), None
 
 
 class _Clamped(torch.autograd.Function):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import nets
-from nets.layers.choice import ENOUGH, clamped, either, larger, sloped
+from nets.layers.choice import ENOUGH, best_of_both, clamped, either, larger, sloped
 from protos import text
 
 SPECIAL = torch.tensor([0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf"), float("nan"), 1e-42])
@@ -128,3 +128,19 @@ def test_whole_numbers_of_either(layout):
     assert torch.equal(
         either(mask[:1], a[:1, :1].expand(1, 16, 32, 16), b[:1]), torch.where(mask[:1], a[:1, :1], b[:1])
     )
+
+
+@pytest.mark.parametrize("choose", [torch.maximum, torch.minimum])
+def test_of_a_tie_both_have_the_gradient(choose):
+    a, b = (many(i)[:, :, :, :8].contiguous().requires_grad_() for i in (0, 1))
+    c = torch.zeros(1, 1, 32, 8, requires_grad=True)
+    for one, other in ((a, b), (a, c.expand(4, 16, 32, 8))):
+        y = best_of_both(choose, one, other)
+        assert torch.equal(bits(y.detach()), bits(choose(one, other).detach()))
+        upstream = torch.randn(y.shape)
+        leaves = [a, b] if other is b else [a, c]
+        found = torch.autograd.grad(y, leaves, upstream)
+        wanted = [upstream * (one == y), upstream * (other == y)]
+        assert torch.equal(found[0], wanted[0])
+        torch.testing.assert_close(found[1], wanted[1] if other is b else wanted[1].sum((0, 1), keepdim=True))
+    assert "Both" in type(y.grad_fn).__name__

@@ -22,6 +22,7 @@ from converters.lasagne.theano.tensor.form import (
     transpose,
 )
 from converters.lasagne.theano.variable import UFUNCS, Variable, apply, as_tensor, kind_of, probing
+from nets.layers.choice import best_of_both
 from nets.layers.product import linear
 from nets.layers.windows import where_equal
 
@@ -154,28 +155,20 @@ def power(x: Any, y: Any) -> Any:
 def maximum(a: Any, b: Any) -> Any:
     """The larger of two; where they are equal the gradient goes to both, as in the original."""
     x, y = _broadcast(a, b)
-    return _tied(torch.maximum(x, y), x, y)
+    return best_of_both(torch.maximum, x, y)
 
 
 @lazy
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of two; where they are equal the gradient goes to both."""
     x, y = _broadcast(a, b)
-    return _tied(torch.minimum(x, y), x, y)
+    return best_of_both(torch.minimum, x, y)
 
 
 def _broadcast(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     x, y = both(a, b)
     size = np.broadcast_shapes(x.shape, y.shape)
     return x.expand(size), y.expand(size)
-
-
-def _tied(best: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    if not best.requires_grad:
-        return best
-    zero = torch.zeros((), dtype=best.dtype, device=best.device)
-    flow = torch.where(x == best, x, zero) + torch.where(y == best, y, zero)
-    return flow + (best - flow).detach()
 
 
 def _comparison(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Function:
