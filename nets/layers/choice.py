@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.layers.plain import applied, is_followed, is_plain
+from nets.recording import is_recording
 
 ENOUGH = 2**14  # values, for the calls to pay
 
 
 def larger(a: Tensor, b: Tensor) -> Tensor:
     """*a* where it is larger than *b*, and *b* elsewhere; the gradient goes to what was chosen."""
-    if a.numel() < ENOUGH or a.shape != b.shape or not is_plain(a, b):
+    if a.shape != b.shape or not _pays(a, b):
         return torch.where(a > b, a, b)
     y: Tensor = applied(_Joined, a, b, _bits(a > b))
     return y
@@ -28,7 +29,7 @@ def best_of_both(choose: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tenso
     best = choose(a, b)
     if not best.requires_grad:
         return best
-    if a.numel() < ENOUGH or not is_plain(a, b):
+    if not _pays(a, b):
         zero = torch.zeros((), dtype=best.dtype, device=best.device)
         flow = torch.where(a == best, a, zero) + torch.where(b == best, b, zero)
         return flow + (best - flow).detach()
@@ -38,7 +39,7 @@ def best_of_both(choose: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tenso
 
 def clamped(x: Tensor, low: float, high: float) -> Tensor:
     """*x* between *low* and *high*; the gradient passes there and at the bounds."""
-    if x.numel() < ENOUGH or not is_plain(x):
+    if not _pays(x):
         return x.clamp(low, high)
     y: Tensor = applied(_Clamped, x, low, high)
     return y
@@ -55,9 +56,14 @@ def sloped(x: Tensor, slope: Tensor) -> Tensor:
 
 def either(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Of whole numbers (int32) those of *a* where *mask* is true, and of *b* elsewhere."""
-    if mask.numel() < ENOUGH or mask.device.type != "cpu" or is_followed():
+    if mask.numel() < ENOUGH or mask.device.type != "cpu" or is_followed() or is_recording():
         return torch.where(mask, a, b)
     return _joined(a, b, _bits(mask))
+
+
+def _pays(*values: Tensor) -> bool:
+    """Whether the ways of this file are taken. They give PyTorch's bits, and a script has no bits of floats."""
+    return values[0].numel() >= ENOUGH and not is_recording() and is_plain(*values)
 
 
 def _bits(mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import nets
 from nets import script
+from nets.layers.choice import ENOUGH
 from nets.script import Repeated, Script, ScriptError
 from nets.step import UNREPEATABLE, Options
 from protos import text
@@ -53,6 +54,30 @@ def test_a_script_gives_the_bits_of_the_layers(case, tmp_path, monkeypatch):
         blob.grad = grad
     found = everything(scripted, outputs, loss)
     assert all(torch.equal(x, y) for x, y in zip(found, wanted, strict=True))
+
+
+CHOOSING = """
+    input: "x" input_shape { dim: 8 dim: 16 dim: 16 dim: 16 }
+    layer { name: "r" type: "PReLU" bottom: "x" top: "r" }
+    layer { name: "d" type: "Dropout" bottom: "r" top: "d" dropout_param { dropout_ratio: 0.3 } }
+    layer { name: "c" type: "Clip" bottom: "d" top: "c" clip_param { min: -0.5 max: 0.5 } }
+    layer { name: "m" type: "Eltwise" bottom: "c" bottom: "x" top: "m" eltwise_param { operation: MAX } }
+    layer { name: "h" type: "Dropout" bottom: "m" top: "h" }
+    layer { name: "i" type: "InnerProduct" bottom: "h" top: "y" inner_product_param { num_output: 3
+      weight_filler { type: "xavier" } } }
+"""
+
+
+def test_a_script_of_layers_that_choose_and_draw():
+    net = nets.load(text.parse_net(CHOOSING), phase="TRAIN")
+    batch = {"x": torch.randn(8, 16, 16, 16)}
+    assert batch["x"].numel() >= ENOUGH
+    once = Script(passes_of(net), list(net.parameters()), [], batch)
+    torch.manual_seed(1)
+    wanted = everything(net, *passes_of(net)(batch))
+    torch.manual_seed(1)
+    outputs, loss, grads = once(batch)
+    assert all(torch.equal(x, y) for x, y in zip([loss, *outputs.values(), *grads], wanted, strict=True))
 
 
 @pytest.mark.parametrize("case", ["adam", "sgd_multistep_itersize"])

@@ -30,7 +30,7 @@ class Stream:
     def chosen(self, shape: Sequence[int], like: Tensor, share: float) -> Tensor:
         """1 with the probability *share*, and otherwise 0."""
         if is_plain(like) and 0 <= share <= 1:
-            return drawn(prod(shape), share, 1.0, self.generator).view(tuple(shape))
+            return drawn(prod(shape), share, self.generator).view(tuple(shape))
         return (self.uniform(shape, like) < share).to(like.dtype)
 
     def normal(self, shape: Sequence[int], like: Tensor) -> Tensor:
