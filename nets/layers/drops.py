@@ -7,8 +7,7 @@ from torch import Tensor
 from nets.layers.layout import is_last
 from nets.layers.plain import is_plain
 
-BITS = 60  # of a drawn number of int64 that are used
-FINE = 31  # bits of a probability that no few bits give: as many as a number of int32 has
+BITS = 31  # of a drawn number of int32
 
 
 def dropout(x: Tensor, ratio: float) -> Tensor:
@@ -30,13 +29,11 @@ def drawn(count: int, share: float, generator: torch.Generator | None = None) ->
 
     Of a drawn number as many bits are used for each as the probability has: one for a half.
     """
-    bits = next((few for few in range(1, 9) if 0 < share < 1 and (share * 2**few).is_integer()), FINE)
-    if bits == FINE:
-        draws = torch.empty(count, dtype=torch.int32).random_(generator=generator)
-        kept: Tensor = draws < min(round(share * 2**FINE), 2**FINE - 1)
-        return kept.float()
+    bits = next((few for few in range(1, 9) if 0 < share < 1 and (share * 2**few).is_integer()), BITS)
     each = BITS // bits
-    words = torch.empty(-(-count // each), 1, dtype=torch.int64).random_(generator=generator)
-    draws = (words >> torch.arange(0, each * bits, bits)).bitwise_and_(2**bits - 1)
-    kept = draws < round(share * 2**bits)
+    draws = torch.empty(-(-count // each), 1, dtype=torch.int32, device="cpu").random_(generator=generator)
+    if each > 1:
+        places = torch.arange(0, each * bits, bits, dtype=torch.int32, device="cpu")
+        draws = (draws >> places).bitwise_and_(2**bits - 1)
+    kept: Tensor = draws < min(round(share * 2**bits), 2**BITS - 1)
     return kept.float().view(-1)[:count]

@@ -50,6 +50,12 @@ def test_certain_draws(share):
     assert (drawn(100_001, share) == round(share)).all()
 
 
+@pytest.mark.parametrize("share", [0.5, 0.3])
+def test_draws_are_on_the_cpu_whatever_the_default_device(share):
+    with torch.device("meta"):
+        assert drawn(10, share).device.type == "cpu"
+
+
 def test_dropout_of_nothing():
     layer = make("Dropout", "", "2x3").layer("l")
     assert layer(torch.zeros(0, 3)).shape == (0, 3)
