@@ -39,6 +39,7 @@ class Layer(nn.Module):
     - ``loss_options``: the fields of loss_param that it honours;
     - ``labels``: the indices of bottoms that take no gradient; ``differentiable``: whether any does;
     - ``fp32``: under autocast it computes in float32;
+    - ``alike``: its one top has the shape of its first bottom;
     - ``open_axis``: the axis of its tops whose size shows only with values; ``top_shapes`` says the most there can be;
     - ``phases``: how TRAIN and TEST differ, for the table of layers;
     - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``;
@@ -61,6 +62,7 @@ class Layer(nn.Module):
     phases: ClassVar[str] = ""
     labels: ClassVar[tuple[int, ...]] = ()
     fp32: ClassVar[bool] = False
+    alike: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     rereads_itself: bool = False
 
@@ -117,7 +119,13 @@ class Layer(nn.Module):
         raise NetError("has no form in ONNX")
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """The shapes of the tops, found by running the layer on meta tensors."""
+        """The shapes of the tops. Raises NetError where there are none for these *bottoms*.
+
+        Where a subclass does not say them they are found by running the layer on meta tensors, the first of which takes
+        more than a second: PyTorch loads its compiler for them.
+        """
+        if self.alike:
+            return [bottoms[0]]
         tops = self(*[torch.empty(shape, device="meta") for shape in bottoms])
         return [tuple(top.shape) for top in (tops if isinstance(tops, tuple) else (tops,))]
 

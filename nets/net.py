@@ -121,7 +121,8 @@ class Net(nn.Module):
 
     def _allocate(self) -> None:
         try:
-            self.to_empty(device="cpu")
+            # As to_empty does it, whose empty_like of meta tensors first loads PyTorch's compiler.
+            self._apply(lambda blob: torch.empty(blob.shape, dtype=blob.dtype, device="cpu"))  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             needed = {f"{node}": sum(blob.nbytes for blob in layer.blobs) for node, layer in self._plan}
             most = max(needed, key=lambda node: needed[node])

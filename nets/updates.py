@@ -25,6 +25,7 @@ it can be captured in a CUDA graph and replayed with other rates. A step works o
 fit; it uses up the gradients.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -108,6 +109,10 @@ class Update(torch.optim.Optimizer):
         defaults |= {"l1": l1, "clip": clip, "iter_size": iter_size}
         super().__init__(list(groups.values()) or [{"params": []}], {**defaults, **options})
         self._collect()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's, without its wrapper, which first loads PyTorch's compiler to keep that out: it takes a second."""
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
     @classmethod
     def from_proto(cls, param: SolverParameter, blobs: Sequence[Blob], rate: Rate) -> Self:

@@ -26,6 +26,7 @@ class ReLU(Layer):
     Options: negative_slope (0), relu6 (false).
     """
 
+    alike = True
     rereads = True
     message = "relu_param"
     options = frozenset({"negative_slope", "relu6"})
@@ -83,6 +84,7 @@ class PReLU(Layer):
     Options: filler (constant 0.25), channel_shared (false). Blobs: weight, (C,) or scalar when shared.
     """
 
+    alike = True
     message = "prelu_param"
     options = frozenset({"filler", "channel_shared"})
     blob_names = ("weight",)
@@ -111,6 +113,7 @@ class PReLU(Layer):
 class ELU(Layer):
     """y = x where x > 0, alpha * (exp(x) - 1) elsewhere. Options: alpha (1)."""
 
+    alike = True
     rereads = True
     message = "elu_param"
     options = frozenset({"alpha"})
@@ -138,6 +141,7 @@ class ELU(Layer):
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x))."""
 
+    alike = True
     rereads = True
     message = "sigmoid_param"
     hints = frozenset({"engine"})
@@ -156,6 +160,7 @@ class Sigmoid(Layer):
 class TanH(Layer):
     """y = tanh(x)."""
 
+    alike = True
     rereads = True
     message = "tanh_param"
     hints = frozenset({"engine"})
@@ -174,6 +179,7 @@ class TanH(Layer):
 class AbsVal(Layer):
     """y = abs(x); not in place, as in the original."""
 
+    alike = True
     rereads = True
 
     @classmethod
@@ -194,6 +200,7 @@ class AbsVal(Layer):
 class BNLL(Layer):
     """y = log(1 + exp(x)), torch's softplus."""
 
+    alike = True
     rereads = True
     rereads_itself = True
     fp32 = True
@@ -212,6 +219,7 @@ class BNLL(Layer):
 class Swish(Layer):
     """y = x * sigmoid(beta * x); torch's SiLU at beta = 1. Options: beta (1)."""
 
+    alike = True
     rereads = True
     message = "swish_param"
     options = frozenset({"beta"})
@@ -241,6 +249,7 @@ class Power(Layer):
     In place, the original's backward pass overwrites the gradient that it is about to read; the right one is here.
     """
 
+    alike = True
     rereads = True
     message = "power_param"
     options = frozenset({"power", "scale", "shift"})
@@ -283,6 +292,7 @@ class Power(Layer):
 class Exp(Layer):
     """y = base ^ (shift + scale * x). Options: base (-1, which stands for e), scale (1), shift (0)."""
 
+    alike = True
     rereads = True
     message = "exp_param"
     options = frozenset({"base", "scale", "shift"})
@@ -318,6 +328,7 @@ class Log(Layer):
     In place, the original's backward pass overwrites the gradient that it is about to read; the right one is here.
     """
 
+    alike = True
     rereads = True
     message = "log_param"
     options = frozenset({"base", "scale", "shift"})
@@ -352,6 +363,7 @@ class Log(Layer):
 class Clip(Layer):
     """y = min(max(x, low), high). Options: min and max, both required. The gradient passes at the bounds."""
 
+    alike = True
     rereads = True
     rereads_itself = True
     message = "clip_param"
@@ -385,6 +397,7 @@ class Clip(Layer):
 class Threshold(Layer):
     """y = 1 where x > threshold, 0 elsewhere; no gradient. Options: threshold (0). Not torch's Threshold."""
 
+    alike = True
     differentiable = False
     message = "threshold_param"
     options = frozenset({"threshold"})
@@ -412,6 +425,7 @@ class Dropout(Layer):
     sample_weights_test (false; true drops in testing too).
     """
 
+    alike = True
     phases = "TRAIN drops; TEST passes all"
     message = "dropout_param"
     options = frozenset({"dropout_ratio", "scale_train", "sample_weights_test"})

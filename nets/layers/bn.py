@@ -125,6 +125,9 @@ class BN(Layer):
         slope, bias = Filler.from_proto(p.slope_filler), Filler.from_proto(p.bias_filler)
         return cls(shape[1], "FROZEN" if p.frozen else "MOVING", slope, bias, p.momentum, p.eps, extra)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0], *[tuple(self.scale.shape)] * self.extra]
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         x = settled(x)
         if self.mode == "INFERENCE":

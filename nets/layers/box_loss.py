@@ -125,7 +125,13 @@ class SmoothL1LossOHEM(Loss):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         check_alike(bottoms)
+        if len(proto.top) == 2 and len(bottoms[0]) < 2:
+            raise NetError("its bottoms need at least 2 axes, N x C")
         return cls(Normalizer.from_proto(proto.loss_param), len(proto.top) == 2)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        x = bottoms[0]
+        return [(), (x[0], 1, *x[2:])] if self.with_losses else [()]
 
     def forward(self, a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         apart = led_back(a - b.reshape(a.shape))
@@ -160,6 +166,9 @@ class SoftmaxWithLossOHEM(SoftmaxLoss):
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         axis, ignore = cls.checked(proto, bottoms)
         return cls(axis, Normalizer.from_proto(proto.loss_param), ignore, len(proto.top))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [*super().top_shapes(bottoms), *[bottoms[1]] * self.with_losses]
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, ...]:
         rows, index = self.logits(x, label)

@@ -34,6 +34,9 @@ class Axpy(Layer):
             raise NetError("its second and third bottom must have one shape")
         return cls()
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[1]]
+
     def forward(self, a: Tensor, x: Tensor, b: Tensor) -> Tensor:
         return torch.addcmul(b, a.reshape(a.shape[:2] + (1,) * (x.dim() - 2)), x)
 
@@ -53,6 +56,7 @@ class ShuffleChannel(Layer):
     Options: group (1), a divisor of C. Source: ShuffleNet's layer of this name.
     """
 
+    alike = True
     message = "shuffle_channel_param"
     options = frozenset({"group"})
 
@@ -119,6 +123,9 @@ class Reorg(Layer):
         if not p.reverse and (shape[2] % p.stride or shape[3] % p.stride):
             raise NetError(f"stride {p.stride} must divide the size of its image, {shape[2]}x{shape[3]}")
         return cls(p.stride, p.reverse)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0][:1], *self._shapes(bottoms[0][1:])[2])]
 
     def _shapes(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """How the bottom is read, the order of its axes then, and the top, all without the batch."""

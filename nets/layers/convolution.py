@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nets.emitter import Dims, Emitter, Value, fixed, reshaped
 from nets.fillers import ZERO, Filler
-from nets.layer import LAYERS, Count, Layer, Shape, canonical_axis
+from nets.layer import LAYERS, Count, Layer, Shape, canonical_axis, shape_text
 from nets.layers.plain import is_plain
 from protos.errors import NetError
 from protos.schema import ConvolutionParameter, LayerParameter
@@ -48,7 +48,10 @@ class Window:
         if not all(stride):
             raise NetError("strides must be positive")
         pad = _spatial(p, "pad", "pad", axes, 0)
-        return cls(kernel, stride, pad, _spatial(p, "dilation", "", axes, 1), _extra_padding(p, axes))
+        dilation = _spatial(p, "dilation", "", axes, 1)
+        if not all(dilation):
+            raise NetError("dilations must be positive")
+        return cls(kernel, stride, pad, dilation, _extra_padding(p, axes))
 
     @cached_property
     def _axes(self) -> list[tuple[int, int, int]]:
@@ -143,6 +146,7 @@ class _Filtering(Layer):
             raise NetError("num_output must be set and positive")
         if group <= 0 or channels % group or num_output % group:
             raise NetError(f"num_output {num_output} and {channels} channels must divide into {group} groups")
+        self.num_output = num_output
         self.window = window
         self.group = group
         rows, columns = (channels, num_output) if self.transposed else (num_output, channels)
@@ -160,6 +164,14 @@ class _Filtering(Layer):
         window = Window.from_proto(p, len(bottoms[0]) - axis - 1)
         weight, bias = Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler)
         return cls(bottoms[0][axis], p.num_output, window, p.group, p.bias_term, weight, bias)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        lead = len(bottoms[0]) - len(self.window.kernel)
+        return [(*x[: lead - 1], self.num_output, *self.sizes(x[lead:])) for x in bottoms]
+
+    def sizes(self, spatial: Shape) -> list[int]:
+        """The spatial axes of the top for those of the bottom."""
+        raise NotImplementedError
 
     def forward(self, *xs: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self._one(xs[0]) if len(xs) == 1 else tuple(self._one(x) for x in xs)
@@ -216,11 +228,8 @@ class Convolution(_Filtering):
     options = _Filtering.options | frozenset(SIDES)
     transposed = False
 
-    @classmethod
-    def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        layer = super().from_proto(proto, bottoms)
-        layer.window.places(bottoms[0][len(bottoms[0]) - len(layer.window.kernel) :])
-        return layer
+    def sizes(self, spatial: Shape) -> list[int]:
+        return self.window.places(spatial)
 
     def is_tiny(self, x: Sequence[int]) -> bool:
         """Whether PyTorch's own kernel is the quicker one on a CPU for a bottom of shape *x*."""
@@ -318,6 +327,14 @@ class Deconvolution(_Filtering):
 
     transposed = True
 
+    def sizes(self, spatial: Shape) -> list[int]:
+        w = self.window
+        figures = zip(spatial, w.kernel, w.stride, w.pad, w.dilation, strict=True)
+        found = [s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d in figures]
+        if found and min(found) < 1:
+            raise NetError(f"its top would be of {shape_text(found)} pixels: pad is too large")
+        return found
+
     def filter(self, x: Tensor) -> Tensor:
         w = self.window
         return deconvolve(x, self.weight, self.bias, w.stride, w.pad, w.dilation, self.group)
@@ -380,6 +397,12 @@ class Im2col(Layer):
         if not axes:
             raise NetError(f"axis {p.axis} leaves no spatial axis behind it")
         return cls(Window.from_proto(p, axes))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        kernel = self.window.kernel
+        lead = len(bottoms[0]) - len(kernel)
+        *items, channels = bottoms[0][:lead]
+        return [(*items, channels * prod(kernel), *self.window.places(bottoms[0][lead:]))]
 
     def forward(self, x: Tensor) -> Tensor:
         w = self.window

@@ -183,6 +183,7 @@ class ContinuationIndicator(Layer):
 class Reverse(Layer):
     """The bottom from its end to its start along an axis. bottom, top: any shape, equal. Options: axis (0)."""
 
+    alike = True
     message = "reverse_param"
     options = frozenset({"axis"})
 

@@ -58,6 +58,9 @@ class InnerProduct(Layer):
         weight, bias = Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler)
         return cls(inputs, p.num_output, p.bias_term, axis, p.transpose, weight, bias)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0][: self.axis], self.weight.shape[int(self.transpose)])]
+
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != self.axis + 1:
             x = led_back(x).flatten(self.axis)
@@ -106,6 +109,9 @@ class Embed(Layer):
         weight, bias = Filler.from_proto(p.weight_filler), Filler.from_proto(p.bias_filler)
         return cls(p.input_dim, p.num_output, p.bias_term, weight, bias)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0], self.weight.shape[1])]
+
     def forward(self, x: Tensor) -> Tensor:
         rows = x.long()
         check_indices(rows, self.weight.shape[0], "index {} is out of range: input_dim is {}")
@@ -139,6 +145,9 @@ class Parameter(Layer):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         return cls(tuple(proto.parameter_param.shape.dim))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [tuple(self.weight.shape)]
 
     def forward(self) -> Tensor:
         return self.weight

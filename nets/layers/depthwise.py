@@ -52,5 +52,4 @@ class ConvolutionDepthwise(Convolution):
         if p.HasField("num_output") and p.num_output != shape[1]:
             raise NetError(f"num_output {p.num_output} must be left out, or be the number of its channels, {shape[1]}")
         window, weight, bias = Window.from_proto(p, 2), *map(Filler.from_proto, (p.weight_filler, p.bias_filler))
-        window.places(shape[2:])
         return cls(shape[1], shape[1], window, shape[1], p.bias_term, weight, bias)

@@ -70,8 +70,7 @@ class L1Loss(Loss):
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         p = proto.l1_loss_param
-        if len(bottoms) == 2:
-            check_alike(bottoms)
+        check_alike(bottoms)
         if len(bottoms[0]) < 2 and (p.l2_per_location or p.normalize_by_num_entries):
             raise NetError("its bottoms need at least 2 axes, N x C")
         return cls(
@@ -112,9 +111,9 @@ class TripletLoss(Loss):
 
     @classmethod
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
-        anchor, *others = bottoms
-        for other in others:
-            check_alike((anchor, other))
+        check_alike(bottoms)
+        if len(bottoms[0]) < 2:
+            raise NetError("its bottoms need at least 2 axes, N x any")
         return cls(proto.triplet_loss_param.margin)
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

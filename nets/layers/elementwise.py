@@ -25,6 +25,7 @@ class Eltwise(Layer):
     the earlier of all others, as in the original; torch's maximum divides it.
     """
 
+    alike = True
     message = "eltwise_param"
     options = frozenset({"operation", "coeff", "stable_prod_grad"})
     hints = frozenset({"engine"})
@@ -89,6 +90,7 @@ def _maximum(first: Tensor, second: Tensor, *others: Tensor) -> Tensor:
 class _Broadcast(Layer):
     """What Scale and Bias share: a blob or second bottom that lies along some axes of the first."""
 
+    alike = True
     bottoms = (1, 2)
 
     def __init__(self, trailing: int) -> None:

@@ -32,6 +32,9 @@ class Loss(Layer):
     predicted: ClassVar[int] = 1  # how many of its first bottoms are predictions
     activates: ClassVar[bool] = False  # whether it takes logits: then ``predict`` makes predictions of them
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [()]
+
     def predict(self, x: Tensor) -> Tensor:
         """What the loss takes its first bottom for."""
         return x
@@ -86,7 +89,9 @@ def check_items(x: Sequence[int], label: Sequence[int]) -> None:
 
 
 def check_alike(bottoms: Sequence[Shape]) -> None:
-    """Raise NetError unless all *bottoms* have as many items and values as the first."""
+    """Raise NetError unless all *bottoms* have as many items and values as the first, and it has items."""
+    if not bottoms[0]:
+        raise NetError("its bottoms need at least 1 axis")
     for shape in bottoms[1:]:
         check_items(bottoms[0], shape)
         if torch.Size(shape).numel() != torch.Size(bottoms[0]).numel():
@@ -130,6 +135,9 @@ class SoftmaxLoss(Loss):
         check_items(x, label)
         check_positions(x, label, axis)
         return axis, ignored(proto.loss_param)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(), bottoms[0]] if self.with_prob else [()]
 
     def logits(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """*x* as (outer, classes, any) and *label* as whole numbers (outer, any)."""
@@ -476,6 +484,7 @@ class SigmoidCrossEntropyLoss(Loss):
 class Softmax(Layer):
     """y = exp(x) / sum of exp(x) along an axis. bottom, top: any shape, equal. Options: axis (1)."""
 
+    alike = True
     rereads = True
     message = "softmax_param"
     options = frozenset({"axis"})

@@ -65,6 +65,9 @@ class Lstm(LSTM):
         layer.add_blob("bias", (rows,), Filler.from_proto(p.bias_filler))
         return layer
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0][: 1 if self.batch else 2], self.weight_h.shape[1])]
+
     def sequence(self, x: Tensor, *clip: Tensor) -> Tensor | tuple[Tensor, ...]:
         steps = x
         if self.batch:  # the number of steps is a fixed one to what follows the pass, torch.export too

@@ -44,6 +44,9 @@ class Accuracy(Layer):
         ignore = p.ignore_label if p.HasField("ignore_label") else None
         return cls(p.top_k, axis, ignore, len(proto.top) == 2)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(), (bottoms[0][self.axis],)] if self.per_class else [()]
+
     @torch.no_grad()
     def forward(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         rows = x if x.dim() == self.axis + 1 == 2 else x.movedim(self.axis, -1).reshape(-1, x.shape[self.axis])
@@ -134,9 +137,15 @@ class ArgMax(Layer):
             raise NetError(f"top_k {p.top_k} must be 1 to {size}")
         return cls(p.top_k, axis, p.out_max_val)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        x = bottoms[0]
+        if self.axis is not None:
+            return [(*x[: self.axis], self.top_k, *x[self.axis + 1 :])]
+        return [(x[0], 1 + self.out_max_val, self.top_k) + (1,) * (len(x) - 3)]
+
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(1) if self.axis is None else x
+        rows = x if self.axis is not None else x.flatten(1) if x.dim() > 1 else x[:, None]
         axis = 1 if self.axis is None else self.axis
         size = rows.shape[axis]
         if self.top_k == 1:

@@ -176,9 +176,6 @@ class MultiBoxLoss(Loss):
             weights=(p.loc_weight if flows[0] else 0.0, 1.0 if flows[1] else 0.0),
         )
 
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        return [()]
-
     def forward(self, loc: Tensor, conf: Tensor, prior: Tensor, rows: Tensor) -> Tensor:
         items, count = loc.shape[0], prior.shape[2] // 4
         priors, variances = prior.detach().reshape(2, count, 4)

@@ -89,6 +89,10 @@ class BatchNorm(Layer):
             fillers, eps = (scale, Filler.from_proto(p.bias_filler)), max(eps, 1e-5)
         return cls(bottoms[0][1], use_global_stats, p.moving_average_fraction, eps, p.add_eps_before_sqrt, fillers)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        self._uses_stored()
+        return [bottoms[0]]
+
     def absorbs(self, follower: Layer, axes: int) -> bool:
         return self.scale is None and isinstance(follower, Scale) and follower.scales_channels(len(self.mean), axes)
 
@@ -96,8 +100,14 @@ class BatchNorm(Layer):
         """*scale*, *bias*: the blobs of the Scale behind it, if that is done at once."""
         x = settled(x)
         affine = (self.scale, self.bias) if scale is None else (scale, bias)
-        use_global_stats = not self.training if self.use_global_stats is None else self.use_global_stats
-        return self._by_stored(x, *affine) if use_global_stats else self._by_batch(x, *affine)
+        return self._by_stored(x, *affine) if self._uses_stored() else self._by_batch(x, *affine)
+
+    def _uses_stored(self) -> bool:
+        """Whether the statistics are the stored ones."""
+        stored = not self.training if self.use_global_stats is None else self.use_global_stats
+        if not stored and not self.before_sqrt:
+            raise NetError("add_eps_before_sqrt: false goes with stored statistics alone, as in TEST")
+        return stored
 
     def _by_stored(self, x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
         mean, variance, eps = self._statistics()
@@ -112,8 +122,6 @@ class BatchNorm(Layer):
         return mean, (variance.sqrt() + self.eps) ** 2, torch.finfo(torch.float32).tiny
 
     def _by_batch(self, x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
-        if not self.before_sqrt:
-            raise NetError("add_eps_before_sqrt: false goes with stored statistics alone, as in TEST")
         if not x.numel():
             return x * 1  # an empty batch has no statistics to keep
         channels = x.shape[1]
@@ -176,6 +184,7 @@ class LRN(Layer):
     Options: local_size (5, odd), alpha (1), beta (0.75), norm_region (ACROSS_CHANNELS), k (1).
     """
 
+    alike = True
     rereads = True
     message = "lrn_param"
     options = frozenset({"local_size", "alpha", "beta", "norm_region", "k"})
@@ -297,6 +306,9 @@ class MVN(Layer):
         p = proto.mvn_param
         return cls(p.normalize_variance, p.across_channels, p.eps)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0] + (1,) * (4 - len(bottoms[0]))]
+
     def forward(self, x: Tensor) -> Tensor:
         rows = self._rows(led_back(x))
         rows = rows - rows.mean(-1, keepdim=True)
@@ -341,6 +353,7 @@ class Normalize(Layer):
     Source: SSD. Without norm_param there is no scale: y = x / |x|, the layer of this name in forks for faces.
     """
 
+    alike = True
     message = "norm_param"
     options = frozenset({"across_spatial", "channel_shared", "scale_filler", "eps"})
     blob_names = ("scale",)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from typing import Self
 
 import torch
@@ -195,12 +196,17 @@ class Pooling(Layer):
         floor = p.round_mode == PoolingParameter.FLOOR or not p.ceil_mode
         return cls(method, _axes(p, method), floor, include_pad, len(proto.top) == 2)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        batch, channels, *size = bottoms[0]
+        out = self._windows(size).out
+        return [(batch, channels, *out)] * (1 + self.with_mask)
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.axes is None and self.method == "AVE":
             if is_plain(x) and is_last(x) and x.shape[2] * x.shape[3] <= FEW:  # the gradient lies so then
                 return F.avg_pool2d(x, (x.shape[2], x.shape[3]))
             return x.mean((2, 3), keepdim=True)
-        windows = self._windows(x)
+        windows = self._windows(x.shape[2:])
         if self.method == "STOCHASTIC":
             return stochastic_pool(x, windows, self.training)
         if self.method == "AVE":
@@ -223,8 +229,8 @@ class Pooling(Layer):
         y, places = g.ops("MaxPool", 2, x, kernel_shape=frame.kernel, strides=frame.stride, pads=frame.pads)
         return y, cast(g, g.op("Mod", places, g.constant(height * width, "plane")))
 
-    def _windows(self, x: Tensor) -> Windows:
-        size = (x.shape[2], x.shape[3])
+    def _windows(self, pixels: Sequence[int]) -> Windows:
+        size = (pixels[0], pixels[1])
         if self._last is None or self._last.size != size:
             axes = self.axes or (Axis(size[0]), Axis(size[1]))
             self._last = Windows(axes, size, self.floor)
@@ -298,6 +304,11 @@ class SPP(Layer):
             raise NetError("its bottom needs 4 axes, N x C x H x W")
         return cls(p.pyramid_height, SPPParameter.PoolMethod.Name(p.pool))
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        batch, channels, *size = bottoms[0]
+        levels = [self._windows(size, 2**i).out for i in range(self.height)]
+        return [(batch, channels, *levels[0]) if self.height == 1 else (batch, channels * sum(map(prod, levels)))]
+
     def forward(self, x: Tensor) -> Tensor:
         levels = [self._level(x, 2**i) for i in range(self.height)]
         return levels[0] if self.height == 1 else torch.cat([level.flatten(1) for level in levels], 1)
@@ -310,14 +321,18 @@ class SPP(Layer):
             levels.append(emit_pool(g, x, self.method, axes, False, True))
         return levels[0] if self.height == 1 else g.op("Concat", *[g.op("Flatten", y) for y in levels], axis=1)
 
-    def _level(self, x: Tensor, bins: int) -> Tensor:
-        size = (x.shape[2], x.shape[3])
+    def _windows(self, pixels: Sequence[int], bins: int) -> Windows:
+        size = (pixels[0], pixels[1])
         windows = Windows((_bin_axis(size[0], bins), _bin_axis(size[1], bins)), size, floor=False)
+        if self.method == "STOCHASTIC" and any(windows.pad):
+            raise NetError(
+                f"{bins} bins need padding around {shape_text(size)} pixels, which goes with MAX and AVE only"
+            )
+        return windows
+
+    def _level(self, x: Tensor, bins: int) -> Tensor:
+        windows = self._windows(x.shape[2:], bins)
         if self.method == "STOCHASTIC":
-            if any(windows.pad):
-                raise NetError(
-                    f"{bins} bins need padding around {shape_text(size)} pixels, which goes with MAX and AVE only"
-                )
             return stochastic_pool(x, windows, self.training)
         return average_pool(x, windows) if self.method == "AVE" else max_pool(x, windows, False)[0]
 

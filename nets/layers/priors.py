@@ -1,6 +1,7 @@
 """PriorBox: SSD's default boxes, which follow from shapes alone."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Self
 
 import torch
@@ -69,6 +70,9 @@ class PriorBox(Layer):
         image, step = _pair(p, "img", "img_size"), _pair(p, "step", "step")
         whole = None if image is None else (int(image[0]), int(image[1]))
         return cls(list(_sides(p)), (variances * 4)[:4], p.clip, whole, step, p.offset)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(1, 2, 4 * prod(bottoms[0][2:]) * len(self.sides))]
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Put the figures of the message in their place."""

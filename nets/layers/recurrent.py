@@ -42,6 +42,7 @@ class _Recurrent(Layer):
     gates: ClassVar[tuple[int, ...]]  # where ONNX's gates are among torch's
     long: ClassVar[float]  # so many steps a stretch are faster one stretch after the other, on a CPU
     labels = (1,)
+    weight_h: Tensor
 
     def __init__(self, has_static: bool, expose_hidden: bool) -> None:
         super().__init__()
@@ -84,6 +85,12 @@ class _Recurrent(Layer):
     ) -> Self:
         """The layer for inputs and static inputs of these sizes."""
         raise NotImplementedError
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        steps, batch = bottoms[1]
+        width = self.weight_h.shape[1]
+        exposed = self.states if self.expose_hidden else 0
+        return [(steps, batch, width), *[(1, batch, width)] * exposed]
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         if bottoms[0].device.type == "cpu" and torch.is_autocast_enabled("cpu"):
@@ -269,7 +276,6 @@ class LSTM(_Recurrent):
     weight_x: Tensor
     bias: Tensor
     weight_s: Tensor | None
-    weight_h: Tensor
 
     @classmethod
     def sized(
@@ -337,7 +343,6 @@ class RNN(_Recurrent):
     weight_x: Tensor
     bias: Tensor
     weight_s: Tensor | None
-    weight_h: Tensor
     weight_o: Tensor
     bias_o: Tensor
 
@@ -403,6 +408,9 @@ class LSTMUnit(Layer):
         if len(c) != 3 or c[0] != 1 or gates != (1, c[1], 4 * c[2]) or cont != (1, c[1]):
             raise NetError("its bottoms must be 1 x N x D, 1 x N x 4D and 1 x N")
         return cls()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0]] * 2
 
     def forward(self, c_prev: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
         i, f, o, g = gates.chunk(4, 2)

@@ -34,6 +34,9 @@ class Permute(Layer):
             raise NetError(f"order {order} must name axes of its bottom, 0 to {len(axes) - 1}, each once")
         return cls((*order, *(axis for axis in axes if axis not in order)))
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [tuple(bottoms[0][axis] for axis in self.order)]
+
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(self.order).contiguous()
 
@@ -180,6 +183,7 @@ class SharedDropout(Layer):
     shared_axis (none). Source: this project, for Lasagne's DropoutLayer.
     """
 
+    alike = True
     phases = "TRAIN drops; TEST passes all"
     message = "shared_dropout_param"
     options = frozenset({"dropout_ratio", "rescale", "shared_axis"})
@@ -234,6 +238,7 @@ class RReLU(Layer):
     Source: this project, for Lasagne's RandomizedRectifierLayer.
     """
 
+    alike = True
     phases = "TRAIN draws; TEST takes the mean"
     message = "rrelu_param"
     options = frozenset({"lower", "upper", "shared_axis"})

@@ -77,6 +77,9 @@ class Interp(Layer):
         n = n if self.shrink is None else (n - 1) // self.shrink + 1
         return n if self.zoom is None else n + (n - 1) * (self.zoom - 1)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0][:2], *self.sizes(bottoms[0][2:]))]
+
     def forward(self, x: Tensor, like: Tensor | None = None) -> Tensor:
         size = self.sizes(x.shape[2:]) if like is None else (like.shape[2], like.shape[3])
         if any(self.cut):
@@ -250,6 +253,9 @@ class Upsample(Layer):
         if any(one and by != 2 for one, by in zip(less, scale, strict=True)):
             raise NetError("pad_out_h and pad_out_w go with a scale of 2")
         return cls(scale, less)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(*bottoms[0][:2], *self.sizes(bottoms[0][2:]))]
 
     def sizes(self, bottom: Sequence[int]) -> Size:
         """Height and width of the top for those of the bottom."""

@@ -42,6 +42,9 @@ class Concat(Layer):
             raise NetError(f"all its bottoms must agree in all axes but axis {axis}")
         return cls(axis)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [_resized(bottoms[0], self.axis, sum(shape[self.axis] for shape in bottoms))]
+
     def forward(self, *xs: Tensor) -> Tensor:
         return torch.cat(xs, self.axis)
 
@@ -77,6 +80,9 @@ class Slice(Layer):
         if p.slice_point and len(p.slice_point) != tops - 1:
             raise NetError(f"has {tops} tops but {len(p.slice_point)} slice points: give one fewer than tops")
         return cls(axis, tops, p.slice_point, bottoms[0][axis])
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [_resized(bottoms[0], self.axis, size) for size in self._sizes(bottoms[0][self.axis])]
 
     def _sizes(self, size: int) -> list[int]:
         """The sizes of the tops for a bottom of this *size*."""
@@ -119,6 +125,9 @@ class Split(Layer):
     def from_proto(cls, proto: LayerParameter, bottoms: Sequence[Shape]) -> Self:
         return cls(len(proto.top))
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0]] * self.copies
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return (x,) * self.copies
 
@@ -133,6 +142,9 @@ class Silence(Layer):
     bottoms = (1, None)
     tops = (0, 0)
     differentiable = False
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return []
 
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         return ()
@@ -163,6 +175,10 @@ class Flatten(Layer):
         if start > end + 1:
             raise NetError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
         return cls(start, end)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        x = bottoms[0]
+        return [(*x[: self.axis], prod(x[self.axis : self.end_axis + 1]), *x[self.end_axis + 1 :])]
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
@@ -205,6 +221,9 @@ class Reshape(Layer):
         if not 0 <= axis <= dims or p.num_axes < -1 or (p.num_axes >= 0 and axis + p.num_axes > dims):
             raise NetError(f"axis {p.axis} and num_axes {p.num_axes} go beyond the {dims} axes of its bottom")
         return cls(p.shape.dim, axis, p.num_axes)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [self._target(bottoms[0])]
 
     @classmethod
     def check(cls, proto: LayerParameter) -> Iterable[str]:
@@ -254,6 +273,9 @@ class Tile(Layer):
         p = proto.tile_param
         return cls(p.tiles, canonical_axis(p.axis, len(bottoms[0])))
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [_resized(bottoms[0], self.axis, self.tiles * bottoms[0][self.axis])]
+
     def forward(self, x: Tensor) -> Tensor:
         return led_back(x).repeat([self.tiles if i == self.axis else 1 for i in range(x.dim())])
 
@@ -291,12 +313,22 @@ class Crop(Layer):
         offsets = list(p.offset) if len(p.offset) == count else (list(p.offset) or [0]) * count
         return cls(axis, offsets)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        x, like = bottoms
+        self._check(x, like)
+        return [x[: self.axis] + like[self.axis : len(x)]]
+
+    def _check(self, x: Sequence[int], like: Sequence[int]) -> None:
+        for i, offset in enumerate(self.offsets, self.axis):
+            if offset + like[i] > x[i]:
+                raise NetError(f"offset {offset} and size {like[i]} go beyond the {x[i]} of axis {i}")
+
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        sizes = like.shape
+        self._check(x.shape, sizes)
         x = led_back(x)
         for i, offset in enumerate(self.offsets, self.axis):
-            if offset + like.shape[i] > x.shape[i]:
-                raise NetError(f"offset {offset} and size {like.shape[i]} go beyond the {x.shape[i]} of axis {i}")
-            x = x.narrow(i, offset, like.shape[i])
+            x = x.narrow(i, offset, sizes[i])
         return x
 
     def emit(self, g: Emitter, x: Value, like: Value) -> Value:
@@ -336,6 +368,9 @@ class Reduction(Layer):
         operation = ReductionParameter.ReductionOp.Name(p.operation)
         return cls(operation, canonical_axis(p.axis, len(bottoms[0])), p.coeff)
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[0][: self.axis]]
+
     def forward(self, x: Tensor) -> Tensor:
         x, axes = led_back(x), tuple(range(self.axis, x.dim()))
         if self.operation == "MEAN":
@@ -364,6 +399,9 @@ class BatchReindex(Layer):
         if len(bottoms[1]) != 1:
             raise NetError("its second bottom, the indices, needs 1 axis")
         return cls()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [bottoms[1] + bottoms[0][1:]]
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         rows = index.long()
@@ -404,3 +442,8 @@ class Filter(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The most that can be chosen; how many are shows only with values."""
         return list(bottoms[:-1])
+
+
+def _resized(shape: Shape, axis: int, size: int) -> Shape:
+    """*shape* with *size* in the place of its *axis*."""
+    return (*shape[:axis], size, *shape[axis + 1 :])

@@ -166,6 +166,7 @@ class Standardize(Layer):
     Source: this project, for Lasagne's StandardizationLayer, instance_norm and layer_norm.
     """
 
+    alike = True
     message = "standardize_param"
     options = frozenset({"axis", "eps"})
     fp32 = True
@@ -199,6 +200,7 @@ class GaussianNoise(Layer):
     Source: this project, for Lasagne's GaussianNoiseLayer.
     """
 
+    alike = True
     message = "gaussian_noise_layer_param"
     options = frozenset({"sigma"})
 

@@ -38,6 +38,9 @@ class Squeeze(Layer):
             raise NetError(f"axis {wrong[0]} has a size of {shape[wrong[0]]}: only an axis of 1 can go")
         return cls(tuple(sorted(axes or (axis for axis, size in enumerate(shape) if size == 1))))
 
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [tuple(size for axis, size in enumerate(bottoms[0]) if axis not in self.axes)]
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.squeeze(x, self.axes)
 

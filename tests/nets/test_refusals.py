@@ -52,6 +52,10 @@ Convolution | 1x4x5x5 | 1 | convolution_param { num_output: 3 kernel_size: 0 }
     kernel sizes must be positive
 Convolution | 1x4x5x5 | 1 | convolution_param { num_output: 3 kernel_size: 1 stride: 0 }
     strides must be positive
+Convolution | 1x4x5x5 | 1 | convolution_param { num_output: 3 kernel_size: 1 dilation: 0 }
+    dilations must be positive
+Deconvolution | 1x4x2x8 | 1 | convolution_param { num_output: 6 kernel_h: 3 kernel_w: 4 pad: 2 }
+    its top would be of 0x7 pixels: pad is too large
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 5 }
     the kernel does not fit into spatial axis 0: it spans 5 of 2
 Convolution | 1x4x2x2 | 1 | convolution_param { num_output: 3 kernel_size: 1 axis: 4 }
@@ -138,6 +142,10 @@ Accuracy | 2x4 2 | 1 | accuracy_param { top_k: 5 }
     top_k 5 must be 1 to 4, the number of classes
 Accuracy | 2x4 3 | 1 |
     needs 2 labels, one for each position outside of axis 1, not 3
+TripletLoss | 4 4 4 | 1 | triplet_loss_param { margin: 2 }
+    its bottoms need at least 2 axes, N x any
+SmoothL1LossOHEM | 4 4 | 2 | loss_weight: 1 loss_weight: 0
+    its bottoms need at least 2 axes, N x C
 ArgMax | 2x4 | 1 | argmax_param { top_k: 5 }
     top_k 5 must be 1 to 4
 Slice | 2x5 | 2 |
