@@ -464,14 +464,16 @@ class SigmoidCrossEntropyLoss(Loss):
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         t = target.reshape(x.shape).to(x.dtype)
-        losses = F.binary_cross_entropy_with_logits(x, t, reduction="none")
-        if self.ignore_label is not None:
-            losses = losses.masked_fill(t == self.ignore_label, 0.0)
+        if self.ignore_label is None:
+            total = F.binary_cross_entropy_with_logits(x, t, reduction="sum")
+        else:
+            losses = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+            total = losses.masked_fill(t == self.ignore_label, 0.0).sum()
         if self.normalization == "NONE":
-            return losses.sum()
+            return total
         if self.normalization == "VALID" and self.ignore_label is not None:
-            return losses.sum() / (t != self.ignore_label).sum().clamp(min=1)
-        return losses.sum() / max(1, x.shape[0] if self.normalization == "BATCH_SIZE" else x.numel())
+            return total / (t != self.ignore_label).sum().clamp(min=1)
+        return total / max(1, x.shape[0] if self.normalization == "BATCH_SIZE" else x.numel())
 
     def predict(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)

@@ -53,9 +53,10 @@ class Accuracy(Layer):
         index = label.reshape(-1, 1).long()
         score = scores_of(rows, index, self.ignore_label)
         kind = torch.promote_types(x.dtype, torch.float32)
-        right = (_compared(torch.ge, rows, score).sum(1, keepdim=True) <= self.top_k).to(kind)
+        among = _compared(torch.ge, rows, score).sum(1, keepdim=True) <= self.top_k
         if self.ignore_label is None and not self.per_class:
-            return right.sum() / max(1, len(right))
+            return among.sum(dtype=kind) / max(1, len(among))
+        right = among.to(kind)
         counts = (index != self.ignore_label if self.ignore_label is not None else index >= 0).to(kind)
         right = right * counts
         accuracy = right.sum() / counts.sum().clamp(min=1)

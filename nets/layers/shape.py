@@ -378,7 +378,7 @@ class Reduction(Layer):
         elif self.operation == "ASUM":
             y = x.abs().sum(axes)
         else:
-            y = (x * x if self.operation == "SUMSQ" else x).sum(axes)
+            y = (x.square() if self.operation == "SUMSQ" else x).sum(axes)
         return y if self.coeff == 1 else y * self.coeff
 
     def emit(self, g: Emitter, x: Value) -> Value:

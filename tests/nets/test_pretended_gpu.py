@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nets.layers.normalization import channel_windows, pooled_windows
 from nets.step import UNREPEATABLE
 from tests.nets.cases import CASES
 
@@ -50,3 +51,9 @@ def test_all_stays_on_the_gpu_and_nothing_waits_for_it(library: Path, tmp_path: 
         if not (kinds.get(name, set()) & UNREPEATABLE and any(words in reason for words in VALUES))
     }
     assert not unexpected
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+def test_windows_over_channels_as_a_gpu_takes_them(size: int) -> None:
+    x = torch.rand(2, 7, 4, 3)
+    torch.testing.assert_close(pooled_windows(x, size), channel_windows(x, size))

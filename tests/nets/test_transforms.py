@@ -17,6 +17,7 @@ LAYERS = {
     "Convolution": ('input: "x" input_shape { dim: 2 dim: 3 dim: 5 dim: 4 }',
                     f"convolution_param {{ kernel_size: 3 {FILLED} }}"),
     "LRN": ('input: "x" input_shape { dim: 2 dim: 7 dim: 3 dim: 2 }', "lrn_param { alpha: 0.5 }"),
+    "MVN": ('input: "x" input_shape { dim: 2 dim: 3 dim: 4 dim: 2 }', "mvn_param { eps: 0.1 }"),
 }  # fmt: skip
 
 
