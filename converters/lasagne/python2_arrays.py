@@ -1,6 +1,9 @@
 """What NumPy's arrays did otherwise in the days of old scripts: arrays of one value as numbers, ``tostring``."""
 
 import ast
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,10 +33,19 @@ def number(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
 
 
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without what NumPy 1.25 to 2.3 say of arrays of one value that stand for a number; later ones refuse them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Conversion of an array", DeprecationWarning)
+        yield
+
+
 def formatted(text: Any, values: Any) -> Any:
     """``text % values``, also where an array of one value stands for a number."""
     try:
-        return text % values
+        with _unwarned():
+            return text % values
     except TypeError:
         numbers = tuple(map(number, values)) if isinstance(values, tuple) else number(values)
         return text % numbers
@@ -42,7 +54,8 @@ def formatted(text: Any, values: Any) -> Any:
 def put(value: Any, container: Any, place: Any) -> None:
     """``container[place] = value``, also where the value is an array of one and the place that of a number."""
     try:
-        container[place] = value
+        with _unwarned():
+            container[place] = value
     except (TypeError, ValueError):
         if not (isinstance(container, np.ndarray) and isinstance(value, np.ndarray) and value.size == 1):
             raise
@@ -71,6 +84,7 @@ FUNCTIONS = {
 METHODS = ("ptp", "itemset", "tostring")
 MAKERS = ("np.array", "np.asarray", "numpy.array", "numpy.asarray")
 NUMBERS = ("float", "int", "long")
+WHERE_NEEDED = None if int(np.__version__.split(".")[0]) > 1 else False  # what copy=False meant
 
 
 class Arrays(ast.NodeTransformer):
@@ -88,7 +102,7 @@ class Arrays(ast.NodeTransformer):
         elif ast.unparse(called) in MAKERS:
             for keyword in node.keywords:
                 if keyword.arg == "copy" and isinstance(keyword.value, ast.Constant) and keyword.value.value is False:
-                    keyword.value = ast.copy_location(ast.Constant(None), node)  # what it meant: where it has to be
+                    keyword.value = ast.copy_location(ast.Constant(WHERE_NEEDED), node)
             return _call(node, "ragged", called, *node.args, keywords=node.keywords)
         return node
 

@@ -38,7 +38,7 @@ class One(np.ndarray[Any, np.dtype[np.float32]]):
         return np.asarray(self).__reduce__()
 
     def __array_wrap__(self, made: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        if return_scalar:
+        if return_scalar or not made.ndim:  # NumPy 1 does not say which it wants
             return made[()]
         return made.view(One) if made.size == 1 and made.ndim else np.asarray(made)
 

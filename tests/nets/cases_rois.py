@@ -1,5 +1,7 @@
 """Cases of Faster R-CNN's and R-FCN's layers, with what their formulas give, worked out region by region in NumPy."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from tests.nets.cases_detection import layer, overlap, values
@@ -43,7 +45,8 @@ def _roi_bins(roi, pooled, scale, pad_ratio, size):
     for i, (low, high) in enumerate(((y1 - pad_y, y2 + pad_y), (x1 - pad_x, x2 + pad_x))):
         first, last = _rounded(low * np.float32(scale)), _rounded(high * np.float32(scale))
         width = np.float32(max(last - first + 1, 1)) / np.float32(pooled[i])
-        edges = [(int(np.floor(k * width)), int(np.ceil((k + 1) * width))) for k in range(pooled[i])]
+        steps = np.arange(pooled[i] + 1, dtype=np.float32)
+        edges = [(int(np.floor(a * width)), int(np.ceil(b * width))) for a, b in pairwise(steps)]
         spans.append([tuple(min(max(edge + first, 0), size[i]) for edge in pair) for pair in edges])
     for p, rows in enumerate(spans[0]):
         for q, columns in enumerate(spans[1]):
