@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nets.aliases import lost_gradients, read_elsewhere
+from nets.aliases import lost_gradients, overwritten, read_elsewhere
 from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
@@ -41,8 +41,9 @@ class Net(nn.Module):
 
     An ordinary module: its children are the layers under their Caffe names, ``state_dict`` keys are ``conv1.weight``.
     A TRAIN net is in training mode, a TEST net in evaluation mode; ``train()`` and ``eval()`` switch it as usual.
-    ``overwritten``: the places of layers whose tops others overwrite before the backward pass. ``detached``: by the
-    names of layers that hold gradients back, for each bottom whether its gradient goes on.
+    ``overwritten``: by the places of layers whose tops others overwrite before the backward pass, the blob that holds
+    them then. ``detached``: by the names of layers that hold gradients back, for each bottom whether its gradient goes
+    on.
 
     Raises NetError where shapes do not fit, naming the layer, its type and the shapes of its bottoms.
     """
@@ -62,7 +63,7 @@ class Net(nn.Module):
         self._facts = _Sharing(self._plan).facts
         for line in read_elsewhere(self._plan):
             log.warning("%s", line)
-        self.overwritten = _overwritten(self._plan)
+        self.overwritten = overwritten(self._plan)
         self._joined = eager(joined) if self.overwritten else joined
         self.detached = self._find_detached()
         self._straight = _straight(self._plan, self.overwritten, self.detached)
@@ -72,7 +73,7 @@ class Net(nn.Module):
             for i, (node, _) in enumerate(self._plan)
             if any(node.loss_weights) or i in self.overwritten or node.name in self.detached
         ]
-        kept = {*graph.outputs, *(top for i in self.overwritten for top in self._plan[i][0].tops)}
+        kept = {*graph.outputs, *self.overwritten.values()}
         self._joint = release(join(self._apart, self._axes, alone, graph.outputs), kept)
         self._pairs = [run for run in self._joint if run.absorbed is not None]
         self._turned_at: dict[int, frozenset[int]] = {}  # by the size of a batch
@@ -241,7 +242,7 @@ class Net(nn.Module):
         node, bottoms = run.node, run.bottoms(blobs)
         tops = self._call(node, run.layer, bottoms)
         if run.number in self.overwritten and tops[0].requires_grad:
-            reread.append(Reread(run.layer, node.tops[0], node.tops[0] == node.bottoms[0]))
+            reread.append(Reread(run.layer, self.overwritten[run.number], node.tops[0] == node.bottoms[0]))
             tops = (self._joined(bottoms[0], tops[0], reread[-1]),)
         for top, weight, value in zip(run.tops, node.loss_weights, tops, strict=True):
             blobs[top] = value
@@ -331,22 +332,8 @@ class Net(nn.Module):
         return param
 
 
-def _overwritten(plan: list[tuple[Node, Layer]]) -> frozenset[int]:
-    """The layers whose backward pass, in the original, finds other values in their blobs than their forward pass did.
-
-    A later layer in place left them in the top, or the layer itself in its bottom.
-    """
-    last = {top: i for i, (node, _) in enumerate(plan) for top in node.tops}
-    return frozenset(
-        i
-        for i, (node, layer) in enumerate(plan)
-        if layer.rereads and len(node.tops) == 1
-        if last[node.tops[0]] > i or (layer.rereads_itself and node.tops == node.bottoms)
-    )
-
-
 def _straight(
-    plan: list[tuple[Node, Layer]], overwritten: frozenset[int], detached: Mapping[str, object]
+    plan: list[tuple[Node, Layer]], overwritten: Mapping[int, str], detached: Mapping[str, object]
 ) -> frozenset[int]:
     """The layers that only make a top: no loss, no label to look at, no gradient to stop or to keep."""
     return frozenset(

@@ -16,9 +16,9 @@ from nets.layers.plain import applied
 
 
 class Reread:
-    """One pass of *layer*, whose top *blob* other layers overwrite; ``final`` is what they leave in it.
+    """One pass of *layer*, whose top other layers overwrite; ``final`` is what they leave in *blob*.
 
-    *in_place*: its bottom is that blob too.
+    That is the top, or what shares its memory. *in_place*: its bottom is the top too.
     """
 
     def __init__(self, layer: Layer, blob: str, in_place: bool) -> None:
@@ -29,7 +29,7 @@ class Reread:
 
     def gradient(self, x: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
         """The gradient to the bottom *x*."""
-        final = y if self.final is None else self.final
+        final = y if self.final is None else self.final.reshape(y.shape)
         return self.layer.gradient(x, final if self.in_place else x, final, upstream)
 
 

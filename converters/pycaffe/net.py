@@ -87,7 +87,7 @@ class Net(Early, Watched):
         self._steps = steps_of(module)
         self._tape: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self._reread: dict[int, Reread] = {}
-        self._overwritten = {module.nodes[i][0].name for i in module.overwritten}
+        self._overwritten = {module.nodes[i][0].name: blob for i, blob in module.overwritten.items()}
         self._callbacks = {}
         own = next(chain(module.parameters(), module.buffers()), None)
         self._device = mode.device() if own is None else own.device
@@ -220,7 +220,7 @@ class Net(Early, Watched):
         with torch.enable_grad():
             _, tops = self._ran(step, leaves)
             if step.name in self._overwritten and tops[0].requires_grad and step.layer is not None:
-                self._reread[i] = Reread(step.layer, step.tops[0], step.tops == step.bottoms)
+                self._reread[i] = Reread(step.layer, self._overwritten[step.name], step.tops == step.bottoms)
                 tops = [joined(leaves[0], tops[0], self._reread[i])]
         return leaves, tops
 
@@ -317,7 +317,7 @@ class Net(Early, Watched):
                     f"layer '{step.name}' ({step.type}): blob '{name}' {made}; call net.reshape() or forward"
                 )
         if i in self._reread:
-            self._reread[i].final = self.blobs[step.tops[0]].values.values()
+            self._reread[i].final = self.blobs[self._reread[i].blob].values.values()
         ends = [(top, self.blobs[name].gradient.values()) for name, top in zip(step.tops, tops, strict=True)]
         ends = [(top, gradient.to(top.dtype)) for top, gradient in ends if top.requires_grad]
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
