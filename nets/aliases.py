@@ -42,11 +42,13 @@ def overwritten(plan: Sequence[tuple[Node, Layer]]) -> dict[int, str]:
     """The layers whose backward pass, in the original, finds other values in their blobs than their forward pass did.
 
     By their places, the blob that holds these values: a later layer in place left them in the top, or in what shares
-    its memory, or the layer itself in its bottom. *plan*: the layers in the order in which they run.
+    its memory, or the layer itself in its bottom. Dropout leaves the signs of what it passes, and what it drops gets no
+    gradient. *plan*: the layers in the order in which they run.
     """
     numbers = count()
     memory: dict[str, int] = {}
     writers: dict[int, tuple[int, str]] = {}  # the last layer that wrote there, and to which blob
+    signs: dict[int, int] = {}  # the last one that may have written other signs
     for i, (node, _) in enumerate(plan):
         for name in node.bottoms:
             memory.setdefault(name, next(numbers))
@@ -56,16 +58,17 @@ def overwritten(plan: Sequence[tuple[Node, Layer]]) -> dict[int, str]:
             else:
                 memory[top] = memory[top] if top in node.bottoms else next(numbers)
                 writers[memory[top]] = i, top
-    last = {i: writers[memory[node.tops[0]]] for i, (node, layer) in enumerate(plan) if _looks_again(node, layer)}
-    return {
-        i: blob
-        for i, (writer, blob) in last.items()
-        if writer > i or (plan[i][1].rereads_itself and plan[i][0].tops == plan[i][0].bottoms)
-    }
-
-
-def _looks_again(node: Node, layer: Layer) -> bool:
-    return layer.rereads and len(node.tops) == 1
+                if node.type != "Dropout":
+                    signs[memory[top]] = i
+    found = {}
+    for i, (node, layer) in enumerate(plan):
+        if layer.rereads and len(node.tops) == 1:
+            number = memory[node.tops[0]]
+            writer, blob = writers[number]
+            last = signs[number] if layer.reads_signs else writer
+            if last > i or (layer.rereads_itself and node.tops == node.bottoms):
+                found[i] = blob
+    return found
 
 
 class Lost(NamedTuple):

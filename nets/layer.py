@@ -43,6 +43,7 @@ class Layer(nn.Module):
     - ``open_axis``: the axis of its tops whose size shows only with values; ``top_shapes`` says the most there can be;
     - ``phases``: how TRAIN and TEST differ, for the table of layers;
     - ``rereads``: the original's backward pass reads its bottom or top again, see ``slope``;
+    - ``reads_signs``: of those only the signs count;
     - ``rereads_itself``: working in place, it has itself overwritten what that pass reads, to another effect.
 
     ``carried`` are the tensors, without gradient, that a pass leaves to the next one; they belong to a solver's state.
@@ -64,6 +65,7 @@ class Layer(nn.Module):
     fp32: ClassVar[bool] = False
     alike: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
+    reads_signs: bool = False
     rereads_itself: bool = False
 
     def __init__(self) -> None:

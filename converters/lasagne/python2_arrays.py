@@ -43,6 +43,8 @@ def _unwarned() -> Iterator[None]:
 
 def formatted(text: Any, values: Any) -> Any:
     """``text % values``, also where an array of one value stands for a number."""
+    if not any(isinstance(part, np.ndarray) for part in (values if isinstance(values, tuple) else (values,))):
+        return text % values
     try:
         with _unwarned():
             return text % values
@@ -53,12 +55,13 @@ def formatted(text: Any, values: Any) -> Any:
 
 def put(value: Any, container: Any, place: Any) -> None:
     """``container[place] = value``, also where the value is an array of one and the place that of a number."""
+    if not (isinstance(container, np.ndarray) and isinstance(value, np.ndarray) and value.size == 1):
+        container[place] = value
+        return
     try:
         with _unwarned():
             container[place] = value
     except (TypeError, ValueError):
-        if not (isinstance(container, np.ndarray) and isinstance(value, np.ndarray) and value.size == 1):
-            raise
         container[place] = value.item()
 
 

@@ -36,6 +36,7 @@ class ReLU(Layer):
         super().__init__()
         self.negative_slope = negative_slope
         self.rereads_itself = negative_slope < 0
+        self.reads_signs = most is None
         self.most = most
 
     @classmethod

@@ -67,3 +67,27 @@ def test_power_reads_its_top_again_unless_its_power_is_0_1_or_2(options, wanted)
     x = torch.tensor([[0.5]], requires_grad=True)
     net(x)["t"].backward()
     assert x.grad.item() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("ReLU", ""), ("ReLU", "relu_param { negative_slope: 0.1 }"), ("TanH", "")]
+)
+def test_dropout_leaves_the_signs_that_relu_looks_for(kind, options):
+    net = nets.load(
+        text.parse_net(f"""
+        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 4 dim: 50 }} }} }}
+        layer {{ name: "s" type: "Scale" bottom: "x" top: "p" scale_param {{ filler {{ value: 0.5 }} }} }}
+        layer {{ name: "l" type: "{kind}" bottom: "p" top: "p" {options} }}
+        layer {{ name: "d" type: "Dropout" bottom: "p" top: "p" }}"""),
+        phase="TRAIN",
+    )
+    torch.manual_seed(0)
+    x = torch.randn(4, 50, requires_grad=True)
+    y = net(x)["p"]
+    y.sum().backward()
+    before = net.layer("l")((0.5 * x).detach())
+    kept = y.detach() != 0
+    read = y.detach() if kind == "TanH" else before  # what it finds in its top
+    slope = net.layer("l").slope(read, read)
+    torch.testing.assert_close(x.grad, torch.where(kept, 2 * slope * 0.5, 0.0))
+    assert net.overwritten == ({1: "p"} if kind == "TanH" else {})

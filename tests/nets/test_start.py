@@ -38,6 +38,8 @@ SOLVER = '''net_param {
     shape { dim: 4 dim: 3 } shape { dim: 4 } data_filler { type: "gaussian" } data_filler { value: 1 } } }
   layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param {
     num_output: 2 weight_filler { type: "xavier" } } }
+  layer { name: "relu" type: "ReLU" bottom: "y" top: "y" }
+  layer { name: "drop" type: "Dropout" bottom: "y" top: "y" }
   layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "t" top: "loss" }
 }
 base_lr: 0.1 lr_policy: "fixed" momentum: %s delta: 1e-4 test_iter: 2 test_interval: 2 solver_mode: CPU type: "%s"'''
