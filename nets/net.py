@@ -12,6 +12,7 @@ from nets.aliases import lost_gradients, overwritten, read_elsewhere
 from nets.eager import eager
 from nets.graph import Graph, Node
 from nets.layer import LAYERS, Layer, Shape, shape_text
+from nets.layers.layout import laid_last
 from nets.layers.plain import is_plain
 from nets.reread import Reread, joined
 from nets.runs import Run, join, release
@@ -224,9 +225,7 @@ class Net(nn.Module):
             if run.number in self._straight:  # a small net's time goes into looking what else there is to do
                 bottoms = run.bottoms(blobs)
                 if run.number in turned and bottoms[0].is_contiguous():
-                    # not contiguous(), which leaves a single channel with strides that tell nobody
-                    rows = bottoms[0].permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
-                    bottoms[0] = rows.permute(0, 3, 1, 2)
+                    bottoms[0] = laid_last(bottoms[0])
                 top = self.run_layer(run.node, run.layer, bottoms)
                 blobs[run.tops[0]] = top[0] if isinstance(top, tuple) else top
             else:

@@ -17,15 +17,21 @@ def is_last(x: Tensor) -> bool:
     return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
+def laid_last(x: Tensor) -> Tensor:
+    """*x*, N x C x H x W, copied so that it lies channels last, with strides that say so of a single channel too."""
+    rows = x.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)  # contiguous() would leave that one's
+    return rows.permute(0, 3, 1, 2)
+
+
 def led_back(x: Tensor) -> Tensor:
     """*x*, of any shape, whose gradient lies as *x* does before it goes further back, where that is channels last.
 
     For what gives its gradient in the usual layout whatever it takes: on a CPU PyTorch's backward passes of ReLU and
     pooling take four to eight times as long where the two differ, many times what the copy takes.
     """
-    if x.dim() != 4 or not x.requires_grad or x.device.type != "cpu" or is_followed():
+    if x.dim() != 4 or x.is_contiguous() or not x.requires_grad:  # what most blobs are takes the shortest way
         return x
-    if not is_last(x) or not torch.is_grad_enabled():
+    if x.device.type != "cpu" or is_followed() or not is_last(x) or not torch.is_grad_enabled():
         return x
     y = x.view_as(x)  # a hook on *x* itself would stay with it
     y.register_hook(_last)  # type: ignore[no-untyped-call]  # torch's
@@ -43,7 +49,7 @@ def pixels(x: Tensor) -> Tensor | None:
 
     None where they do not, or are so few that what goes along them is quicker in the usual layout.
     """
-    if x.dim() != 4 or not is_plain(x) or x.stride(1) != 1 or x.shape[1] < ABREAST or x.is_contiguous():
+    if x.dim() != 4 or x.stride(1) != 1 or x.shape[1] < ABREAST or x.is_contiguous() or not is_plain(x):
         return None
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 

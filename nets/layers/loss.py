@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from math import log, prod
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,8 @@ from data.transform import read_blob
 from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
 from nets.layers.layout import led_back, pixels, softmax
+from nets.layers.likelihood import MANY, Likelihood
+from nets.layers.plain import applied, is_plain
 from protos.errors import CaffeError, NetError
 from protos.schema import HingeLossParameter, LayerParameter, LossParameter
 
@@ -146,13 +148,13 @@ class SoftmaxLoss(Loss):
         shape = x.shape[:1] + x.shape[2:]
         return x, (label if label.shape == shape else label.reshape(shape)).long()
 
-    def normalized(self, total: Tensor, index: Tensor) -> Tensor:
-        """*total* by what ``normalization`` says, but never by less than 1."""
+    def divisor(self, index: Tensor) -> int | Tensor:
+        """What ``normalization`` divides the sum of the losses by, at least 1."""
         if self.normalization == "NONE":
-            return total
+            return 1
         if self.normalization == "VALID" and self.ignore_label is not None:
-            return total / (index != self.ignore_label).sum().clamp(min=1)
-        return total / max(1, index.shape[0] if self.normalization == "BATCH_SIZE" else index.numel())
+            return (index != self.ignore_label).sum().clamp(min=1)
+        return max(1, index.shape[0] if self.normalization == "BATCH_SIZE" else index.numel())
 
     def outputs(self, loss: Tensor, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The loss, and the probabilities where there is a second top for them."""
@@ -232,15 +234,20 @@ class SoftmaxWithLoss(SoftmaxLoss):
         rows, index = self.logits(x, label)
         together = pixels(rows)
         rows, wanted = (led_back(rows), index) if together is None else (together, index.flatten())
-        logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
-        mean = self._by_labels and index.numel() > 0
         try:
-            weights = self._weights_for(logs, index) if self._weighted else None
-            loss = F.nll_loss(logs, wanted, weights, ignore_index=self._skip, reduction="mean" if mean else "sum")
+            return self.outputs(self._loss(rows, wanted, self.divisor(index)), x)
         except (IndexError, RuntimeError):
             check_labels(index, rows.shape[1], self.ignore_label)
             raise
-        return self.outputs(loss if mean else self.normalized(loss, index), x)
+
+    def _loss(self, rows: Tensor, index: Tensor, divisor: int | Tensor) -> Tensor:
+        if index.numel() >= MANY and not self._weighted and is_plain(rows):
+            return cast(Tensor, applied(Likelihood, rows, index, self.ignore_label, divisor))
+        logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
+        weights = self._weights_for(logs, index) if self._weighted else None
+        mean = self._by_labels and index.numel() > 0
+        loss = F.nll_loss(logs, index, weights, ignore_index=self._skip, reduction="mean" if mean else "sum")
+        return loss if mean else loss / divisor
 
     def _weights_for(self, logs: Tensor, index: Tensor) -> Tensor:
         """The weights of the classes that were given, or one over how many labels each has."""
@@ -323,7 +330,7 @@ class InfogainLoss(SoftmaxLoss):
             gains = gains * counts[..., None]
         logs = floored(torch.log_softmax(rows, 1), log(LOG_THRESHOLD))
         total = -(gains.movedim(-1, 1) * logs).sum()
-        return self.outputs(self.normalized(total, index), x)
+        return self.outputs(total / self.divisor(index), x)
 
 
 def _read_matrix(path: str) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from nets.emitter import Emitter, Value, fixed
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.plain import applied
+from nets.recording import is_recording
 from protos.errors import NetError
 from protos.schema import LayerParameter, WindowPoolingParameter
 
@@ -97,26 +98,39 @@ class _Maxima(torch.autograd.Function):
         *below, gradient = *(level.detach() for level in ctx.saved_tensors[:-1]), upstream[0]
         best = ctx.saved_tensors[-1].detach()
         last = axis = gradient.ndim - 1
+        # None of these takes what is written in place.
+        added = torch.is_grad_enabled() or torch.compiler.is_compiling() or is_recording()
         for values, width, step, count in reversed(list(zip(below, *ctx.frame, strict=True))):
-            if width == step and axis == last and values.shape[axis] == width * count:  # tiles
+            tiled = width == step and values.shape[axis] == width * count
+            if tiled and axis == last and values.stride(axis) == 1:
                 repeated = [x.repeat_interleave(width, axis) for x in (gradient, best)]
                 gradient = where_equal(repeated[0], values, repeated[1])
             else:
-                spread = torch.zeros_like(values)
+                spread = torch.empty_like(values) if tiled and not added else torch.zeros_like(values)
                 for at in range(width):
-                    part = where_equal(gradient, _every(values, axis, at, count, step), best)
-                    _every(spread, axis, at, count, step).add_(part)
+                    place, reached = (_every(x, axis, at, count, step) for x in (spread, values))
+                    if width <= step and not added:  # nothing else comes to this place
+                        where_equal(gradient, reached, best, place)
+                    else:
+                        place.add_(where_equal(gradient, reached, best))
                 gradient = spread
             best, axis = values, axis - 1
         return gradient, None, None, None
 
 
-def where_equal(gradient: Tensor, values: Tensor, best: Tensor) -> Tensor:
-    """*gradient* where *values*, which are never larger, reach *best*; 0 elsewhere. Faster than where()."""
+def where_equal(gradient: Tensor, values: Tensor, best: Tensor, place: Tensor | None = None) -> Tensor:
+    """*gradient* where *values*, which are never larger, reach *best*; 0 elsewhere. Faster than where().
+
+    All are of one shape. *place*: where to write it, instead of to new memory.
+    """
     limits = torch.finfo(values.dtype)
     # Neighbours of float16 may be closer than its least normal number; those of others are not worth a subnormal one.
     least = limits.tiny * limits.eps if values.dtype == torch.float16 else limits.tiny
-    passed: Tensor = torch.ops.aten.threshold_backward(gradient, values - best, -least)
+    passed: Tensor
+    if place is None:
+        passed = torch.ops.aten.threshold_backward(gradient, values - best, -least)
+    else:
+        passed = torch.ops.aten.threshold_backward.grad_input(gradient, values - best, -least, grad_input=place)
     return passed
 
 

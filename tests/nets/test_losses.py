@@ -77,3 +77,58 @@ def test_a_batch_needs_a_label_for_each_item(kind):
     for labels in (1, 3):
         with pytest.raises(NetError, match="its bottoms must have the same number of items"):
             net(torch.full((2, 4), 0.25), torch.zeros(labels))
+
+
+def many(channels_last: bool = False, ignored: int | None = IGNORED) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of 18 classes at 2 x 24 x 25 positions, some far apart, and labels of which a fifth is ignored."""
+    drawn = np.random.default_rng(4)
+    scores = torch.from_numpy(drawn.standard_normal((2, 18, 24, 25)) * 5).float()
+    scores[0, :, 0] *= 60
+    labels = torch.from_numpy(drawn.integers(0, 18, (2, 24, 25))).float()
+    if ignored is not None:
+        labels[torch.from_numpy(drawn.random((2, 24, 25)) < 0.2)] = ignored
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return scores.contiguous(memory_format=layout).requires_grad_(), labels
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("ignored", [IGNORED, None])
+@pytest.mark.parametrize("mode", DIVISORS)
+def test_a_softmax_loss_of_many_positions_is_that_of_each(mode, ignored, channels_last):
+    x, labels = many(channels_last, ignored)
+    options = f"loss_param {{ normalization: {mode} {'' if ignored is None else f'ignore_label: {ignored}'} }}"
+    net = load("SoftmaxWithLoss", [tuple(x.shape), tuple(labels.shape)], 1, options)
+    loss = net(x, labels)["y0"]
+    (3 * loss).backward()
+
+    scores, index = np.moveaxis(x.detach().double().numpy(), 1, -1), labels.long().numpy()
+    kept = index != IGNORED
+    exp = np.exp(scores - scores.max(-1, keepdims=True))
+    prob, hot = exp / exp.sum(-1, keepdims=True), np.eye(18)[index * kept]
+    losses = -np.log(np.maximum((prob * hot).sum(-1), np.finfo(np.float32).tiny)) * kept
+    divisor = {"VALID": kept.sum(), "FULL": kept.size, "BATCH_SIZE": 2, "NONE": 1}[mode]
+    assert losses.max() == pytest.approx(87.3365)
+    assert loss.item() == pytest.approx(losses.sum() / divisor, rel=1e-6)
+    gradient = np.moveaxis(3 * (prob - hot) * kept[..., None] / divisor, -1, 1)
+    np.testing.assert_allclose(x.grad, gradient, rtol=1e-4, atol=1e-6 * np.abs(gradient).max())
+    assert x.grad.stride() == x.stride()
+
+
+def test_what_is_ignored_among_many_labels_may_be_no_number():
+    x, labels = many()
+    net = load("SoftmaxWithLoss", [tuple(x.shape), tuple(labels.shape)], 1, LOSS_PARAM.format("VALID", ""))
+    with torch.no_grad():
+        x[(labels == IGNORED)[:, None].expand_as(x)] = torch.nan
+    loss = net(x, labels)["y0"]
+    loss.backward()
+    assert loss.isfinite()
+    assert x.grad.isfinite().all()
+
+
+def test_one_of_many_labels_that_is_no_class_is_named():
+    x, labels = many(ignored=None)
+    net = load("SoftmaxWithLoss", [tuple(x.shape), tuple(labels.shape)])
+    for wrong in (18, -1):
+        labels[1, 2, 3] = wrong
+        with pytest.raises(NetError, match=f"label {wrong} is out of range: there are 18 classes"):
+            net(x, labels)

@@ -52,13 +52,27 @@ def test_maxima_and_means_are_those_of_loops(leading):
             share[window] = len(places) / np.prod(sizes)
             for place in places:
                 flow[(..., *place)] += upstream[(..., *window)] * (values[(..., *place)] == best[(..., *window)])
-        x = torch.from_numpy(values).requires_grad_()
-        arguments = (x, sizes, strides, pads, counts)
-        np.testing.assert_array_equal(maxima(*arguments).detach(), best)
-        np.testing.assert_allclose(means(*arguments).detach(), mean, atol=1e-12)
-        np.testing.assert_allclose(shares_inside(*arguments).squeeze(), share.squeeze(), atol=1e-12)
-        (found,) = torch.autograd.grad(maxima(*arguments), x, torch.from_numpy(upstream))
-        np.testing.assert_allclose(found, flow, atol=1e-12)
+        images = values.ndim == 4
+        for layout in (torch.contiguous_format, torch.channels_last) if images else (torch.contiguous_format,):
+            x = torch.from_numpy(values).contiguous(memory_format=layout).requires_grad_()
+            arguments = (x, sizes, strides, pads, counts)
+            np.testing.assert_array_equal(maxima(*arguments).detach(), best)
+            np.testing.assert_allclose(means(*arguments).detach(), mean, atol=1e-12)
+            np.testing.assert_allclose(shares_inside(*arguments).squeeze(), share.squeeze(), atol=1e-12)
+            for again in (False, True):  # to be differentiated again
+                given = torch.from_numpy(upstream).requires_grad_()
+                (found,) = torch.autograd.grad(maxima(*arguments), x, given, create_graph=again)
+                np.testing.assert_allclose(found.detach(), flow, atol=1e-12)
+            (back,) = torch.autograd.grad(found, given, torch.from_numpy(flow))
+            np.testing.assert_allclose((back * given).sum().item(), (flow**2).sum(), atol=1e-9)
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_the_gradient_of_maxima_channels_last_lies_so_too(stride):
+    x = torch.randn(2, 5, 6, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    made = maxima(x, (2, 2), (stride,) * 2, (0, 0), (5 // stride, 7 // stride))
+    (found,) = torch.autograd.grad(made.sum(), x)
+    assert found.stride() == x.stride()
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -12,10 +12,9 @@ from torch import Tensor
 from converters.lasagne import init
 from converters.lasagne.layers.base import Computed, call, is_ours, plain, value, with_param
 from converters.lasagne.nonlinearities import rectify
-from converters.lasagne.theano.tensor.convolutions import TRANSPOSED, conv1d, conv2d, conv3d
+from converters.lasagne.theano.tensor.convolutions import TRANSPOSED, conv1d, conv2d, conv3d, correlated
 from converters.lasagne.theano.variable import Variable, apply
 from converters.lasagne.utils import as_tuple, int_types
-from nets.layers.convolution import correlate
 
 
 def conv_output_length(input_length: Any, filter_size: int, stride: int, pad: Any = 0) -> Any:
@@ -135,7 +134,7 @@ class BaseConvLayer(Computed):
     def _correlate(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x, w = self.filters(x)
         bias = None if bias is None else bias.to(x.dtype).expand(self.num_filters)
-        return correlate(x, w, bias, stride=self.stride, padding=self.borders(), groups=self.num_groups)
+        return correlated(x, w, bias, stride=self.stride, padding=self.borders(), groups=self.num_groups)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The convolution, the bias and the nonlinearity."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from converters.lasagne import init
 from converters.lasagne.layers.base import Computed, call, plain, with_param
 from converters.lasagne.nonlinearities import rectify
+from nets.layers.layout import led_back
 from nets.layers.product import linear
 
 
@@ -44,7 +45,7 @@ class DenseLayer(Computed):
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """The product, the bias and the nonlinearity."""
         leading = self.num_leading_axes % x.ndim
-        x, w = with_param(x.flatten(leading) if leading < x.ndim - 1 else x, self.W)
+        x, w = with_param(led_back(x).flatten(leading) if leading < x.ndim - 1 else x, self.W)
         y = linear(x, w.t())
         if self.b is not None:
             y = y + with_param(y, self.b)[1]

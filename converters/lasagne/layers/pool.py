@@ -10,7 +10,7 @@ from converters.lasagne.layers.base import Computed, call
 from converters.lasagne.theano.tensor import calls, ops
 from converters.lasagne.utils import as_tuple
 from converters.lasagne.windows import pool, pooled_length
-from nets.layers.layout import repeated
+from nets.layers.layout import led_back, repeated
 
 
 def pool_output_length(input_length: Any, pool_size: int, stride: int, pad: int, ignore_border: bool) -> Any:
@@ -280,7 +280,7 @@ class GlobalPoolLayer(Computed):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Any:
         """N x C."""
-        return call(self.pool_function, x.flatten(2), axis=2)
+        return call(self.pool_function, led_back(x).flatten(2), axis=2)
 
     def shape_probe(self, x: Any) -> Tensor:
         """N x C."""

@@ -399,7 +399,7 @@ def as_int(value: Any) -> Any:
 def to_numpy(value: Any) -> Any:
     """Tensors, numbers and shapes as arrays, also in lists; anything else as it is."""
     if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
+        return value.detach().cpu().contiguous().numpy()
     if isinstance(value, int | float) or (isinstance(value, tuple) and all(isinstance(size, int) for size in value)):
         return np.asarray(value)
     if isinstance(value, list | tuple):

@@ -277,3 +277,33 @@ def test_options_that_no_layer_knows_are_named():
 def test_layers_that_are_none_are_passed_over():
     source = layers.InputLayer((None, 3))
     assert layers.get_all_layers([source, None]) == [source]
+
+
+@pytest.mark.parametrize("end", ["dense", "flatten", "mean"])
+def test_convolutions_in_float32_go_channels_last_and_give_the_same(end, monkeypatch):
+    make = {"dense": lambda below: layers.DenseLayer(below, 5), "flatten": layers.FlattenLayer,
+            "mean": layers.GlobalPoolLayer}[end]  # fmt: skip
+    images = torch.randn(32, 1, 20, 22, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    found, blobs = [], None
+    for kind in (torch.float64, torch.float32):
+        monkeypatch.setattr(config, "floatX", str(kind).removeprefix("torch."))
+        into = layers.InputLayer((None, 1, 20, 22))
+        top = layers.MaxPool2DLayer(layers.Conv2DLayer(into, 24, 3), 2)
+        last = layers.Conv2DLayer(top, 8, (2, 3), nonlinearity=None)
+        net = make(layers.MaxPool2DLayer(last, (2, 3), ignore_border=False))
+        blobs = blobs or layers.get_all_param_values(net)
+        layers.set_all_param_values(net, blobs)
+        x = images.to(kind).requires_grad_()
+        middle, made = layers.get_output([top, net], {into: x})
+        found.append((made, *torch.autograd.grad(made.square().sum(), [x, middle])))
+        for blob in (middle, found[-1][-1]):
+            assert blob.is_contiguous(memory_format=torch.channels_last) == (kind == torch.float32)
+    for double, single in zip(*found, strict=True):
+        torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_function_gives_lies_as_numpy_has_it(monkeypatch):
+    monkeypatch.setattr(config, "floatX", "float32")
+    into = layers.InputLayer((None, 1, 20, 22))
+    run = function([into.input_var], layers.get_output(layers.Conv2DLayer(into, 24, 3)))
+    assert run(np.ones((32, 1, 20, 22), np.float32)).flags.c_contiguous

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from converters.lasagne.theano.tensor.calls import lazy, made
 from converters.lasagne.theano.variable import Apply, as_int, as_tensor, kind_of
+from nets.layers.layout import led_back
 
 
 @lazy
@@ -20,7 +21,7 @@ def reshape(x: Any, newshape: Any, ndim: int | None = None) -> Any:
 @lazy
 def flatten(x: Any, ndim: int = 1, outdim: int | None = None) -> Any:
     """x with its trailing axes joined, so that *ndim* are left."""
-    t = as_tensor(x)
+    t = led_back(as_tensor(x))
     return t.reshape([*t.shape[: (outdim or ndim) - 1], -1])
 
 
