@@ -4,7 +4,7 @@
 
 plain: a hand-written module, torch.optim.SGD, eager, batches sliced from float tensors that are on the device already.
 tutorial: the same module fed by a DataLoader with 2 workers, which makes a tensor of each picture and normalises it.
-ours: nets.Solver on an LMDB store of the same records, from prototxts.
+ours: nets.Solver on an LMDB store of the same records, from prototxts, with as many threads as nets.train would take.
 All bring the bytes of the records to [-1, 1].
 All compute at the same precision. They take turns of about a second, each in its own process, and the median speed
 counts, so that a busy machine slows all alike.
@@ -32,6 +32,7 @@ from benchmarks.samples import Pixels, normalized, picture, to_tensor  # noqa: E
 from benchmarks.turns import Steps, add_flags, measure, place, settle, wait  # noqa: E402
 from data.stores import create_store  # noqa: E402
 from nets.step import PRECISIONS, Options  # noqa: E402
+from nets.train import choose_threads  # noqa: E402
 from protos.schema import Datum  # noqa: E402
 
 CLASSES = 10
@@ -288,6 +289,8 @@ def our_steps(name: str, device: torch.device, precision: str = "fp32") -> Steps
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     solver = nets.Solver.load(write_job(name, Path(folder.name)), device, options=Options(precision))
+    if device.type == "cpu":
+        choose_threads(solver.net)
 
     def steps(count: int) -> None:
         solver.step(count)

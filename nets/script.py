@@ -176,7 +176,24 @@ def _record(passes: Passes, blobs: Sequence[Tensor], batch: Mapping[str, Tensor]
         return forms[0].tensors()
 
     module = make_fx(flat)(*batch.values())
+    _simplify(module)
     return forms[0], _Program(module)
+
+
+def _simplify(module: fx.GraphModule) -> None:
+    """Let a matrix that is transposed twice be itself, and what a loss's own gradient starts with a constant."""
+    ops = torch.ops.aten
+    for node in module.graph.nodes:
+        source = node.args[0] if node.args else None
+        if node.target is ops.t.default and isinstance(source, fx.Node) and source.target is ops.t.default:
+            node.replace_all_uses_with(source.args[0])
+        elif node.target is ops.ones_like.default and not any(map(_shares, node.users)):
+            value = node.meta.get("val")
+            if isinstance(value, Tensor) and value.dim() == 0:
+                name = f"_one{len(module._buffers)}"
+                module.register_buffer(name, torch.ones((), dtype=value.dtype, device=value.device))
+                with module.graph.inserting_before(node):
+                    node.replace_all_uses_with(module.graph.get_attr(name))
 
 
 class _Program:
@@ -250,6 +267,14 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
             needed.add(node)
             needed.update(node.all_input_nodes)
     return needed
+
+
+def _shares(node: fx.Node) -> bool:
+    """Whether the node changes a tensor that it is given, or gives a view of it."""
+    target = node.target
+    return not isinstance(target, torch._ops.OpOverload) or any(
+        value.alias_info is not None for value in (*target._schema.arguments, *target._schema.returns)
+    )
 
 
 def _acts(node: fx.Node) -> bool:

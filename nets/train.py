@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     param.train_state.stage.extend(console.stages(args.stage))
     solver = _solver(param, found, args, _device(param, ranks, gpus), ranks)
     if args.threads is None and solver.device.type == "cpu":
-        _choose_threads(solver.net)
+        choose_threads(solver.net)
     with console.Signals(args.sigint_effect, args.sighup_effect).caught() as signals:
         solver.poll = signals.poll
         log.info("Starting Optimization")
@@ -131,7 +131,7 @@ def _solver(
     return solver
 
 
-def _choose_threads(net: Net) -> None:
+def choose_threads(net: Net) -> None:
     """One thread for a small net, unless the environment says how many. The choice is the same in each run of a net."""
     count = multiply_adds(net)
     if count is not None and count < SMALL and "OMP_NUM_THREADS" not in os.environ:

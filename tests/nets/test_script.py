@@ -210,3 +210,39 @@ class TestRepeated:
             weight.grad = None
             repeated({"x": torch.ones(2)})
         assert repeated.script is None
+
+
+def test_a_script_leaves_out_what_changes_nothing():
+    blob = nn.Parameter(torch.randn(5, 4))
+    batch = {"x": torch.randn(3, 4)}
+
+    def passes(batch):
+        y = nn.functional.soft_margin_loss(batch["x"] @ blob.t(), torch.ones(3, 5))
+        y.backward()  # whose own gradient is a scalar of one, and whose product transposes twice
+        return {}, y.detach()
+
+    made = Script(passes, [blob], [], batch)
+    operators = str(made._run.code)
+    assert "ones_like" not in operators
+    assert operators.count("aten.t(") <= 2
+    again = {"x": batch["x"] + 1}
+    found = made(again).grads[0]
+    passes(again)
+    assert torch.equal(found, blob.grad)
+
+
+@pytest.mark.parametrize("viewed", [False, True])
+def test_a_scalar_that_the_pass_changes_is_no_constant(viewed):
+    blob = nn.Parameter(torch.randn(4))
+
+    def passes(batch):
+        y = (batch["x"] * blob).sum()
+        start = torch.ones_like(y)
+        (start.view(1) if viewed else start).add_(batch["x"].sum())
+        y.backward(start)
+        return {}, y.detach()
+
+    made = Script(passes, [blob], [], {"x": torch.ones(4)})
+    for scale in (1.0, 2.0):
+        grad = made({"x": torch.full((4,), scale)}).grads[0]
+        assert grad.tolist() == [scale * (1 + 4 * scale)] * 4
