@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nets.layer import Layer
-from nets.layers.plain import applied
+from nets.layers.plain import applied, once
 
 
 class Reread:
@@ -47,6 +47,6 @@ class _Reread(torch.autograd.Function):
         return y.view_as(y)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         return ctx.reread.gradient(*ctx.saved_tensors, upstream), None, None

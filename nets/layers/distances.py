@@ -11,7 +11,7 @@ from nets.fillers import Filler
 from nets.layer import LAYERS, Shape, canonical_axis
 from nets.layers.layout import led_back
 from nets.layers.loss import Loss, check_alike, check_items, check_labels
-from nets.layers.plain import applied
+from nets.layers.plain import applied, once
 from protos.errors import NetError
 from protos.schema import CenterLossParameter, LayerParameter, MarginInnerProductParameter
 
@@ -181,6 +181,7 @@ class _Centered(torch.autograd.Function):
         return (apart * apart).sum() / (2 * len(x)) if squared else apart.abs().sum() / len(x)
 
     @staticmethod
+    @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         slope, center, index = ctx.saved_tensors
         counts = center.new_ones(len(center)).index_add_(0, index, torch.ones_like(index, dtype=center.dtype))

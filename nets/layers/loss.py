@@ -11,7 +11,7 @@ from torch import Tensor
 from data.transform import read_blob
 from nets.emitter import Emitter, Value
 from nets.layer import LAYERS, Layer, Shape, canonical_axis, check_indices, shape_text
-from nets.layers.layout import led_back, pixels, softmax
+from nets.layers.layout import ABREAST, led_back, pixels, softmax
 from nets.layers.likelihood import MANY, Likelihood
 from nets.layers.plain import applied, is_plain
 from protos.errors import CaffeError, NetError
@@ -241,8 +241,9 @@ class SoftmaxWithLoss(SoftmaxLoss):
             raise
 
     def _loss(self, rows: Tensor, index: Tensor, divisor: int | Tensor) -> Tensor:
-        if index.numel() >= MANY and not self._weighted and is_plain(rows):
-            return cast(Tensor, applied(Likelihood, rows, index, self.ignore_label, divisor))
+        each = self.ignore_label is None and not self._weighted
+        if each and index.numel() >= MANY and rows.shape[1] >= ABREAST and is_plain(rows):
+            return cast(Tensor, applied(Likelihood, rows, index, divisor)[0])
         logs = floored(torch.log_softmax(rows, 1), -MOST_SURPRISED)
         weights = self._weights_for(logs, index) if self._weighted else None
         mean = self._by_labels and index.numel() > 0

@@ -10,7 +10,7 @@ from nets.fillers import ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.distances import check_classes
 from nets.layers.loss import check_items, check_labels
-from nets.layers.plain import applied
+from nets.layers.plain import applied, once
 from protos.schema import LayerParameter, MarginInnerProductParameter
 
 TIMES = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "QUADRUPLE": 4}  # a type's m
@@ -106,6 +106,7 @@ class _Margin(torch.autograd.Function):
         return y if times == 1 else y.scatter(1, at, (share * own + size * factor) / (1 + share))
 
     @staticmethod
+    @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         x, weight, at, share, a, b = ctx.saved_tensors
         moved = upstream.t() @ x

@@ -13,7 +13,7 @@ from nets.fillers import ONE, ZERO, Filler
 from nets.layer import LAYERS, Layer, Shape
 from nets.layers.elementwise import Scale
 from nets.layers.layout import led_back, settled
-from nets.layers.plain import applied, is_followed
+from nets.layers.plain import applied, is_followed, once
 from protos.errors import NetError
 from protos.schema import LayerParameter, LRNParameter
 
@@ -257,7 +257,7 @@ class _AcrossChannels(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         x, y, scale, power = ctx.saved_tensors
         return ctx.layer.gradient_across(x, y, scale, power, upstream), None
@@ -378,7 +378,7 @@ class _Normalised(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         y, divisor = ctx.saved_tensors
         return gradient_of_normalised(y, divisor, upstream), None
@@ -455,7 +455,7 @@ class _ScaledLast(torch.autograd.Function):
         return unit * scale
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         unit, shrink, scale = ctx.saved_tensors
         product = upstream * unit

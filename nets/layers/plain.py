@@ -1,5 +1,7 @@
 """Whether an operator runs on the CPU as it is called, so that another one may take its place."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +32,37 @@ def applied(function: type[torch.autograd.Function], *given: Any) -> Any:
     if _is_traced():
         return function.forward(_Forgetful(), *given)
     return function.apply(*given)  # type: ignore[no-untyped-call]  # torch's
+
+
+def once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """*backward* of a Function, whose gradients refuse to be differentiated again, by a RuntimeError.
+
+    What PyTorch has for this takes them for constants, without a word, where the gradient that comes in is one.
+    """
+
+    @functools.wraps(backward)
+    def ended(ctx: Any, *upstream: Any) -> Any:
+        with torch.no_grad():
+            found = backward(ctx, *upstream)
+        if not torch.is_grad_enabled():
+            return found
+        start = torch.zeros((), requires_grad=True)
+        gradients = found if isinstance(found, tuple) else (found,)
+        return tuple(one if one is None else _End.apply(one, start) for one in gradients)  # type: ignore[no-untyped-call]
+
+    return ended
+
+
+class _End(torch.autograd.Function):
+    """A gradient that is none of PyTorch's operators'."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, start: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        raise RuntimeError("the gradient of one of the net's layers cannot be differentiated again")
 
 
 class _Forgetful:

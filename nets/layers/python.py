@@ -25,6 +25,7 @@ from torch import Tensor
 from nets.eager import eager
 from nets.fillers import ZERO
 from nets.layer import LAYERS, Layer, Shape
+from nets.layers.plain import once
 from protos.errors import NetError
 from protos.schema import TEST, TRAIN, LayerParameter
 
@@ -203,6 +204,7 @@ class _Call(torch.autograd.Function):
         return tops
 
     @staticmethod
+    @once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return (None, *ctx.layer.run_backward(ctx.tensors, gradients, ctx.needs_input_grad[1:], ctx.diffs))
 

@@ -426,3 +426,22 @@ def test_what_cannot_work_in_place_is_refused(kind):
     net = source(kind, [(2, 3)], 1, "").replace('top: "y0"', 'top: "x0"')
     with pytest.raises(NetError, match="does not work in place: give its top a name of its own"):
         nets.load(text.parse_net(net))
+
+
+ENDED = {
+    "LRN": ("", [(2, 6, 4, 4)]),
+    "MVN": ("", [(2, 6, 4, 4)]),
+    "CenterLoss": ("center_loss_param { num_output: 4 }", [(2, 6), (2,)]),
+    "MarginInnerProduct": ("margin_inner_product_param { num_output: 4 }", [(2, 6), (2,)]),
+}
+
+
+@pytest.mark.parametrize("kind", ENDED)
+def test_a_gradient_in_closed_form_is_no_constant_to_a_second_one(kind):
+    options, shapes = ENDED[kind]
+    net = load(kind, shapes, 1, options)
+    x, *labels = torch.rand(shapes[0], requires_grad=True), *(torch.zeros(shape) for shape in shapes[1:])
+    top = net(x, *labels)["y0"]
+    (gradient,) = torch.autograd.grad(top, x, torch.ones_like(top), create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        (gradient.square().sum() + x.sum()).backward()
