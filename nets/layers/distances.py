@@ -177,13 +177,13 @@ class _Centered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, center: Tensor, index: Tensor, squared: bool) -> Tensor:
         apart = x - center.index_select(0, index)
-        ctx.save_for_backward(apart if squared else apart.sign(), center, index)
+        ctx.save_for_backward(apart if squared else apart.sign(), center, index, x)
         return (apart * apart).sum() / (2 * len(x)) if squared else apart.abs().sum() / len(x)
 
     @staticmethod
     @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        slope, center, index = ctx.saved_tensors
+        slope, center, index, _ = ctx.saved_tensors
         counts = center.new_ones(len(center)).index_add_(0, index, torch.ones_like(index, dtype=center.dtype))
         moved = torch.zeros_like(center).index_add_(0, index, -slope)
         return upstream / len(slope) * slope, moved / counts[:, None], None, None

@@ -450,14 +450,14 @@ class _ScaledLast(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, axes: list[int], eps: float) -> Tensor:
         shrink = ((x * x).sum(axes, keepdim=True) + eps).rsqrt()
         unit = x * shrink
-        ctx.save_for_backward(unit, shrink, scale)
+        ctx.save_for_backward(unit, shrink, scale, x)
         ctx.axes = axes
         return unit * scale
 
     @staticmethod
     @once
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        unit, shrink, scale = ctx.saved_tensors
+        unit, shrink, scale, _ = ctx.saved_tensors
         product = upstream * unit
         along = product.sum(ctx.axes, keepdim=True)
         return (upstream - unit * along) * shrink * scale, product.sum_to_size(scale.shape), None, None

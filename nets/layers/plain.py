@@ -37,7 +37,8 @@ def applied(function: type[torch.autograd.Function], *given: Any) -> Any:
 def once(backward: Callable[..., Any]) -> Callable[..., Any]:
     """*backward* of a Function, whose gradients refuse to be differentiated again, by a RuntimeError.
 
-    What PyTorch has for this takes them for constants, without a word, where the gradient that comes in is one.
+    What PyTorch has for this takes them for constants, without a word, where the gradient that comes in is one. All
+    that they depend on has to be among the Function's saved tensors, or in ``ctx.tensors``.
     """
 
     @functools.wraps(backward)
@@ -46,9 +47,13 @@ def once(backward: Callable[..., Any]) -> Callable[..., Any]:
             found = backward(ctx, *upstream)
         if not torch.is_grad_enabled():
             return found
-        start = torch.zeros((), requires_grad=True)
+        held = [
+            one
+            for one in (*ctx.saved_tensors, *getattr(ctx, "tensors", ()), *upstream)
+            if one is not None and one.requires_grad
+        ]
         gradients = found if isinstance(found, tuple) else (found,)
-        return tuple(one if one is None else _End.apply(one, start) for one in gradients)  # type: ignore[no-untyped-call]
+        return tuple(one if one is None else _End.apply(one, *held) for one in gradients)  # type: ignore[no-untyped-call]
 
     return ended
 
@@ -57,7 +62,7 @@ class _End(torch.autograd.Function):
     """A gradient that is none of PyTorch's operators'."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, start: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, *held: Tensor) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod

@@ -198,7 +198,7 @@ class _Call(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layer: "Python", *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.layer = layer
-        ctx.tensors = tensors
+        ctx.tensors = tensors  # not saved: user code may have its own ways with their memory
         tops = layer.run_forward(tensors)
         ctx.diffs = [blob.diff.copy() if blob.diff.any() else None for blob in layer.bottom]
         return tops
