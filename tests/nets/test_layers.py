@@ -408,3 +408,14 @@ def test_a_copy_is_a_net_of_its_own(case):
     compare(case, net, bottoms(case))
     for other in (twin, again):
         compare(case, other, bottoms(case))
+
+
+@ids(case for case in CASES if case.name in {"python_affine", "act_relu_inplace", "overwritten_lrn_tanh"})
+def test_a_gradient_that_is_no_derivative_is_not_differentiated_again(case):
+    net, inputs = make(case), bottoms(case)
+    blobs = net.activations(**inputs)
+    tops = [blob for name, blob in blobs.items() if name not in inputs and blob.requires_grad]
+    given = [x for x in inputs.values() if x.requires_grad]
+    first = torch.autograd.grad(tops, given, [torch.ones_like(top) for top in tops], create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(sum(one.square().sum() for one in first), given)
